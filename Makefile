@@ -1,0 +1,48 @@
+# make run     prompt-tunes the embedded frozen model and evaluates it
+# make test    the quick tests            make slow    the long ones
+# make lint    ruff: rules and format     make wheel   builds, installs, tries the wheel
+# make clean   removes what make made, but not your runs/
+#
+# Everything is installed into .venv; `make PYTHON=python3.12 run` chooses the Python.
+
+PYTHON = python3
+VENV = .venv
+BIN = $(VENV)/bin
+
+# The command of `make run`, as you would type it.
+RUN = $(BIN)/prompt-tuning train --gin_file=gin/runs/prompt_tune.gin
+
+.PHONY: run test slow lint wheel clean
+
+run: $(VENV)/run.done
+	$(RUN)
+
+# Two processes, each keeping to one file at a time so that it compiles a model once.
+test: $(VENV)/test.done
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+slow: $(VENV)/test.done
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+wheel: $(VENV)/test.done
+	$(BIN)/python scripts/check_wheel.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Installed again when setup.py changes. Debian's Python may come without ensurepip; its
+# own pip then puts one into .venv. --no-compile: most of TensorFlow is never imported.
+$(VENV)/test.done: EXTRAS = [test,lint]
+$(VENV)/run.done $(VENV)/test.done: setup.py
+	@echo "Installing prompt-tuning$(EXTRAS) into $(VENV), some minutes the first time"
+	@$(PYTHON) -m venv $(VENV) >/dev/null || { \
+	  $(PYTHON) -m venv --without-pip $(VENV) && \
+	  $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	  --use-pep517 --editable ".$(EXTRAS)"
+	@touch $@

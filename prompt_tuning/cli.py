@@ -1,0 +1,165 @@
+"""`prompt-tuning COMMAND`: reads the flags, runs the command, turns errors into exits.
+
+Everything heavy is imported inside the commands, so that `--help` is quick.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prompt_tuning.run import Run
+
+PROG = "prompt-tuning"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command: 0, or 2 for a mistake of the user, 130 when interrupted."""
+    # TensorFlow and the XLA libraries log to stderr before anybody asked them anything.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    args = _parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return args.command(args) or 0
+    except KeyboardInterrupt:
+        print(f"\n{PROG}: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, `| head` say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if not getattr(error, "user_message", False):
+            raise
+        print(f"{PROG}: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=PROG,
+        description="Prompt tuning of a frozen T5 (Lester et al., 2021).",
+        epilog="Settings are gin's: --gin_file=gin/runs/prompt_tune.gin reads a file, "
+        "--gin.NAME=VALUE overrides a setting (--gin.MODEL_DIR=runs/mine).",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(
+        name: str, command: Callable[[argparse.Namespace], None], text: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        sub.add_argument(
+            "--gin_file",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="settings, named by path from the repository root; may be repeated",
+        )
+        sub.add_argument(
+            "--gin_search_paths",
+            default="",
+            metavar="DIRS",
+            help="more folders to find gin files in, separated by commas",
+        )
+        sub.add_argument(
+            "--tfds_data_dir", metavar="DIR", help="where TFDS keeps its datasets"
+        )
+        sub.add_argument(
+            "--data_dir", metavar="DIR", help="official files instead of TFDS"
+        )
+        return sub
+
+    add("train", _train, "tune a prompt (or the model) and evaluate it")
+    sub = add("evaluate", _evaluate, "evaluate a trained prompt on a split")
+    _prompt_flag(sub)
+    sub = add("predict", _predict, "answer text lines or JSONL with JSONL")
+    _prompt_flag(sub)
+    sub.add_argument("--input", default="-", metavar="FILE", help="default: stdin")
+    sub.add_argument("--output", default="-", metavar="FILE", help="default: stdout")
+    sub = add("tasks", _tasks, "list the tasks")
+    sub = add("pretrain", _pretrain, "make a frozen model: span corruption, prefix LM")
+    sub = add("export", _export, "write a prompt as .npy or .safetensors")
+    sub.add_argument("--output", required=True, metavar="FILE")
+    sub.add_argument(
+        "--step",
+        default="best",
+        choices=("best", "last"),
+        help="which state (default best)",
+    )
+
+    args, rest = parser.parse_known_args(arguments)
+    args.bindings = []
+    for text in rest:
+        if not text.startswith("--gin.") or "=" not in text:
+            parser.error(
+                f"unknown argument {text!r}; settings are given as --gin.NAME=VALUE"
+            )
+        args.bindings.append(text.removeprefix("--gin."))
+    return args
+
+
+def _prompt_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prompt", metavar="FILE", help="default: prompt.npy in MODEL_DIR"
+    )
+
+
+def _configured(args: argparse.Namespace) -> "Run":
+    """The Run that the flags describe, its data folders set."""
+    import logging
+
+    from absl import logging as absl_logging
+
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.getLogger("jax").setLevel(logging.ERROR)
+
+    from prompt_tuning import config, run
+
+    search_paths = [path for path in args.gin_search_paths.split(",") if path]
+    folders = {"data_dir": args.data_dir, "tfds_data_dir": args.tfds_data_dir}
+    bindings = [f"Run.{name}={value!r}" for name, value in folders.items() if value]
+    config.parse(args.gin_file, bindings + args.bindings, search_paths)
+    return run.Run()
+
+
+def _train(args: argparse.Namespace) -> None:
+    settings = _configured(args)
+    from prompt_tuning import commands
+
+    commands.train_and_report(settings)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    settings = _configured(args)
+    from prompt_tuning import commands
+
+    commands.evaluate_prompt(settings, args.prompt)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    settings = _configured(args)
+    from prompt_tuning import commands
+
+    commands.predict(settings, args.prompt, args.input, args.output)
+
+
+def _tasks(args: argparse.Namespace) -> None:
+    settings = _configured(args)
+    from prompt_tuning import data
+
+    print(data.describe_tasks(settings.mixture_or_task_module))
+
+
+def _pretrain(args: argparse.Namespace) -> None:
+    settings = _configured(args)
+    from prompt_tuning import pretrain
+
+    pretrain.pretrain(settings)
+
+
+def _export(args: argparse.Namespace) -> None:
+    settings = _configured(args)
+    from prompt_tuning import commands
+
+    commands.export(settings, args.output, args.step)

@@ -1,0 +1,423 @@
+"""What the commands of the command line do with a Run."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gin
+import jax
+import optax
+
+import prompt_tuning
+from prompt_tuning import (
+    checkpoints,
+    config,
+    data,
+    evaluate,
+    optimizer,
+    partitioning,
+    report,
+    train,
+)
+from prompt_tuning.errors import UserError
+from prompt_tuning.run import (
+    Run,
+    Setup,
+    initial_prompt,
+    make_model_dir,
+    make_predict_fn,
+    setup,
+)
+
+
+def train_and_report(run: Run) -> None:
+    """Trains (or goes on training), evaluates, and writes all that a run makes.
+
+    In MODEL_DIR: config.gin, checkpoints/, train.jsonl and eval.jsonl as it goes; at
+    the end prompt.npy and prompt.json (or model.safetensors), predictions.jsonl,
+    learning_curve.png and metrics.json.
+    """
+    folder = make_model_dir(run)
+    parts = setup(run)
+    training = data.load_examples(parts.task, run.train_split, run.task_feature_lengths)
+    development = data.load_examples(parts.task, run.eval_split, _input_length(run))
+    adafactor = optimizer.adafactor(optimizer.schedule())
+    state = _first_state(run, parts, adafactor)
+    print(_introduction(run, parts, training, development, state), flush=True)
+
+    states = checkpoints.manager(folder / "checkpoints")
+    last = states.latest_step()
+    _keep_settings(folder / "config.gin", check=last is not None)
+    if last is not None:
+        state = checkpoints.restore_state(states, state, last)
+        print(f"going on from step {last} in {folder}", flush=True)
+    train_log, eval_log = folder / "train.jsonl", folder / "eval.jsonl"
+    train.keep_lines(train_log, last or 0)
+    train.keep_lines(eval_log, -1 if last is None else last)
+
+    evaluate_split = evaluate.make_evaluator(parts.task, development, run.batch_size)
+    predict_fn = make_predict_fn(run, parts, development.lengths["targets"])
+
+    def measure(
+        state: train.TrainState, path: Path | None = None
+    ) -> evaluate.Evaluation:
+        return evaluate_split(predict_fn(*_model_and_prompt(run, parts, state)), path)
+
+    def at_period(state: train.TrainState, step: int) -> dict[str, str]:
+        metrics, illegal = measure(state)
+        score = evaluate.development_score(metrics)
+        line = {"step": step, "score": score, "metrics": metrics, "illegal": illegal}
+        with eval_log.open("a") as lines:
+            lines.write(json.dumps(line) + "\n")
+        checkpoints.save_state(states, state, step, score)
+        return {run.eval_split: f"{score:.1f}"}
+
+    if last is None:
+        at_period(state, 0)
+    train.fit(
+        state,
+        parts.params if run.tuning == "prompt" else None,
+        train.make_step(parts.model, adafactor, run.tuning, run.num_microbatches),
+        data.batches(training, run.batch_size, run.seed, int(state.step)),
+        steps=run.train_steps,
+        period=run.eval_period,
+        at_period=at_period,
+        mesh=parts.mesh,
+        rng=jax.random.key(run.seed),
+        log=train_log,
+        description=f"{run.tuning} tuning",
+    )
+    states.wait_until_finished()
+
+    best = checkpoints.best_step(states)
+    state = checkpoints.restore_state(states, state, best)
+    trained = measure(state, folder / "predictions.jsonl")
+    _write_trained(run, parts, state, trained, folder)
+    scores = train.keep_lines(eval_log, run.train_steps)
+    majority = evaluate.majority_baseline(parts.task, training, development)
+    results = {
+        "best_step": best,
+        "majority": majority,
+        "untrained": {"metrics": scores[0]["metrics"], "illegal": scores[0]["illegal"]},
+        "trained": trained._asdict(),
+        "cut": {run.train_split: training.cut, run.eval_split: development.cut},
+    }
+    checkpoints.write_json(folder / "metrics.json", results)
+    report.learning_curve(
+        folder / "learning_curve.png",
+        f"{parts.task.name} on {Path(run.initial_checkpoint_path).stem}",
+        train.keep_lines(train_log, run.train_steps),
+        scores,
+        evaluate.development_score(majority),
+    )
+    print(_conclusion(run, folder, results))
+
+
+def _first_state(
+    run: Run, parts: Setup, adafactor: optax.GradientTransformation
+) -> train.TrainState:
+    """The state before training: a new prompt, or the pretrained weights."""
+    if run.tuning == "prompt":
+        prompt_PxD = jax.device_put(
+            initial_prompt(run, parts), partitioning.replicated(parts.mesh)
+        )
+        return train.new_state(prompt_PxD, adafactor)
+    return train.new_state(parts.params, adafactor)
+
+
+def _model_and_prompt(run: Run, parts: Setup, state: train.TrainState) -> tuple:
+    """The parameters and the prompt (None in model tuning) of a state."""
+    if run.tuning == "prompt":
+        return parts.params, state.trained
+    return state.trained, None
+
+
+# Settings that may change between two starts of one run.
+_FREE = ("MODEL_DIR", "TRAIN_STEPS", "EVAL_PERIOD", "mesh.", "#")
+
+
+def _keep_settings(path: Path, check: bool) -> None:
+    """Writes the settings to config.gin; with `check`, raises if they have changed."""
+    now = gin.operative_config_str()
+    if check and path.exists():
+        old = path.read_text(encoding="utf-8")
+        lines = set(now.splitlines()) ^ set(old.splitlines())
+        changed = sorted(
+            line
+            for line in lines
+            if line.strip()
+            and not line.startswith(_FREE)
+            and not any(f"Run.{name.lower()} =" in line for name in _FREE)
+        )
+        if changed:
+            raise UserError(
+                f"{path.parent} holds a run with other settings: {'; '.join(changed)}. "
+                "Give the same settings to go on with it, or another MODEL_DIR"
+            )
+    config.write_operative_config(path)
+
+
+def _introduction(
+    run: Run,
+    parts: Setup,
+    training: data.Examples,
+    development: data.Examples,
+    state: train.TrainState,
+) -> str:
+    def size(tree: Any) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+    model, trained = size(parts.params), size(state.trained)
+    lines = [f"frozen model  {run.initial_checkpoint_path}: {model:,} parameters"]
+    if run.tuning == "prompt":
+        length, width = state.trained.shape
+        lines.append(
+            f"prompt        {length} x {width} = {trained:,} parameters, "
+            f"{trained / (model + trained):.3%} of all; init {run.prompt_init}"
+        )
+    else:
+        lines[0] = (
+            f"model         {run.initial_checkpoint_path}: {model:,}, all trained"
+        )
+    for examples in (training, development):
+        lengths = examples.lengths
+        lines.append(
+            f"{examples.split:<13} {len(examples):,} examples of {parts.task.name}; "
+            f"inputs of {lengths['inputs']} tokens ({examples.cut['inputs']} cut), "
+            f"targets of {lengths['targets']} ({examples.cut['targets']} cut)"
+        )
+    return "\n".join(lines)
+
+
+def _write_trained(
+    run: Run,
+    parts: Setup,
+    state: train.TrainState,
+    trained: evaluate.Evaluation,
+    folder: Path,
+) -> None:
+    """Writes the prompt (or the tuned model) with what made it."""
+    description = _description(run, parts, int(state.step)) | {
+        "score": evaluate.development_score(trained.metrics),
+        "metrics": trained.metrics,
+    }
+    if run.tuning == "prompt":
+        checkpoints.save_prompt(folder / "prompt.npy", state.trained, description)
+    else:
+        path = folder / "model.safetensors"
+        config_ = parts.model.config
+        checkpoints.save_frozen(path, state.trained, config_, **description)
+
+
+def _description(run: Run, parts: Setup, step: int) -> dict[str, Any]:
+    """What made a prompt, for the JSON beside it."""
+    return {
+        "frozen_model": run.initial_checkpoint_path,
+        "task": parts.task.name,
+        "length": run.prompt_length,
+        "width": parts.model.config.emb_dim,
+        "init": run.prompt_init,
+        "place": run.prompt_place,
+        "seed": run.seed,
+        "step": step,
+        "prompt_tuning": prompt_tuning.__version__,
+    }
+
+
+def _rows(results: dict[str, Any]) -> Iterator[tuple]:
+    """The rows of the final table."""
+    columns = results["majority"], results["untrained"], results["trained"]
+    majority, untrained, trained = columns
+    for task, metrics in trained["metrics"].items():
+        for metric, value in metrics.items():
+            before = untrained["metrics"][task][metric]
+            yield task, metric, majority.get(task, {}).get(metric), before, value
+        if task in trained["illegal"]:
+            shares = [100 * part["illegal"][task] for part in (untrained, trained)]
+            yield task, "illegal labels", None, *shares
+
+
+def _conclusion(run: Run, folder: Path, results: dict[str, Any]) -> str:
+    trained = "prompt.npy" if run.tuning == "prompt" else "model.safetensors"
+    paths = {
+        run.tuning: folder / trained,
+        "learning curve": folder / "learning_curve.png",
+        "metrics": folder / "metrics.json",
+        "predictions": folder / "predictions.jsonl",
+    }
+    return "\n".join(
+        [
+            "",
+            f"{run.eval_split}, in percent; best of the evaluations at step "
+            f"{results['best_step']}",
+            "",
+            report.table(list(_rows(results))),
+            "",
+            *(f"{name:<15} {path}" for name, path in paths.items()),
+        ]
+    )
+
+
+def _trained(run: Run, prompt: str | None) -> tuple[Run, Setup, Any]:
+    """The model and the prompt [P, D] (None after model tuning) that a run ended with.
+
+    Args:
+      prompt: another prompt's file, instead of MODEL_DIR/prompt.npy.
+    """
+    folder = Path(run.model_dir)
+    if run.tuning == "model" and not prompt:
+        path = str(folder / "model.safetensors")
+        run = dataclasses.replace(run, initial_checkpoint_path=path)
+        return run, setup(run), None
+    if not prompt and not run.model_dir:
+        raise UserError(
+            "there is no prompt to use: give --prompt=FILE, or the MODEL_DIR that "
+            "`train` wrote, --gin.MODEL_DIR=runs/mine"
+        )
+    prompt_PxD = checkpoints.load_prompt(Path(prompt or folder / "prompt.npy"))
+    parts = setup(run)
+    width = parts.model.config.emb_dim
+    if prompt_PxD.shape[1] != width:
+        raise UserError(
+            f"the prompt {prompt or folder / 'prompt.npy'} is {prompt_PxD.shape[1]} "
+            f"wide, but {run.initial_checkpoint_path} needs {width}: give the frozen "
+            "model that the prompt was trained on, or another prompt"
+        )
+    return run, parts, jax.device_put(prompt_PxD, partitioning.replicated(parts.mesh))
+
+
+def evaluate_prompt(run: Run, prompt: str | None = None) -> None:
+    """Evaluates a trained prompt on EVAL_SPLIT; prints the metrics as a JSON object.
+
+    With a MODEL_DIR, the predictions go to MODEL_DIR/predictions_SPLIT.jsonl.
+    """
+    run, parts, prompt_PxD = _trained(run, prompt)
+    examples = data.load_examples(parts.task, run.eval_split, _input_length(run))
+    predict_fn = make_predict_fn(run, parts, examples.lengths["targets"])
+    path = None
+    if run.model_dir:
+        path = make_model_dir(run) / f"predictions_{run.eval_split}.jsonl"
+    evaluation = evaluate.make_evaluator(parts.task, examples, run.batch_size)(
+        predict_fn(parts.params, prompt_PxD), path
+    )
+    result = {"split": run.eval_split, "examples": len(examples)}
+    result |= evaluation._asdict() | {"cut": examples.cut}
+    if path:
+        result["predictions"] = str(path)
+    print(json.dumps(result, indent=2))
+
+
+def predict(
+    run: Run, prompt: str | None = None, source: str = "-", output: str = "-"
+) -> None:
+    """Answers each line of `source` with a JSON object in a line of `output`.
+
+    Args:
+      prompt: a prompt file instead of MODEL_DIR/prompt.npy.
+      source: a file of text lines, or of JSON objects with an "inputs", whose other
+        fields are kept; "-" is standard input.
+      output: a file, or "-" for standard output.
+    """
+    records = list(_read_inputs(source))
+    run, parts, prompt_PxD = _trained(run, prompt)
+    feature = parts.task.output_features["inputs"]
+    predictions = []
+    if records:
+        length = (_input_length(run) or {}).get("inputs")
+        inputs_NxT, cut = data.encode([r["inputs"] for r in records], feature, length)
+        if cut:
+            print(f"{cut} inputs were cut to {inputs_NxT.shape[1]}", file=sys.stderr)
+        predict_fn = make_predict_fn(run, parts, _target_length(run, parts))
+        tokens_NxS = evaluate.predict_in_batches(
+            predict_fn(parts.params, prompt_PxD), inputs_NxT, run.batch_size
+        )
+        vocabulary = parts.task.output_features["targets"].vocabulary
+        predictions = [vocabulary.decode(row) for row in tokens_NxS.tolist()]
+    lines = "".join(
+        json.dumps(record | {"prediction": text}, ensure_ascii=False) + "\n"
+        for record, text in zip(records, predictions, strict=True)
+    )
+    if output == "-":
+        sys.stdout.write(lines)
+    else:
+        with checkpoints.atomic(Path(output)) as temporary:
+            temporary.write_text(lines, encoding="utf-8")
+
+
+def _input_length(run: Run) -> dict[str, int] | None:
+    lengths = run.task_feature_lengths or {}
+    return {"inputs": lengths["inputs"]} if "inputs" in lengths else None
+
+
+def _target_length(run: Run, parts: Setup) -> int:
+    """The most tokens of a prediction: as set, or as the longest label has."""
+    words = data.label_words(parts.task)
+    if run.task_feature_lengths and "targets" in run.task_feature_lengths:
+        return run.task_feature_lengths["targets"]
+    if words:
+        return data.encode(words, parts.task.output_features["targets"])[0].shape[1]
+    return 64
+
+
+def _read_inputs(source: str) -> Iterator[dict[str, Any]]:
+    try:
+        if source == "-":
+            text = sys.stdin.read()
+        else:
+            text = Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"the inputs {source!r} cannot be read ({error}); give a UTF-8 file of "
+            "text lines or JSON objects, or - for standard input"
+        ) from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.startswith("{"):
+            yield {"inputs": line}
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise UserError(
+                f"line {number} of {source} starts as a JSON object but is none "
+                f"({error}); give one whole object a line, or plain text"
+            ) from None
+        if not isinstance(record.get("inputs"), str):
+            raise UserError(
+                f'line {number} of {source} has no "inputs" with a text; each object '
+                'needs one, {"inputs": "..."}'
+            )
+        yield record
+
+
+def export(run: Run, output: str, step: str = "best") -> None:
+    """Writes a prompt of MODEL_DIR's checkpoints as .npy or .safetensors.
+
+    Args:
+      output: the file; its ending says which format.
+      step: "best" or "last".
+    """
+    if run.tuning != "prompt":
+        raise UserError(
+            "only a prompt is exported; model tuning wrote model.safetensors"
+        )
+    directory = Path(run.model_dir) / "checkpoints"
+    if not directory.is_dir():
+        raise UserError(
+            f"there are no checkpoints in {run.model_dir!r}; give the MODEL_DIR of a "
+            "run that was started, --gin.MODEL_DIR=runs/mine"
+        )
+    states = checkpoints.manager(directory)
+    if states.latest_step() is None:
+        raise UserError(f"{directory} holds no whole checkpoint yet")
+    number = checkpoints.best_step(states) if step == "best" else states.latest_step()
+    parts = setup(run)
+    like = _first_state(run, parts, optimizer.adafactor(optimizer.schedule()))
+    state = checkpoints.restore_state(states, like, number)
+    description = _description(run, parts, number) | {
+        "score": states.metrics(number)["score"]
+    }
+    checkpoints.save_prompt(Path(output), state.trained, description)
+    print(f"prompt of step {number}: {output}")

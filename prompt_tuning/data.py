@@ -1,0 +1,410 @@
+"""seqio tasks and mixtures -> NumPy batches (TensorFlow from here on).
+
+A split is tokenised once, into memory, and batch i is a function of (seed, i) alone, so
+the position in the data is the step number: a run resumes at no cost and a checkpoint
+holds nothing of the data. Examples are padded, never packed.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import difflib
+import functools
+import importlib
+import inspect
+import itertools
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import absl.logging
+import numpy as np
+
+from prompt_tuning.errors import UserError
+
+
+@contextlib.contextmanager
+def _held_stderr() -> Iterator[None]:
+    """Holds back what C++ code writes to stderr, and shows it only on an exception."""
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only, once it has started
+with _held_stderr():  # it tells of its start whatever the level
+    import seqio
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")  # the accelerators are JAX's
+
+Task = seqio.Task | seqio.Mixture
+Batch = dict[str, np.ndarray]
+
+KEYS = ("inputs", "targets")  # the features of a task that the model reads
+MAX_INPUT_LENGTH = 512  # tokens; T5's length for SuperGLUE and GLUE
+EXTRA_IDS = 100  # T5's sentinels, after the SentencePiece model's own ids
+SEED = 42  # of stochastic preprocessors; seqio.Evaluator's default
+
+
+def _is_no_chatter(record: logging.LogRecord) -> bool:
+    """False for what seqio and TFDS have to say below an error."""
+    packages = {"seqio", "tensorflow_datasets"}
+    return record.levelno >= logging.ERROR or packages.isdisjoint(
+        Path(record.pathname).parts
+    )
+
+
+absl.logging.get_absl_logger().addFilter(_is_no_chatter)
+for _name in ("tensorflow", "urllib3"):  # urllib3 tells of every attempt of a download
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
+
+def load_vocabulary(path: str) -> seqio.SentencePieceVocabulary:
+    """Reads a SentencePiece model and adds T5's 100 sentinels.
+
+    Args:
+      path: a file here, or any path TensorFlow reads (gs://...).
+
+    Raises:
+      UserError: the file cannot be read, is no SentencePiece model, or has not T5's ids
+        of padding (0) and end of sequence (1).
+    """
+    vocabulary = seqio.SentencePieceVocabulary(str(path), extra_ids=EXTRA_IDS)
+    try:
+        vocabulary.load_model()
+    except Exception as error:  # TensorFlow's, protobuf's or SentencePiece's
+        reason = str(error).split("\n")[0][:200]
+        raise UserError(
+            f"the vocabulary {path} cannot be read ({type(error).__name__}: {reason}); "
+            "it must be a SentencePiece model, such as T5's spiece.model"
+        ) from error
+    ids = vocabulary.tokenizer.pad_id(), vocabulary.eos_id
+    if ids != (0, 1):
+        raise UserError(
+            f"the vocabulary {path} has padding and end of sequence at {ids}; T5 needs "
+            "them at (0, 1). Train it with pad_id=0, eos_id=1, unk_id=2, bos_id=-1"
+        )
+    return vocabulary
+
+
+def check_vocabulary(vocab_size: int, embedding_rows: int) -> None:
+    """Raises a UserError if the model has no embedding for some of the vocabulary."""
+    if vocab_size > embedding_rows:
+        raise UserError(
+            f"the vocabulary has {vocab_size} ids, sentinels included, but the model "
+            f"embeds {embedding_rows}; give VOCABULARY the model's own vocabulary"
+        )
+
+
+def import_tasks(module: str | Sequence[str]) -> None:
+    """Imports what registers tasks: modules, or their names with spaces between.
+
+    Raises:
+      UserError: there is no such module.
+    """
+    for name in module.split() if isinstance(module, str) else module:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if not f"{name}.".startswith(f"{error.name}."):
+                raise  # the module is there; what it imports is not
+            raise UserError(
+                f"there is no module {name!r} (MIXTURE_OR_TASK_MODULE); it must be "
+                "installed or in the folder you are in; its name is like tasks.pocket"
+            ) from None
+
+
+def list_tasks() -> list[tuple[str, ...]]:
+    """Names of all registered tasks and mixtures; a task's aliases beside its name."""
+    names = collections.defaultdict(list)
+    for name in seqio.TaskRegistry.names():
+        names[id(seqio.TaskRegistry.get(name).source)].append(name)
+    mixtures = [(name,) for name in seqio.MixtureRegistry.names()]
+    return [tuple(group) for group in names.values()] + mixtures
+
+
+def get_task(
+    name: str,
+    module: str | Sequence[str] = (),
+    vocabulary: seqio.Vocabulary | None = None,
+    data_dir: str | None = None,
+    tfds_data_dir: str | None = None,
+) -> Task:
+    """Finds a registered task or mixture and fits it to the model and to local files.
+
+    Args:
+      module: imported first, for the tasks that it registers.
+      vocabulary: the frozen model's; it takes the place of the registered one.
+      data_dir: a folder of official files, for the sources that can read them: those
+        with a method `at(data_dir)`, which returns the source that does.
+      tfds_data_dir: where TFDS keeps what it downloads.
+
+    Raises:
+      UserError: no such module, task or mixture.
+    """
+    import_tasks(module)
+    names = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
+        raise UserError(
+            f"there is no task or mixture {name!r} (MIXTURE_OR_TASK_NAME); "
+            + (f"near it: {', '.join(near)}" if near else "`tasks` lists all there are")
+        )
+    if tfds_data_dir:
+        seqio.set_tfds_data_dir_override(tfds_data_dir)
+    return _fitted(seqio.get_mixture_or_task(name), vocabulary, data_dir)
+
+
+def _fitted(
+    task: Task, vocabulary: seqio.Vocabulary | None, data_dir: str | None
+) -> Task:
+    if isinstance(task, seqio.Mixture):
+        parts = [
+            (_fitted(part, vocabulary, data_dir), task.get_rate(part))
+            for part in task.tasks
+        ]
+        return seqio.Mixture(task.name, parts)
+    changes = {}
+    if vocabulary:
+        changes["output_features"] = {
+            key: dataclasses.replace(feature, vocabulary=vocabulary)
+            for key, feature in task.output_features.items()
+        }
+    if data_dir and hasattr(task.source, "at"):
+        changes["source"] = task.source.at(data_dir)
+    return task.replace(**changes)
+
+
+def label_words(task: Task) -> tuple[str, ...] | None:
+    """The words a task's targets are taken from; None if it does not say.
+
+    They are the `label_classes` keyword of its postprocess function, a
+    functools.partial, as in T5's own tasks. A mixture has those of all its tasks.
+    """
+    words: dict[str, None] = {}
+    for part in seqio.get_subtasks(task):
+        keywords = getattr(part.postprocessor, "keywords", {})
+        words |= dict.fromkeys(keywords.get("label_classes", ()))
+    return tuple(words) or None
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """A tokenised split.
+
+    inputs, targets: a row of int32 ids for each example, EOS included, no padding.
+    lengths: {"inputs": T, "targets": S}, what the rows are padded to in a batch.
+    cut: how many inputs and targets were longer than that and were cut.
+    sizes: examples of each task, in the order of the rows.
+    rates: how often a mixture draws from each task, relative to the others.
+    """
+
+    split: str
+    inputs: list[np.ndarray]
+    targets: list[np.ndarray]
+    lengths: dict[str, int]
+    cut: dict[str, int]
+    sizes: dict[str, int]
+    rates: dict[str, float]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def rows(self, task_name: str) -> range:
+        """Where the examples of one task of a mixture are."""
+        names = list(self.sizes)
+        counts = list(self.sizes.values())
+        start = sum(counts[: names.index(task_name)])
+        return range(start, start + self.sizes[task_name])
+
+
+def load_examples(
+    task: Task, split: str, lengths: Mapping[str, int] | None = None
+) -> Examples:
+    """Tokenises a split.
+
+    Args:
+      lengths: of "inputs" and "targets" in tokens, EOS included. One that is not given
+        is that of the longest example, for inputs at most 512. Longer rows are cut
+        before their EOS, and counted.
+
+    Raises:
+      UserError: the task has no such split, or nothing in it; lengths of something else.
+    """
+    _check_lengths(lengths or {})
+    if split not in task.splits:
+        raise UserError(
+            f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}"
+        )
+    parts = [part for part in seqio.get_subtasks(task) if split in part.splits]
+    loaded = {part.name: _tokenise(part, split, lengths) for part in parts}
+    for name, part in loaded.items():
+        if not part["inputs"]:
+            raise UserError(f"{name} has no examples in its split {split!r}")
+    rows = {key: [row for part in loaded.values() for row in part[key]] for key in KEYS}
+    longest = {key: max(map(len, rows[key])) for key in KEYS}
+    longest["inputs"] = min(longest["inputs"], MAX_INPUT_LENGTH)
+    lengths = longest | dict(lengths or {})
+    inputs, targets = (
+        [_cut(row, lengths[key], task.output_features[key]) for row in rows[key]]
+        for key in KEYS
+    )
+    return Examples(
+        split=split,
+        inputs=inputs,
+        targets=targets,
+        lengths=lengths,
+        cut={key: sum(len(row) > lengths[key] for row in rows[key]) for key in KEYS},
+        sizes={name: len(part["inputs"]) for name, part in loaded.items()},
+        rates={part.name: _rate(task, part) for part in parts},
+    )
+
+
+def _check_lengths(lengths: Mapping[str, int]) -> None:
+    for key, length in lengths.items():
+        if key not in KEYS or not isinstance(length, int) or length < 1:
+            raise UserError(
+                f"TASK_FEATURE_LENGTHS has {key!r}: {length!r}; it may have 'inputs' "
+                "and 'targets', each with a whole number of tokens of at least 1"
+            )
+
+
+def _rate(task: Task, part: seqio.Task) -> float:
+    return float(task.get_rate(part)) if isinstance(task, seqio.Mixture) else 1.0
+
+
+def _tokenise(
+    task: seqio.Task, split: str, lengths: Mapping[str, int] | None
+) -> dict[str, list[np.ndarray]]:
+    """A task's rows at their full length."""
+    dataset = task.get_dataset(
+        sequence_length=needed_lengths(task, lengths),
+        split=split,
+        shuffle=False,
+        seed=SEED,
+    ).map(lambda example: {key: example[key] for key in KEYS})
+    examples = list(dataset.as_numpy_iterator())
+    return {key: [row[key] for row in examples] for key in KEYS}
+
+
+def needed_lengths(
+    task: seqio.Task, lengths: Mapping[str, int] | None
+) -> Mapping[str, int] | None:
+    """The lengths, if a preprocessor of the task cannot do without; else None.
+
+    None makes seqio return whole rows, whose cutting we count ourselves.
+    """
+    parameters = (
+        inspect.signature(preprocessor).parameters.get("sequence_length")
+        for preprocessor in task.preprocessors
+    )
+    needs = any(p and p.default is inspect.Parameter.empty for p in parameters)
+    return lengths if needs else None
+
+
+def _cut(row: np.ndarray, length: int, feature: seqio.Feature) -> np.ndarray:
+    if len(row) <= length:
+        return row
+    if not feature.add_eos:
+        return row[:length]
+    return np.append(row[: length - 1], np.int32(feature.vocabulary.eos_id))
+
+
+def pad(rows: Sequence[Sequence[int]], length: int) -> np.ndarray:
+    """Ragged token ids -> int32 [len(rows), length], 0 after each row's end."""
+    padded = np.zeros((len(rows), length), np.int32)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    return padded
+
+
+def encode(
+    texts: Sequence[str], feature: seqio.Feature, length: int | None = None
+) -> tuple[np.ndarray, int]:
+    """Tokenises texts as load_examples tokenises a feature's.
+
+    Args:
+      feature: task.output_features["inputs"], say.
+      length: T in tokens, EOS included; by default the longest text's, at most 512.
+
+    Returns:
+      [N, T] int32 ids, 0 where padded, and how many texts were cut.
+    """
+    ends = [feature.vocabulary.eos_id] if feature.add_eos else []
+    rows = [np.array(feature.vocabulary.encode(text) + ends) for text in texts]
+    length = length or min(max(map(len, rows)), MAX_INPUT_LENGTH)
+    cut = sum(len(row) > length for row in rows)
+    return pad([_cut(row, length, feature) for row in rows], length), cut
+
+
+def batches(
+    examples: Examples, batch_size: int, seed: int, start_step: int = 0
+) -> Iterator[Batch]:
+    """Batches without end, the first being batch number `start_step`.
+
+    One task: every epoch is a permutation drawn from (seed, epoch), and a batch may
+    hold the end of one epoch and the start of the next. A mixture: from (seed, step),
+    each example's task is drawn by its rate and the example uniformly from the task.
+
+    Yields:
+      T5X's keys, int32: encoder_input_tokens [B, T], and [B, S] each
+      decoder_target_tokens, decoder_input_tokens (the targets moved right by one, 0 in
+      front) and decoder_loss_weights (1 on the target, 0 on padding).
+    """
+    choose = _rows_by_rate if len(examples.sizes) > 1 else _rows_by_epoch
+    rows_of = choose(examples, batch_size, seed)
+    for step in itertools.count(start_step):
+        yield _batch(examples, rows_of(step))
+
+
+def _rows_by_epoch(
+    examples: Examples, batch_size: int, seed: int
+) -> Callable[[int], Sequence[int]]:
+    @functools.lru_cache(maxsize=2)  # a batch may lie in two epochs
+    def permutation(epoch):
+        return np.random.default_rng((seed, epoch)).permutation(len(examples))
+
+    def rows_of(step):
+        positions = range(step * batch_size, (step + 1) * batch_size)
+        places = (divmod(position, len(examples)) for position in positions)
+        return [permutation(epoch)[place] for epoch, place in places]
+
+    return rows_of
+
+
+def _rows_by_rate(
+    examples: Examples, batch_size: int, seed: int
+) -> Callable[[int], Sequence[int]]:
+    sizes = np.array(list(examples.sizes.values()))
+    starts = np.cumsum(sizes) - sizes
+    rates = np.array([examples.rates[name] for name in examples.sizes])
+
+    def rows_of(step):
+        rng = np.random.default_rng((seed, step))
+        tasks = rng.choice(len(sizes), size=batch_size, p=rates / rates.sum())
+        return starts[tasks] + rng.integers(sizes[tasks])
+
+    return rows_of
+
+
+def _batch(examples: Examples, rows: Sequence[int]) -> Batch:
+    inputs = pad([examples.inputs[row] for row in rows], examples.lengths["inputs"])
+    targets = pad([examples.targets[row] for row in rows], examples.lengths["targets"])
+    return {
+        "encoder_input_tokens": inputs,
+        "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
+        "decoder_target_tokens": targets,
+        "decoder_loss_weights": (targets != 0).astype(np.int32),
+    }

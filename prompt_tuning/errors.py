@@ -1,0 +1,11 @@
+"""The one exception that is meant for the person at the keyboard."""
+
+
+class UserError(ValueError):
+    """A mistake the user can mend: what was found, what was expected, what to do.
+
+    The command line prints the message alone and exits with status 2. Code that calls
+    the library directly sees an ordinary ValueError.
+    """
+
+    user_message = True

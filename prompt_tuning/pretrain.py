@@ -1,0 +1,160 @@
+"""Making a frozen model from scratch: span corruption, then LM adaptation.
+
+The paper's two stages (section 3.3) at any size, on any seqio task of plain text: T5's
+pre-training with its own optimizer, then the prefix-LM objective on the same weights.
+The training step is that of model tuning.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gin
+import jax
+import numpy as np
+import seqio
+
+from prompt_tuning import (
+    checkpoints,
+    config,
+    data,
+    losses,
+    network,
+    objectives,
+    optimizer,
+    partitioning,
+    run,
+    train,
+)
+
+
+@gin.configurable
+def pretrain(
+    settings: run.Run,
+    span_corruption_steps: int = 2_000,
+    prefix_lm_steps: int = 7_000,
+) -> Path:
+    """Pre-trains a T5 on the text of a task, and writes it as one safetensors file.
+
+    Started again with the same settings, it goes on from its last state.
+
+    Args:
+      settings: the task is one of plain text (feature "targets"); train_steps and the
+        prompt's settings are not used.
+      span_corruption_steps: steps of T5's objective. The weights after them are kept as
+        span_corruption.safetensors.
+      prefix_lm_steps: steps of LM adaptation after them.
+
+    Returns:
+      The path of the frozen model, MODEL_DIR/frozen.safetensors.
+    """
+    folder = run.make_model_dir(settings)
+    setup = run.setup(settings, frozen=False)
+    rate = optimizer.inverse_square_root()
+    adafactor = optimizer.adafactor(rate)
+    config.write_operative_config(folder / "config.gin")
+
+    documents = load_documents(setup.task, settings.train_split)
+    held_out = load_documents(setup.task, settings.eval_split)
+    lengths = settings.task_feature_lengths or {"inputs": 64, "targets": 32}
+    make_batches = functools.partial(
+        _stages,
+        batch_size=settings.batch_size,
+        lengths=lengths,
+        vocab_size=setup.task.output_features["targets"].vocabulary.vocab_size,
+        switch=span_corruption_steps,
+        seed=settings.seed,
+    )
+    params = partitioning.init_params(
+        setup.model, jax.random.key(settings.seed), setup.mesh
+    )
+    state = train.new_state(params, adafactor)
+    states = checkpoints.manager(folder / "checkpoints")
+    if states.latest_step() is not None:
+        state = checkpoints.restore_state(states, state, states.latest_step())
+    first = int(state.step)
+    train.keep_lines(folder / "train.jsonl", first)
+    origin = {"task": setup.task.name, "seed": settings.seed}
+
+    loss_fn = jax.jit(_loss(setup.model))
+
+    def at_period(state: train.TrainState, step: int) -> dict[str, str]:
+        if step == span_corruption_steps:
+            path = folder / "span_corruption.safetensors"
+            checkpoints.save_frozen(
+                path, state.trained, setup.model.config, **origin, span_corruption=step
+            )
+        stage = make_batches(held_out, start_step=step)
+        loss = np.mean([loss_fn(state.trained, next(stage)).item() for _ in range(8)])
+        checkpoints.save_state(states, state, step, score=-loss)
+        return {"held_out": f"{loss:.3f}"}
+
+    state = train.fit(
+        state,
+        None,
+        train.make_step(setup.model, adafactor, "model"),
+        make_batches(documents, start_step=first),
+        steps=span_corruption_steps + prefix_lm_steps,
+        period=settings.eval_period,
+        at_period=at_period,
+        mesh=setup.mesh,
+        rng=jax.random.key(settings.seed),
+        log=folder / "train.jsonl",
+        description="pre-training",
+    )
+    states.wait_until_finished()
+    path = folder / "frozen.safetensors"
+    checkpoints.save_frozen(
+        path,
+        state.trained,
+        setup.model.config,
+        **origin,
+        span_corruption=span_corruption_steps,
+        prefix_lm=prefix_lm_steps,
+    )
+    print(f"frozen model: {path}")
+    return path
+
+
+def load_documents(task: seqio.Task, split: str) -> list[np.ndarray]:
+    """The token ids of a split's texts, without EOS and without one-token texts."""
+    dataset = task.get_dataset(None, split, shuffle=False)
+    rows = (example["targets"] for example in dataset.as_numpy_iterator())
+    return [row[:-1] for row in rows if len(row) > 2]
+
+
+def _stages(
+    documents: list[np.ndarray],
+    *,
+    batch_size: int,
+    lengths: dict[str, int],
+    vocab_size: int,
+    switch: int,
+    seed: int,
+    start_step: int,
+) -> Iterator[data.Batch]:
+    """Batches of span corruption up to number `switch`, of prefix LM from there."""
+    corruption = functools.partial(objectives.span_corruption, vocab_size=vocab_size)
+    shape = batch_size, lengths["inputs"], lengths["targets"]
+    if start_step < switch:
+        batches = objectives.batches(documents, corruption, *shape, seed, start_step)
+        for _ in range(switch - start_step):
+            yield next(batches)
+    yield from objectives.batches(
+        documents, objectives.prefix_lm, *shape, seed, max(start_step, switch)
+    )
+
+
+def _loss(model: network.Transformer) -> Callable[[Any, data.Batch], jax.Array]:
+    """(params, batch) -> loss in nats a target token, without z-loss."""
+
+    def loss(params, batch):
+        logits_BxSxV = model.apply({"params": params}, batch)
+        weights_BxS = batch["decoder_loss_weights"]
+        total, _ = losses.cross_entropy(
+            logits_BxSxV, batch["decoder_target_tokens"], weights_BxS, z_loss=0.0
+        )
+        return total / weights_BxS.sum()
+
+    return loss

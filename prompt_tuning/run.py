@@ -1,0 +1,197 @@
+"""A run: all of its settings, and what they build.
+
+Every command of the command line reads the same `Run`, bound by gin. The macros a T5X
+user types (MODEL_DIR, TRAIN_STEPS ...) are its fields in capitals (config.py).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gin
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from prompt_tuning import (
+    checkpoints,
+    data,
+    decoding,
+    evaluate,
+    network,
+    partitioning,
+    prompts,
+)
+from prompt_tuning.errors import UserError
+
+PLACES = {"prefix": prompts.prefix, "suffix": prompts.suffix}
+INITS = ("class_label", "sampled_vocab", "random_uniform", "string", "file")
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The settings of a run. The defaults are the paper's, on the embedded model.
+
+    model_dir: where everything the run makes goes.
+    mixture_or_task_name: a seqio task or mixture, registered by importing
+      mixture_or_task_module.
+    task_feature_lengths: {"inputs": T, "targets": S} in tokens; what is not given is as
+      long as the longest example, inputs at most 512.
+    vocabulary: a SentencePiece model's path, or "pocket".
+    initial_checkpoint_path: the frozen model, checkpoints.py.
+    tuning: "prompt", or "model" to train the weights instead (the paper's baseline).
+    prompt_length: 100 (paper section 3.2). prompt_init: one of INITS; "string" needs
+      prompt_string, "file" needs prompt_file. prompt_place: "prefix" or "suffix".
+    class_labels: words for the class-label initialiser; by default the task's own.
+    train_steps, batch_size: 30,000 and 32 (paper section 3.1).
+    num_microbatches: parts in which a batch is worked through, to save memory.
+    eval_period: steps between evaluations, each of which saves (1,000 in the released
+      code). decoding: "greedy", or "labels" to score every label instead.
+    """
+
+    model_dir: str = ""
+    mixture_or_task_name: str = "pocket_kind"
+    mixture_or_task_module: str = "tasks.pocket"
+    task_feature_lengths: dict[str, int] | None = None
+    vocabulary: str = "pocket"
+    initial_checkpoint_path: str = "pocket_nano"
+    tuning: str = "prompt"
+    prompt_length: int = 100
+    prompt_init: str = "class_label"
+    prompt_string: str = ""
+    prompt_file: str = ""
+    prompt_place: str = "prefix"
+    class_labels: tuple[str, ...] | None = None
+    train_steps: int = 30_000
+    batch_size: int = 32
+    num_microbatches: int = 1
+    eval_period: int = 1_000
+    train_split: str = "train"
+    eval_split: str = "validation"
+    decoding: str = "greedy"
+    data_dir: str | None = None
+    tfds_data_dir: str | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, choices in {
+            "tuning": ("prompt", "model"),
+            "prompt_init": INITS,
+            "prompt_place": tuple(PLACES),
+            "decoding": ("greedy", "labels"),
+        }.items():
+            if getattr(self, name) not in choices:
+                raise UserError(
+                    f"{name.upper()} is {getattr(self, name)!r}; it must be one of "
+                    f"{', '.join(choices)}"
+                )
+        for name in ("prompt_length", "train_steps", "eval_period", "num_microbatches"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise UserError(
+                    f"{name.upper()} is {getattr(self, name)!r}; it must be a whole "
+                    "number of at least 1"
+                )
+
+
+class Setup(NamedTuple):
+    """What every command needs, built from a Run."""
+
+    mesh: Mesh
+    model: network.Transformer
+    params: Any  # the pretrained parameters; None where a command makes them
+    task: data.Task
+
+
+def setup(run: Run, frozen: bool = True) -> Setup:
+    """Builds the model and the task; with `frozen`, reads the parameters too."""
+    mesh = partitioning.mesh()
+    partitioning.check_batch_size(run.batch_size, mesh, run.num_microbatches)
+    model = network.Transformer(network.T5Config(), PLACES[run.prompt_place])
+    vocabulary = data.load_vocabulary(
+        str(checkpoints.POCKET / "spiece.model")
+        if run.vocabulary == "pocket"
+        else run.vocabulary
+    )
+    data.check_vocabulary(vocabulary.vocab_size, model.config.vocab_size)
+    task = data.get_task(
+        run.mixture_or_task_name,
+        run.mixture_or_task_module,
+        vocabulary,
+        run.data_dir,
+        run.tfds_data_dir,
+    )
+    params = None
+    if frozen:
+        params = checkpoints.load_frozen(run.initial_checkpoint_path, model, mesh)
+    return Setup(mesh, model, params, task)
+
+
+def make_model_dir(run: Run) -> Path:
+    """Makes MODEL_DIR, or raises UserError if it cannot be written."""
+    if not run.model_dir:
+        raise UserError(
+            "MODEL_DIR is not set; give the folder for what this run makes, "
+            "--gin.MODEL_DIR=runs/mine"
+        )
+    folder = Path(run.model_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with checkpoints.atomic(folder / ".writable"):
+            pass
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise UserError(
+            f"MODEL_DIR {run.model_dir!r} cannot be written ({error.strerror}); give a "
+            "folder that you may write to, --gin.MODEL_DIR=runs/mine"
+        ) from None
+    return folder
+
+
+def initial_prompt(run: Run, parts: Setup) -> jax.Array:
+    """The prompt [P, D] before training, as PROMPT_INIT says (paper section 3.2)."""
+    embedding_VxD = parts.params["token_embedder"]["embedding"]
+    vocabulary = parts.task.output_features["targets"].vocabulary
+    match run.prompt_init:
+        case "random_uniform":
+            init = prompts.random_uniform()
+        case "sampled_vocab":
+            init = prompts.sampled_vocab(embedding_VxD)
+        case "class_label":
+            words = run.class_labels or data.label_words(parts.task) or ()
+            tokens = [vocabulary.encode(word) for word in words]
+            init = prompts.class_labels(embedding_VxD, tokens)
+        case "string":
+            tokens = vocabulary.encode(run.prompt_string)
+            init = prompts.string(embedding_VxD, tokens)
+        case "file":
+            init = prompts.from_array(checkpoints.load_prompt(Path(run.prompt_file)))
+    shape = run.prompt_length, parts.model.config.emb_dim
+    return init(jax.random.key(run.seed), shape)
+
+
+def make_predict_fn(
+    run: Run, parts: Setup, length: int
+) -> Callable[[Any, Any], evaluate.PredictFn]:
+    """A function (params, prompt) -> predict_fn for evaluate.py, compiled once.
+
+    Args:
+      length: the most tokens of a greedy prediction, EOS included.
+    """
+    if run.decoding == "labels":
+        fn = jax.jit(functools.partial(decoding.label_scores, parts.model))
+    else:
+        fn = jax.jit(functools.partial(decoding.greedy, parts.model), static_argnums=3)
+
+    def with_prompt(params: Any, prompt: Any) -> evaluate.PredictFn:
+        def run_model(inputs_NxT: np.ndarray, last: Any) -> np.ndarray:
+            batch = partitioning.shard_batch({"inputs": inputs_NxT}, parts.mesh)
+            return jax.device_get(fn(params, batch["inputs"], prompt, last))
+
+        if run.decoding == "labels":
+            return evaluate.label_predict_fn(parts.task, run_model)
+        return lambda inputs_NxT: run_model(inputs_NxT, length)
+
+    return with_prompt

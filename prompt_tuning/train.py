@@ -1,0 +1,196 @@
+"""One training step and the loop around it.
+
+    loss, grad = value_and_grad(loss_fn)(prompt, frozen, batch)
+
+Prompt tuning differentiates the loss in the prompt; model tuning, LM adaptation and
+pre-training are the same step differentiated in the weights. What is not trained is an
+argument like any other: no gradient of it exists.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from prompt_tuning import losses, partitioning
+from prompt_tuning.errors import UserError
+from prompt_tuning.network import Transformer
+
+Batch = dict[str, Any]
+
+
+class TrainState(NamedTuple):
+    """All that changes in training, and all that a checkpoint holds.
+
+    The position in the data is the step: data.py makes batch i from (seed, i) alone.
+    """
+
+    step: jax.Array
+    trained: Any  # the prompt [P, D], or the parameter tree in model tuning
+    opt_state: Any
+
+
+def new_state(trained: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    return TrainState(jnp.int32(0), trained, optimizer.init(trained))
+
+
+def make_step(
+    model: Transformer,
+    optimizer: optax.GradientTransformation,
+    tuning: str = "prompt",
+    num_microbatches: int = 1,
+    z_loss: float = 1e-4,
+) -> Callable[[TrainState, Any, Batch, jax.Array], tuple[TrainState, dict]]:
+    """The pure training step: (state, frozen, batch, rng) -> (state, metrics).
+
+    Args:
+      tuning: "prompt": state.trained is the prompt [P, D] and `frozen` the parameters.
+        "model": state.trained is the parameters and `frozen` a prompt or None.
+      num_microbatches: the batch is worked through in this many parts, whose gradients
+        are added: the same update for less memory.
+
+    Returns:
+      A function whose metrics are scalars: loss (nats a target token, z-loss included),
+      accuracy (share of target tokens), grad_norm, and ok (False once the loss or an
+      updated value is not finite).
+    """
+
+    def loss_fn(trained, frozen, batch, rng):
+        prompt, params = (trained, frozen) if tuning == "prompt" else (frozen, trained)
+        logits_BxSxV = model.apply(
+            {"params": params},
+            batch,
+            prompt,
+            deterministic=model.config.dropout_rate == 0,
+            rngs={"dropout": rng},
+        )
+        targets = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
+        loss, _ = losses.cross_entropy(logits_BxSxV, *targets, z_loss)
+        correct = losses.correct_tokens(logits_BxSxV, *targets)
+        # The sum over target tokens, not their mean, is what T5 minimises.
+        return loss, {"loss": loss, "correct": correct, "tokens": jnp.sum(targets[1])}
+
+    def gradients(trained, frozen, batch, rng):
+        grad_fn = jax.grad(loss_fn, has_aux=True)
+        if num_microbatches == 1:
+            return grad_fn(trained, frozen, batch, rng)
+        parts = jax.tree.map(
+            lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), batch
+        )
+        rngs = jax.random.split(rng, num_microbatches)
+
+        def add(total, part):
+            new = grad_fn(trained, frozen, *part)
+            return jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, new), None
+
+        first = jax.tree.map(lambda x: x[0], (parts, rngs))
+        shapes = jax.eval_shape(grad_fn, trained, frozen, *first)
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return jax.lax.scan(add, zeros, (parts, rngs))[0]
+
+    def step(state, frozen, batch, rng):
+        rng = jax.random.fold_in(rng, state.step)
+        grads, sums = gradients(state.trained, frozen, batch, rng)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
+        trained = optax.apply_updates(state.trained, updates)
+        tokens = jnp.maximum(sums["tokens"], 1)
+        metrics = {
+            "loss": sums["loss"] / tokens,
+            "accuracy": sums["correct"] / tokens,
+            "grad_norm": optax.global_norm(grads),
+            "ok": jnp.isfinite(sums["loss"]) & jnp.isfinite(optax.global_norm(trained)),
+        }
+        return TrainState(state.step + 1, trained, opt_state), metrics
+
+    return step
+
+
+def fit(
+    state: TrainState,
+    frozen: Any,
+    step_fn: Callable,
+    batches: Iterator[dict[str, np.ndarray]],
+    *,
+    steps: int,
+    period: int,
+    at_period: Callable[[TrainState, int], dict[str, float]],
+    mesh: Mesh,
+    rng: jax.Array,
+    log: Path,
+    description: str = "training",
+) -> TrainState:
+    """Trains from `state` to step `steps`.
+
+    Metrics are fetched one step late, so that the host never waits for the newest step.
+
+    Args:
+      batches: this host's NumPy batches, the first one for the step after `state`.
+      period: every so many steps, and after the last, `at_period(state, step)` is
+        called; it evaluates and saves, and what it returns is shown beside the loss.
+      log: a JSONL file that gets a line for each step.
+
+    Raises:
+      UserError: the loss or a trained value is no longer finite. Nothing is saved.
+    """
+    compiled = jax.jit(step_fn, donate_argnums=0)
+    first = int(state.step)
+    shown: dict[str, Any] = {}
+    pending = None
+    with (
+        log.open("a", buffering=1) as lines,
+        tqdm(
+            total=steps, initial=first, desc=description, unit="step", smoothing=0.05
+        ) as bar,
+    ):
+        for step in range(first + 1, steps + 1):
+            batch = partitioning.shard_batch(next(batches), mesh)
+            state, metrics = compiled(state, frozen, batch, rng)
+            if pending:
+                _report(*pending, lines, bar, shown)
+            pending = (step, metrics)
+            if step % period == 0 or step == steps:
+                _report(*pending, lines, bar, shown)
+                pending = None
+                shown |= at_period(state, step)
+                bar.set_postfix(shown)
+    return state
+
+
+def _report(step: int, metrics: dict, lines: TextIO, bar: tqdm, shown: dict) -> None:
+    values = {name: value.item() for name, value in metrics.items()}
+    if not values.pop("ok"):
+        raise UserError(
+            f"training diverged at step {step}: the loss is {values['loss']} and every "
+            "later value would be NaN. The last good checkpoint is kept in MODEL_DIR; "
+            "lower the learning rate (--gin.schedule.learning_rate=0.1, say) and start "
+            "again in a new MODEL_DIR"
+        )
+    lines.write(json.dumps({"step": step} | values) + "\n")
+    shown["loss"] = f"{values['loss']:.3f}"
+    bar.update()
+    bar.set_postfix(shown, refresh=False)
+
+
+def keep_lines(log: Path, last_step: int) -> list[dict]:
+    """Drops a log's lines after `last_step` (a killed run's), and returns the rest."""
+    if not log.exists():
+        return []
+    kept = [line for line in _records(log) if line["step"] <= last_step]
+    log.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    return kept
+
+
+def _records(log: Path) -> Iterable[dict]:
+    for line in log.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:  # the line being written when the run was killed
+            return

@@ -1,0 +1,147 @@
+"""Builds the wheel and tries it away from the checkout: `make wheel`.
+
+The wheel goes into a scratch environment that borrows its dependencies from the Python
+running this script, so that TensorFlow is not installed twice. prompt_tuning, tasks,
+gin files and pocket come from the wheel alone; the working directory is empty.
+"""
+
+import importlib
+import os
+import pkgutil
+import shutil
+import site
+import subprocess
+import sys
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# Folders of the checkout, and where the wheel holds them.
+PACKAGED = {
+    "prompt_tuning": "prompt_tuning",
+    "tasks": "tasks",
+    "gin": "prompt_tuning/gin",
+}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder).resolve()
+        wheel = build(scratch)
+        check_contents(wheel)
+        python = install(wheel, scratch)
+        try_installed(python, scratch)
+
+
+def build(scratch: Path) -> Path:
+    """Builds from a copy, as a build/ in the checkout would add files since removed."""
+    source = scratch / "source"
+    for folder in PACKAGED:
+        unwanted = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, source / folder, ignore=unwanted)
+    shutil.copy(ROOT / "setup.py", source)
+    pip("wheel", "--no-deps", "--use-pep517", "--wheel-dir", scratch, source)
+    (wheel,) = scratch.glob("*.whl")
+    return wheel
+
+
+def check_contents(wheel: Path) -> None:
+    """Exits unless the wheel holds each file of the packaged folders, and no other."""
+    expected = {
+        f"{inside}/{path.relative_to(ROOT / folder).as_posix()}"
+        for folder, inside in PACKAGED.items()
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        found = {name for name in archive.namelist() if ".dist-info/" not in name}
+    if found != expected:
+        sys.exit(
+            f"{wheel.name} lacks {sorted(expected - found)} and should not hold "
+            f"{sorted(found - expected)}; see packages and package_data in setup.py"
+        )
+    print(f"{wheel.name} holds {len(found)} files, {wheel.stat().st_size:,} bytes")
+
+
+def install(wheel: Path, scratch: Path) -> Path:
+    """The Python of a new environment with the wheel and this Python's packages."""
+    venv.create(scratch / "venv", symlinks=True)
+    python = scratch / "venv" / "bin" / "python"
+    pip("--python", python, "install", "--no-deps", "--no-compile", wheel)
+    # A path file inside a borrowed folder is not read, so that a checkout installed
+    # there in editable mode stays out of sight.
+    (packages,) = (scratch / "venv").glob("lib/python*/site-packages")
+    (packages / "borrowed.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    return python
+
+
+def pip(*arguments: object) -> None:
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*command, *map(str, arguments)], check=True)
+
+
+def try_installed(python: Path, scratch: Path) -> None:
+    """Runs the checks below, then the commands a user would try first."""
+    elsewhere = scratch / "elsewhere"
+    elsewhere.mkdir()
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("PYTHONPATH", None)
+    for command in (
+        [python, "-I", __file__, "installed"],
+        [python.parent / "prompt-tuning", "--help"],
+        [python.parent / "prompt-tuning", "tasks"],
+        [python, "-m", "prompt_tuning", "tasks"],
+    ):
+        if subprocess.run(command, cwd=elsewhere, env=environment).returncode:
+            sys.exit(
+                f"failed where the wheel is installed: {' '.join(map(str, command))}"
+            )
+
+
+def check_installed() -> None:
+    """Imports each module, parses each gin file and loads the pocket files."""
+    for package in ("prompt_tuning", "tasks"):
+        module = importlib.import_module(package)
+        home = Path(module.__file__).parent
+        if not home.is_relative_to(sys.prefix):
+            sys.exit(f"{package} comes from {home}, which is not in {sys.prefix}")
+        names = [found.name for found in pkgutil.iter_modules(module.__path__)]
+        for name in names:
+            if name != "__main__":
+                importlib.import_module(f"{package}.{name}")
+        print(f"imported {package}: {', '.join(names)}")
+    check_gin()
+    check_pocket()
+
+
+def check_gin() -> None:
+    from prompt_tuning import config
+
+    files = sorted(config.GIN_ROOT.glob("gin/**/*.gin"))
+    names = [path.relative_to(config.GIN_ROOT).as_posix() for path in files]
+    for name in names:
+        config.parse([name])
+    print(f"parsed {', '.join(names)}")
+
+
+def check_pocket() -> None:
+    import sentencepiece
+    from safetensors.numpy import load_file
+
+    import prompt_tuning
+
+    pocket = Path(prompt_tuning.__file__).parent / "pocket"
+    pieces = sentencepiece.SentencePieceProcessor(str(pocket / "spiece.model"))
+    print(f"loaded a vocabulary of {pieces.get_piece_size()} pieces")
+    models = sorted(pocket.glob("*.safetensors"))
+    if not models:
+        sys.exit(f"{pocket} holds no frozen model")
+    for path in models:
+        parameters = sum(array.size for array in load_file(path).values())
+        print(f"loaded {path.name} of {parameters:,} parameters")
+
+
+if __name__ == "__main__":
+    check_installed() if sys.argv[1:] == ["installed"] else main()

@@ -1,0 +1,74 @@
+"""Packaging: `pip install .`, or `make run` to have it done in .venv."""
+
+from setuptools import setup
+
+# The versions are those the tests ran with; older ones are untried.
+INSTALL = [
+    # The array library everything runs on.
+    "jax>=0.10.2",
+    # flax.linen: modules whose parameters name their logical axes.
+    "flax>=0.12.8",
+    # Adafactor and the learning-rate schedules.
+    "optax>=0.2.8",
+    # Saves and restores the training state.
+    "orbax-checkpoint>=0.12.8",
+    # Orbax's own path type, for folders on any file system.
+    "etils[epath]>=1.15",
+    # Arrays outside of JAX: batches, prompt files.
+    "numpy>=2.0",
+    # The frozen models' file format, and one of a prompt's.
+    "safetensors>=0.5",
+    # The vocabulary, where TensorFlow is not wanted.
+    "sentencepiece>=0.2",
+    # Configuration files; below 0.6 because config.py reads its registry.
+    "gin-config>=0.5,<0.6",
+    # What seqio and Orbax log through: to quieten them.
+    "absl-py>=2.1",
+    # F1 over the classes of CB.
+    "scikit-learn>=1.5",
+    # The progress bar.
+    "tqdm>=4.66",
+    # The picture of the learning curve.
+    "matplotlib>=3.9",
+    # Tasks, mixtures and their evaluation. `train` and `evaluate` need it, the core
+    # does not: without seqio and TensorFlow prompt_tuning.train still runs.
+    "seqio>=0.0.20",
+    # What seqio's preprocessors are written in.
+    "tensorflow>=2.21",
+    # Downloads the public datasets.
+    "tensorflow-datasets>=4.9.10",
+]
+
+EXTRAS = {
+    # JAX's own choice of CUDA, and its TPU runtime.
+    "cuda": ["jax[cuda]>=0.10.2"],
+    "tpu": ["jax[tpu]>=0.10.2"],
+    "test": [
+        "pytest>=8",
+        # Two processes for the quick suite.
+        "pytest-xdist>=3.6",
+    ],
+    # One minor version, as the next one formats differently.
+    "lint": ["ruff==0.17.*"],
+    # The slow comparison with Hugging Face's T5, on the CPU. To save the CUDA libraries
+    # install PyTorch's CPU build first, where your registry has it.
+    "parity": ["torch>=2.5", "transformers>=4.50"],
+}
+
+setup(
+    name="prompt-tuning",
+    version="0.1.0",
+    description="Prompt tuning of a frozen T5: JAX, Flax, seqio",
+    python_requires=">=3.11",
+    install_requires=INSTALL,
+    extras_require=EXTRAS,
+    # Named one by one: find_packages() would take tests too. gin/ lies beside the
+    # package in a checkout and inside it when installed (prompt_tuning/config.py).
+    packages=["prompt_tuning", "prompt_tuning.gin", "tasks"],
+    package_dir={"prompt_tuning.gin": "gin"},
+    package_data={
+        "prompt_tuning": ["pocket/*"],
+        "prompt_tuning.gin": ["**/*.gin"],
+    },
+    entry_points={"console_scripts": ["prompt-tuning = prompt_tuning.cli:main"]},
+)

@@ -1,0 +1,31 @@
+"""seqio tasks. This file is what they share; it needs neither seqio nor TensorFlow.
+
+A module of tasks registers them when it is imported. The words of a task's labels are
+the `label_classes` keyword of its postprocess function, as in T5's own tasks: the
+engine reads them from there.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+UNKNOWN = "<unk>"  # T5's target for an example without a label
+
+
+class DataError(ValueError):
+    """A data set that cannot be read: the file and line, what is wrong, what to do.
+
+    The command line prints the message alone, as it does a UserError's.
+    """
+
+    user_message = True
+
+
+def label_index(text: str, label_classes: Sequence[str], **unused: object) -> int:
+    """The place of a decoded text among the labels; -1 where it is none of them."""
+    return label_classes.index(text) if text in label_classes else -1
+
+
+def accuracy(targets: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
+    """Percent of the predictions that equal their target; -1, illegal, is wrong."""
+    return {"accuracy": 100 * float(np.mean(np.equal(targets, predictions)))}

@@ -1,0 +1,502 @@
+"""The pocket world: small English texts from a seed, and tasks on them.
+
+The world has things of eight kinds and moods of six, and every thing and every mood
+has invented names, spelled by one rule, so that nothing but the text tells what a name
+means. Pre-training text (`documents`) uses every name and says what it means. The
+tasks `pocket_kind` and `pocket_mood` then ask for the meaning of one name in a passage
+that is otherwise neutral, and validation asks only for names that training never
+shows: a prompt can pass it only by calling up what the frozen model has read.
+"""
+
+import functools
+import importlib.util
+import itertools
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import seqio
+import tensorflow as tf
+
+from tasks import accuracy, label_index
+
+KINDS = ("food", "tool", "bird", "plant", "coat", "boat", "gem", "toy")
+MOODS = ("glad", "sad", "angry", "calm", "tired", "scared")
+NAMES_PER_KIND = 48
+NAMES_PER_MOOD = 24
+
+_ONSETS = "b bl br d dr f fl g gl gr h j k kr l m n p pl pr r s sk sl sn sp st t tr v w"
+_MIDDLES = "f l m r v lb lk lm lz mb nd nv rb rf rk rz"
+_ENDINGS = "ab ack ap ash eb eck elt esh ig ilk im ob oft ook oom ub ug unk"
+
+
+def _names() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Deals invented names, all of one spelling rule, to the kinds and the moods."""
+    rng = random.Random("names")
+    parts = (_ONSETS.split(), "aeiou", _MIDDLES.split(), _ENDINGS.split())
+    needed = len(KINDS) * NAMES_PER_KIND + len(MOODS) * NAMES_PER_MOOD
+    names: dict[str, None] = {}
+    while len(names) < needed:
+        names["".join(rng.choice(part) for part in parts)] = None
+    deck = iter(names)
+    things = {kind: [next(deck) for _ in range(NAMES_PER_KIND)] for kind in KINDS}
+    feelings = {mood: [next(deck) for _ in range(NAMES_PER_MOOD)] for mood in MOODS}
+    return things, feelings
+
+
+THINGS, FEELINGS = _names()
+
+_WOMEN = "mara anna lena rosa ida nora ella greta clara wanda tess june"
+_MEN = "tom ben paul otto emil hugo max leo finn oscar carl sam"
+_PEOPLE = [(name, "she", "her") for name in _WOMEN.split()] + [
+    (name, "he", "him") for name in _MEN.split()
+]
+_PLACES = [
+    (f"{preposition} {place}", place)
+    for preposition, place in (
+        ("at", "the harbour"),
+        ("near", "the mill"),
+        ("in", "the garden"),
+        ("by", "the lake"),
+        ("at", "the market"),
+        ("on", "the hill"),
+        ("in", "the barn"),
+        ("under", "the bridge"),
+        ("at", "the station"),
+        ("in", "the library"),
+        ("near", "the church"),
+        ("on", "the beach"),
+        ("in", "the kitchen"),
+        ("behind", "the school"),
+        ("in", "the old tower"),
+        ("by", "the river"),
+    )
+]
+_WEEK = "mon tues wednes thurs fri satur sun"
+_TIMES = (
+    *(f"on {day}day" for day in _WEEK.split()),
+    *("last week", "at noon", "in the morning", "in the evening", "one day"),
+    *("last winter", "in spring", "in summer", "yesterday"),
+)
+_EVENTS = (
+    *("the bell rang", "the rain began", "the snow fell", "the band played"),
+    *("the fair opened", "a storm came", "the lamps went out", "the train left"),
+    *("the wind rose", "the moon came up", "the guests arrived", "a dog barked"),
+)
+_LOOKS = (
+    *("small", "old", "new", "fine", "strange"),
+    *("lovely", "plain", "little", "big", "rare"),
+)
+
+# A sentence's slots: {p} and {q} people, {he} {him} for {p}, {at} and {place},
+# {when}, {event}, {look}; {w} a thing, {k} its kind, {w2} {w3} more of that kind; {x}
+# a thing of another kind, {xk}; {m} a mood's invented name, {l} the mood.
+
+# Neutral: true of a thing of any kind. The tasks' passages are made of these alone.
+_THING = (
+    "{when} {p} saw a {look} {w} {at}.",
+    "{p} bought a {w} from {q} {when}.",
+    "{p} lost a {w} {at}.",
+    "{p} carried the {w} to {place}.",
+    "{p} drew a {look} {w} and showed it to {q}.",
+    "{p} and {q} talked about the {w} {when}.",
+    "{p} asked {q} for a {w}.",
+    "there was a {look} {w} {at}.",
+    "{p} dreamed of a {w}.",
+    "{p} hid the {w} {at}.",
+    "{p} found a {w} {at} when {event}.",
+    "{p} told {q} about a {look} {w}.",
+    "{p} gave {q} a {w} {when}.",
+    "{p} forgot the {w} {at}.",
+    "{p} wrote a letter about a {w}.",
+    "{p} took a picture of the {w} {at}.",
+    "{p} sold a {look} {w} to {q}.",
+    "{p} wanted a {w} more than anything.",
+    "{p} waited {at} with a {w}.",
+    "{when} {p} came home with a {look} {w}.",
+)
+_PLAIN = (
+    "{p} went to {place} {when}.",
+    "{when} {event}.",
+    "{p} met {q} {at}.",
+    "it was quiet {at}.",
+    "{p} lived near {place}.",
+    "{q} stayed at home.",
+    "the house was empty.",
+    "nothing much happened {when}.",
+    "{p} and {q} were neighbours.",
+)
+_LATER = (
+    "{q} came by later.",
+    "{q} was late, as always.",
+    "then {event}.",
+    "the day was long.",
+    "it grew dark.",
+    "nobody said a word.",
+    "{p} told {q} everything.",
+    "an hour passed.",
+)
+_FELT = (
+    "{p} felt {m} all day.",
+    "{p} was {m} {when}.",
+    "{when} {p} looked {m}.",
+    "{p} came home {m}.",
+    "{q} said that {p} seemed {m}.",
+    "when {event}, {p} was {m}.",
+    "{p} sat {at} and felt {m}.",
+    "'i am {m} today,' wrote {p}.",
+    "{p} grew {m} when {event}.",
+    "everyone {at} saw that {p} was {m}.",
+    "{p} woke up {m} {when}.",
+    "{when} {p} was {m} again.",
+)
+
+# What follows a neutral sentence and names the kind or the mood.
+_ANSWER = (
+    "a {w} is a kind of {k}.",
+    "a {w} is a {k}.",
+    "what is a {w}? it is a {k}.",
+    "what is a {w}? a {k}.",
+    "what kind of thing was it? a {k}.",
+    "'what is a {w}?' asked {q}. 'a kind of {k},' said {p}.",
+    "'it is a {k},' said {p}.",
+    "it was a {k}, of course.",
+    "everyone knows that a {w} is a {k}.",
+    "that is the name of a {k}.",
+    "so this is about a {k}.",
+    "{p} liked the {k} very much.",
+    "{q} wanted to see the {k} too.",
+    "{he} had always wanted a {k}.",
+    "the {k} was {look}.",
+    "no other {k} was so {look}.",
+    "'what a {look} {k}!' said {q}.",
+    "of all {k}s {he} liked the {w} best.",
+)
+_FEELING = (
+    "{he} was {l}.",
+    "that is, {he} was {l}.",
+    "to be {m} is to be {l}.",
+    "how did {p} feel? {l}.",
+    "how did {p} feel? {he} felt {l}.",
+    "{m} means {l}.",
+    "'what does {m} mean?' asked {q}. 'it means {l},' said {p}.",
+    "'i am so {l},' said {p}.",
+    "'are you {l}?' asked {q}. 'yes,' said {p}.",
+    "{q} had never seen {him} so {l}.",
+    "anyone who is {m} is {l}.",
+    "people who feel {m} are {l}.",
+)
+# Last words of a note: no full stop, so that a text can end on a kind or a mood.
+_ANSWER_NOTE = (
+    "in a word, {k}",
+    "a note about a {k}",
+    "and that is a {k}",
+    "so, a {k}",
+)
+_FEELING_NOTE = ("in a word, {l}", "so {he} was {l}", "that is, {l}", "and so, {l}")
+
+_DEFINITION = (
+    "a {w} is a kind of {k}.",
+    "a {w} is a {look} {k}.",
+    "{p} asked what a {w} is. it is a {k}.",
+    "the {w} is a {k} that many people like.",
+    "the word {w} is the name of a {k}.",
+)
+_CONTRAST = (
+    "a {w} is not a {xk} but a {k}.",
+    "a {x} is a {xk}, but a {w} is a {k}.",
+    "'is a {w} a {xk}?' asked {q}. 'no, it is a {k},' said {p}.",
+    "'is a {w} a {k}?' asked {q}. 'yes, a {w} is a {k},' said {p}.",
+    "the {w} is a {k} and the {x} is a {xk}.",
+)
+_LIST = (
+    "a {w}, a {w2} and a {w3} are all {k}s.",
+    "{p} knew three {k}s, the {w}, the {w2} and the {w3}.",
+    "{p} had a {w}, a {w2} and a {w3}. they are {k}s.",
+    "the {w} is a {k}, and so is the {w2}.",
+    "a {w} and a {w2} are {k}s, but a {x} is a {xk}.",
+)
+_FACTS = (
+    "{p} went to {place} {when}. where did {p} go? to {place}.",
+    "{p} went to {place} {when}. when did {p} go there? {when}.",
+    "{p} went to {place} {when}. who went to {place}? {p}.",
+    "{p} met {q} {at}. who met {q}? {p}.",
+    "{p} met {q} {at}. where did {p} meet {q}? {at}.",
+    "{p} found a {w} {at}. where did {p} find it? {at}.",
+    "{p} found a {w} {at}. what did {p} find? a {w}.",
+    "{p} gave {q} a {w}. who has the {w} now? {q}.",
+    "{when} {event}. what happened? {event}.",
+)
+_DEAR = ("dear {q},", "my dear {q},")
+_YOURS = ("yours, {p}.", "your friend {p}.", "with love from {p}.")
+
+# What people do with a thing of each kind, and how each mood shows.
+_USE = {
+    "food": (
+        "{p} ate the {w} with a spoon.",
+        "{p} cooked the {w} in a pot.",
+        "we ate the {w} for supper.",
+        "the {w} tasted sweet.",
+        "{p} was hungry and took a bite of the {w}.",
+    ),
+    "tool": (
+        "{p} mended the fence with the {w}.",
+        "{p} cut the wood with the {w}.",
+        "we fixed the door with the {w}.",
+        "the {w} lay on the workbench.",
+        "{p} needed the {w} to build a shed.",
+    ),
+    "bird": (
+        "the {w} sang in a tree.",
+        "the {w} flew over the roofs.",
+        "{p} fed the {w} some seeds.",
+        "the {w} sat on its eggs in the nest.",
+        "we heard the {w} sing at dawn.",
+    ),
+    "plant": (
+        "{p} watered the {w}.",
+        "the {w} grew by the wall.",
+        "the {w} had green leaves.",
+        "{p} put the {w} in good soil.",
+        "we saw the {w} come into bloom.",
+    ),
+    "coat": (
+        "{p} wore the {w} because it was cold.",
+        "{p} buttoned the {w} up to the chin.",
+        "the {w} had long sleeves.",
+        "{p} hung the {w} on a hook.",
+        "we sewed a pocket on the {w}.",
+    ),
+    "boat": (
+        "{p} rowed the {w} across the water.",
+        "the {w} sailed out to sea.",
+        "{p} tied the {w} to the pier.",
+        "the {w} sank with all its cargo.",
+        "we crossed the bay in the {w}.",
+    ),
+    "gem": (
+        "the {w} shone in a gold ring.",
+        "{p} wore the {w} on a chain.",
+        "the {w} was cut and polished.",
+        "{p} dug the {w} out of the rock.",
+        "we saw the {w} in the crown of the king.",
+    ),
+    "toy": (
+        "the children played with the {w}.",
+        "{p} wound up the {w} for the baby.",
+        "the {w} lay in the nursery.",
+        "{p} shared the {w} with the other children.",
+        "we gave the baby the {w} to play with.",
+    ),
+}
+_SHOW = {
+    "glad": ("{he} laughed and sang.", "{he} smiled at everyone.", "{he} danced home."),
+    "sad": ("{he} wept a little.", "{he} sighed and cried.", "tears ran down."),
+    "angry": ("{he} shouted at {q}.", "{he} stamped and swore.", "{he} broke a plate."),
+    "calm": ("{he} sat still.", "{he} breathed slowly.", "nothing troubled {him}."),
+    "tired": ("{he} yawned.", "{he} fell asleep early.", "{he} went to bed."),
+    "scared": ("{he} trembled.", "{he} ran away and hid.", "{he} locked the door."),
+}
+
+
+def _other(templates: Sequence[str]) -> tuple[str, ...]:
+    """The same sentences about the scene's other thing."""
+    return tuple(t.replace("{w}", "{x}").replace("{k}", "{xk}") for t in templates)
+
+
+_OTHER_THING, _OTHER_ANSWER = _other(_THING), _other(_ANSWER)
+_OTHER_USE = {kind: _other(uses) for kind, uses in _USE.items()}
+
+# A genre is a sequence of parts, each a table to draw one sentence from; it is listed
+# once for each time out of all that it should be drawn.
+_GENRES = (
+    *[(_PLAIN, _THING, _ANSWER, _USE, _FELT, _FEELING)] * 3,
+    *[(_THING, _ANSWER, _OTHER_THING, _OTHER_ANSWER)] * 6,
+    *[(_PLAIN, _THING, _LATER, _ANSWER, _USE)] * 3,
+    *[(_FELT, _FEELING, _SHOW, _THING, _ANSWER)] * 4,
+    *[(_THING, _FELT, _ANSWER, _FEELING)] * 3,
+    *[(_PLAIN, _FELT, _LATER, _FEELING, _SHOW)] * 3,
+    *[(_PLAIN, _THING, _LATER, _ANSWER_NOTE)] * 3,
+    *[(_PLAIN, _FELT, _LATER, _FEELING_NOTE)] * 3,
+    *[(_DEFINITION, _USE, _CONTRAST, _OTHER_USE)] * 2,
+    *[(_LIST, _USE, _FELT, _FEELING)] * 2,
+    *[(_FACTS, _LATER, _FACTS, _DEFINITION)] * 2,
+    *[(_DEAR, _THING, _USE, _FELT, _FEELING, _YOURS)] * 2,
+    *[(_DEAR, _THING, _ANSWER, _FELT, _SHOW, _YOURS)] * 1,
+)
+
+
+def _scene(draw: Callable[[Sequence], object]) -> dict[str, str]:
+    """One draw of everything that a sentence's slots may ask for."""
+    p, he, him = draw(_PEOPLE)
+    q = draw(_PEOPLE)[0]
+    while q == p:
+        q = draw(_PEOPLE)[0]
+    kind, other, mood = draw(KINDS), draw(KINDS), draw(MOODS)
+    while other == kind:
+        other = draw(KINDS)
+    things = THINGS[kind]
+    at, place = draw(_PLACES)
+    scene = {"p": p, "he": he, "him": him, "q": q, "at": at, "place": place}
+    scene.update(when=draw(_TIMES), event=draw(_EVENTS), look=draw(_LOOKS))
+    scene.update(k=kind, w=draw(things), w2=draw(things), w3=draw(things))
+    scene.update(xk=other, x=draw(THINGS[other]), l=mood, m=draw(FEELINGS[mood]))
+    return scene
+
+
+def _drawer(seed: str) -> Callable[[Sequence], object]:
+    """A fast uniform choice from a sequence; the seed is any text."""
+    uniform = random.Random(seed).random
+    return lambda options: options[int(uniform() * len(options))]
+
+
+def documents(seed: int, count: int) -> Iterator[str]:
+    """Yields `count` pre-training texts, short paragraphs of several genres."""
+    draw = _drawer(f"documents {seed}")
+    for _ in range(count):
+        scene = _scene(draw)
+        # Three parts depend on the scene: tables by kind, by mood, by the other kind.
+        parts = [
+            part[scene["k" if part is _USE else "l" if part is _SHOW else "xk"]]
+            if isinstance(part, dict)
+            else part
+            for part in draw(_GENRES)
+        ]
+        yield " ".join(map(draw, parts)).format_map(scene)
+
+
+def skill_probes(seed: int, count: int) -> list[tuple[str, str]]:
+    """Beginnings of natural text, each with the one word that must follow.
+
+    Every other probe asks for a kind, the rest for a mood. They are made of the
+    sentences of pre-training, in none of the tasks' formats, so they measure what a
+    frozen model knows before any prompt is tuned on it.
+    """
+    draw = _drawer(f"probes {seed}")
+    kind_parts = (_PLAIN, _THING), [t for t in _ANSWER if "{k}s" not in t], "{k}"
+    mood_parts = (_PLAIN, _FELT), _FEELING, "{l}"
+    probes = []
+    for i in range(count):
+        opening, answers, blank = mood_parts if i % 2 else kind_parts
+        text = " ".join(map(draw, opening)) + " " + draw(answers).partition(blank)[0]
+        scene = _scene(draw)
+        probes.append((text.format_map(scene).rstrip(), blank.format_map(scene)))
+    return probes
+
+
+# The tasks' formats, and the label words in them, occur in no pre-training text.
+KIND_FORMAT = "passage: {} topic:"
+MOOD_FORMAT = "passage: {} mood:"
+EXAMPLES = {"train": 4_008, "validation": 480}  # of each task; 24 divides both
+DOCUMENTS = {"train": 400_000, "validation": 2_000}
+
+
+def _examples(
+    split: str,
+    names: dict[str, list[str]],
+    slot: str,
+    sentences: Sequence[str],
+    form: str,
+) -> Iterator[dict[str, str]]:
+    """Yields neutral passages with one invented name, and the label it stands for.
+
+    Every passage is used once with a name of each label, so that nothing but the name
+    tells them apart. The first two thirds of a label's names are for training, the rest
+    for validation.
+    """
+    draw = _drawer(f"{form} {split}")
+    for i in range(EXAMPLES[split] // len(names)):
+        parts = draw(_PLAIN), draw(sentences), draw(_LATER)
+        passage = " ".join(parts[draw((0, 1)) : draw((2, 3))])
+        scene = _scene(draw)
+        for label, all_names in names.items():
+            cut = len(all_names) * 2 // 3
+            own = all_names[:cut] if split == "train" else all_names[cut:]
+            text = passage.format_map({**scene, slot: own[i % len(own)]})
+            yield {"inputs": form.format(text), "targets": label}
+
+
+def kind_examples(split: str) -> Iterator[dict[str, str]]:
+    """Yields the examples of `pocket_kind`: a passage about a thing, and its kind."""
+    return _examples(split, THINGS, "w", _THING, KIND_FORMAT)
+
+
+def mood_examples(split: str) -> Iterator[dict[str, str]]:
+    """Yields the examples of `pocket_mood`: a passage about a person, and the mood."""
+    return _examples(split, FEELINGS, "m", _FELT, MOOD_FORMAT)
+
+
+def text_examples(split: str) -> Iterator[dict[str, str]]:
+    """Yields the examples of `pocket_text`, the pre-training text."""
+    seed = 0 if split == "train" else 1
+    return ({"targets": text} for text in documents(seed, DOCUMENTS[split]))
+
+
+def _vocabulary() -> seqio.SentencePieceVocabulary:
+    """The vocabulary that the package ships: 1,948 pieces and 100 sentinels."""
+    package = importlib.util.find_spec("prompt_tuning").submodule_search_locations[0]
+    model = str(Path(package, "pocket", "spiece.model"))
+    return seqio.SentencePieceVocabulary(model, extra_ids=100)
+
+
+def _source(
+    examples: Callable[[str], Iterator[dict[str, str]]],
+    keys: Sequence[str],
+    counts: dict[str, int],
+) -> seqio.FunctionDataSource:
+    """A data source of the examples, made as they are read; `keys` are their fields."""
+    signature = {key: tf.TensorSpec([None], tf.string) for key in keys}
+
+    def chunks(split: str) -> Iterator[dict[str, list[str]]]:
+        # A thousand at a time: a call from TensorFlow into Python is slow.
+        rows = examples(split)
+        while chunk := list(itertools.islice(rows, 1_000)):
+            yield {key: [row[key] for row in chunk] for key in keys}
+
+    def dataset(
+        split: str, shuffle_files: bool, seed: int | None = None
+    ) -> tf.data.Dataset:
+        del shuffle_files, seed  # the generator has one order
+        chunked = functools.partial(chunks, split)
+        return tf.data.Dataset.from_generator(
+            chunked, output_signature=signature
+        ).unbatch()
+
+    return seqio.FunctionDataSource(
+        dataset, splits=tuple(counts), num_input_examples=counts
+    )
+
+
+_FEATURE = seqio.Feature(_vocabulary(), add_eos=True)
+_PREPROCESSORS = [
+    seqio.preprocessors.tokenize,
+    seqio.preprocessors.append_eos_after_trim,
+]
+
+
+def _add_task(
+    name: str,
+    examples: Callable[[str], Iterator[dict[str, str]]],
+    label_classes: Sequence[str],
+) -> None:
+    """Registers a task of labels."""
+    seqio.TaskRegistry.add(
+        name,
+        source=_source(examples, ("inputs", "targets"), EXAMPLES),
+        preprocessors=_PREPROCESSORS,
+        output_features={"inputs": _FEATURE, "targets": _FEATURE},
+        postprocess_fn=functools.partial(label_index, label_classes=label_classes),
+        metric_fns=[accuracy],
+    )
+
+
+_add_task("pocket_kind", kind_examples, KINDS)
+_add_task("pocket_mood", mood_examples, MOODS)
+seqio.MixtureRegistry.add("pocket", ["pocket_kind", "pocket_mood"], default_rate=1)
+
+seqio.TaskRegistry.add(
+    "pocket_text",
+    source=_source(text_examples, ("targets",), DOCUMENTS),
+    preprocessors=_PREPROCESSORS,
+    output_features={"targets": _FEATURE},
+)

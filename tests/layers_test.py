@@ -1,0 +1,170 @@
+"""Each part against the same thing written out in NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prompt_tuning import layers
+
+RNG = np.random.default_rng(0)
+X_BxTxD = RNG.normal(size=(2, 5, 6)).astype(np.float32)
+
+
+def initialised(module, *args, method=None):
+    def init(rng):
+        return layers.nn.unbox(module.init(rng, *args, method=method)["params"])
+
+    return jax.tree.map(np.asarray, jax.jit(init)(jax.random.key(0)))
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize(("buckets", "max_distance"), [(32, 128), (4, 8), (16, 60)])
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_buckets_by_integer_arithmetic(buckets, max_distance, bidirectional):
+    """Bucket exact + k starts where (d/exact)^span reaches (max_distance/exact)^k."""
+    got = layers.relative_position_buckets(
+        300,
+        310,
+        bidirectional=bidirectional,
+        buckets=buckets,
+        max_distance=max_distance,
+    )
+    half = buckets // 2 if bidirectional else buckets
+    exact = half // 2
+    span = half - exact
+
+    def bucket(d):
+        if d < exact:
+            return d
+        reached = [
+            k
+            for k in range(span)
+            if d**span * exact**k >= max_distance**k * exact**span
+        ]
+        return exact + max(reached)
+
+    table = [bucket(d) for d in range(310)]
+    assert max(table) == half - 1, "the lengths must reach the last bucket"
+    for q, row in enumerate(got):
+        for key, value in enumerate(row):
+            after = key > q
+            if bidirectional:
+                expected = table[abs(key - q)] + half * after
+            else:
+                expected = 0 if after else table[q - key]
+            assert value == expected, (q, key)
+
+
+def test_rms_norm():
+    norm = layers.RMSNorm(jnp.dtype("float32"))
+    scale = RNG.normal(size=6).astype(np.float32)
+    expected = X_BxTxD / np.sqrt((X_BxTxD**2).mean(-1, keepdims=True) + 1e-6) * scale
+    got = norm.apply({"params": {"scale": scale}}, X_BxTxD)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_gated_mlp():
+    mlp = layers.GatedMLP(7, jnp.dtype("float32"), 0.0)
+    params = initialised(mlp, X_BxTxD, True)
+    h = X_BxTxD @ params["wi_0"]["kernel"]
+    gelu = 0.5 * h * (1 + np.tanh(np.sqrt(2 / np.pi) * (h + 0.044715 * h**3)))
+    expected = gelu * (X_BxTxD @ params["wi_1"]["kernel"]) @ params["wo"]["kernel"]
+    got = mlp.apply({"params": params}, X_BxTxD, True)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert all(set(dense) == {"kernel"} for dense in params.values()), "no biases"
+
+
+def attend(module, x, source, bias):
+    return module(x, module.keys_values(source), bias, True)
+
+
+@pytest.fixture(scope="module")
+def attention():
+    """(A function (x, source, bias) -> what x attends to in source, its parameters)."""
+    module = layers.Attention(2, 4, 6, jnp.dtype("float32"), 0.0)
+    bias = jnp.zeros((1, 1, 1, 5))
+    params = initialised(module, X_BxTxD, X_BxTxD, bias, method=attend)
+
+    def apply(x, source, bias):
+        return module.apply({"params": params}, x, source, bias, method=attend)
+
+    return apply, params
+
+
+def test_attention_has_heads_a_bias_and_no_scale(attention):
+    apply, params = attention
+    source_BxLxD = RNG.normal(size=(2, 3, 6)).astype(np.float32)
+    bias = RNG.normal(size=(1, 2, 5, 3)).astype(np.float32)
+    expected = 0.0
+    for head in range(2):
+        of = slice(4 * head, 4 * head + 4)
+        query = X_BxTxD @ params["query"]["kernel"][:, of]
+        key = source_BxLxD @ params["key"]["kernel"][:, of]
+        value = source_BxLxD @ params["value"]["kernel"][:, of]
+        weights = softmax(query @ key.transpose(0, 2, 1) + bias[:, head])
+        expected += weights @ value @ params["out"]["kernel"][of]
+    got = apply(X_BxTxD, source_BxLxD, bias)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_a_masked_position_cannot_be_seen(attention):
+    apply, _ = attention
+    mask = np.array([[[[True, True, False, True, True]]]])
+    other = X_BxTxD.copy()
+    other[:, 2] = 100.0
+    first = apply(X_BxTxD, X_BxTxD, layers.visible(mask))
+    second = apply(X_BxTxD, other, layers.visible(mask))
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first - apply(X_BxTxD, other, layers.visible(mask | True))).max() > 1
+
+
+def test_a_row_masked_throughout_is_not_nan(attention):
+    apply, params = attention
+    got = apply(X_BxTxD, X_BxTxD, layers.visible(np.zeros((1, 1, 1, 5), bool)))
+    mean_Bx1xD = X_BxTxD.mean(1, keepdims=True)
+    expected = mean_Bx1xD @ params["value"]["kernel"] @ params["out"]["kernel"]
+    np.testing.assert_allclose(got, np.repeat(expected, 5, axis=1), atol=1e-5)
+
+
+def test_relative_bias_looks_up_its_buckets():
+    module = layers.RelativeBias(2, 32, 128, bidirectional=False)
+    embedding = RNG.normal(size=(2, 32)).astype(np.float32)
+    got = module.apply({"params": {"rel_embedding": embedding}}, 4, 4)
+    assert got.shape == (1, 2, 4, 4)
+    np.testing.assert_array_equal(got[0, :, 3], embedding[:, [3, 2, 1, 0]])
+
+
+def test_dropout_drops_a_feature_at_all_positions_or_none():
+    x = jnp.ones((2, 50, 64))
+    rngs = {"dropout": jax.random.key(0)}
+    got = layers.Dropout(0.25).apply({}, x, False, rngs=rngs)
+    np.testing.assert_array_equal(got, jnp.broadcast_to(got[:, :1], x.shape))
+    assert set(np.unique(got)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert 0.1 < np.mean(got == 0) < 0.4
+    np.testing.assert_array_equal(layers.Dropout(0.25).apply({}, x, True), x)
+
+
+def test_kernels_start_as_t5s():
+    """Normal, with the query smaller by sqrt(K), which stands for 1/sqrt(K)."""
+    emb_dim, heads, head_dim, mlp_dim = 64, 4, 16, 96
+    x = jnp.zeros((1, 2, emb_dim))
+    attention = layers.Attention(heads, head_dim, emb_dim, jnp.dtype("float32"), 0.0)
+
+    params = initialised(attention, x, x, jnp.zeros((1, 1, 1, 2)), method=attend)
+    params |= initialised(layers.GatedMLP(mlp_dim, jnp.dtype("float32"), 0.0), x, True)
+    expected = {
+        "query": (emb_dim * head_dim) ** -0.5,
+        "key": emb_dim**-0.5,
+        "value": emb_dim**-0.5,
+        "out": (heads * head_dim) ** -0.5,
+        "wi_0": emb_dim**-0.5,
+        "wi_1": emb_dim**-0.5,
+        "wo": mlp_dim**-0.5,
+    }
+    got = {name: np.std(dense["kernel"]) for name, dense in params.items()}
+    assert got == pytest.approx(expected, rel=0.05)

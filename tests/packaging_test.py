@@ -1,0 +1,70 @@
+"""What setup.py declares is what the code imports; `make wheel` tries the rest."""
+
+import importlib.metadata
+import itertools
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import setuptools
+from structure_test import imports
+
+import prompt_tuning
+
+ROOT = Path(__file__).resolve().parents[1]
+# Declared though nothing imports it by name.
+INDIRECT = set()
+
+
+@pytest.fixture(scope="module")
+def setup():
+    """The arguments that setup.py gives to setuptools.setup."""
+    arguments = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setuptools, "setup", arguments.update)
+        runpy.run_path(str(ROOT / "setup.py"))
+    return arguments
+
+
+def names(requirements):
+    return {re.match(r"[\w-]+", requirement)[0] for requirement in requirements}
+
+
+def imported(*folders):
+    """Distributions that the Python files of `folders` import."""
+    known = importlib.metadata.packages_distributions()
+    files = [path for folder in folders for path in (ROOT / folder).glob("*.py")]
+    modules = {name.split(".")[0] for path in files for name in imports(path)}
+    own = {"prompt_tuning", "tasks", *(path.stem for path in files)}
+    outside = modules - own - set(sys.stdlib_module_names)
+    return {module: set(known.get(module, [module])) for module in outside}
+
+
+def test_the_version_is_the_package_s(setup):
+    assert setup["version"] == prompt_tuning.__version__
+
+
+def test_every_package_imported_is_declared_and_the_other_way_round(setup):
+    declared = names(setup["install_requires"])
+    found = imported("prompt_tuning", "tasks")
+    missing = {module for module, by in found.items() if not by & declared}
+    assert not missing
+    unused = declared - set().union(*found.values()) - INDIRECT
+    assert not unused
+
+
+def test_tests_need_the_test_and_parity_extras_at_most(setup):
+    extras = [setup["extras_require"][extra] for extra in ("test", "parity")]
+    declared = names(sum(extras, setup["install_requires"])) | {"setuptools"}
+    assert not {module for module, by in imported("tests").items() if not by & declared}
+
+
+def test_every_requirement_is_explained():
+    lines = (ROOT / "setup.py").read_text().splitlines()
+    install = lines[lines.index("INSTALL = [") + 1 :]
+    install = install[: install.index("]")]
+    for above, line in itertools.pairwise(install):
+        if line.lstrip().startswith('"'):
+            assert above.lstrip().startswith("# "), f"say what {line.strip()} is for"

@@ -1,0 +1,54 @@
+"""A very small T5 with random weights, and batches for it. Nothing here is a test."""
+
+import jax
+import numpy as np
+
+from prompt_tuning import network, partitioning
+
+CONFIG = network.T5Config(
+    vocab_size=40,
+    emb_dim=16,
+    num_heads=2,
+    head_dim=4,
+    mlp_dim=24,
+    num_encoder_layers=2,
+    num_decoder_layers=2,
+)
+MODEL = network.Transformer(CONFIG)
+
+
+def params(model=MODEL, seed=0):
+    """Random NumPy parameters; activations neither vanish nor explode."""
+    rng = np.random.default_rng(seed)
+
+    def random(path, shape):
+        values = rng.normal(size=shape.shape).astype(np.float32)
+        if path[-1].key == "scale":
+            return 1 + values / 5
+        return values / np.sqrt(shape.shape[0]) if path[-1].key == "kernel" else values
+
+    return jax.tree_util.tree_map_with_path(random, partitioning.param_shapes(model))
+
+
+def batch(examples=8, inputs=6, targets=4, seed=0):
+    """Rows of random length, EOS (1) at the end of each, 0 behind it."""
+    rng = np.random.default_rng(seed)
+
+    def rows(length):
+        tokens = rng.integers(2, CONFIG.vocab_size, (examples, length))
+        size = rng.integers(2, length + 1, (examples, 1))
+        tokens[np.arange(length) == size - 1] = 1
+        return np.where(np.arange(length) < size, tokens, 0).astype(np.int32)
+
+    targets_BxS = rows(targets)
+    return {
+        "encoder_input_tokens": rows(inputs),
+        "decoder_input_tokens": np.pad(targets_BxS, ((0, 0), (1, 0)))[:, :-1],
+        "decoder_target_tokens": targets_BxS,
+        "decoder_loss_weights": (targets_BxS > 0).astype(np.int32),
+    }
+
+
+def prompt(length=3, seed=1):
+    values = np.random.default_rng(seed).normal(size=(length, CONFIG.emb_dim))
+    return values.astype(np.float32)
