@@ -10,7 +10,8 @@ VENV = .venv
 BIN = $(VENV)/bin
 
 # The command of `make run`, as you would type it.
-RUN = $(BIN)/prompt-tuning train --gin_file=gin/runs/prompt_tune.gin
+RUN = $(BIN)/prompt-tuning train --gin_file=gin/runs/prompt_tune.gin \
+  --gin.MODEL_DIR=runs/pocket_kind
 
 .PHONY: run test slow lint wheel clean
 

@@ -12,14 +12,16 @@ INSTALL = [
     "optax>=0.2.8",
     # Saves and restores the training state.
     "orbax-checkpoint>=0.12.8",
+    # Reads the arrays of T5X checkpoints, here and in buckets.
+    "tensorstore>=0.1.84",
+    # Reads the index of those arrays.
+    "msgpack>=1.1",
     # Orbax's own path type, for folders on any file system.
     "etils[epath]>=1.15",
     # Arrays outside of JAX: batches, prompt files.
     "numpy>=2.0",
     # The frozen models' file format, and one of a prompt's.
     "safetensors>=0.5",
-    # The vocabulary, where TensorFlow is not wanted.
-    "sentencepiece>=0.2",
     # Configuration files; below 0.6 because config.py reads its registry.
     "gin-config>=0.5,<0.6",
     # What seqio and Orbax log through: to quieten them.
@@ -37,6 +39,8 @@ INSTALL = [
     "tensorflow>=2.21",
     # Downloads the public datasets.
     "tensorflow-datasets>=4.9.10",
+    # What TFDS needs to download on Python 3.11, and does not ask for.
+    "importlib_resources>=6",
 ]
 
 EXTRAS = {
@@ -47,6 +51,8 @@ EXTRAS = {
         "pytest>=8",
         # Two processes for the quick suite.
         "pytest-xdist>=3.6",
+        # Trains small vocabularies; seqio, which reads them, brings it.
+        "sentencepiece>=0.2",
     ],
     # One minor version, as the next one formats differently.
     "lint": ["ruff==0.17.*"],

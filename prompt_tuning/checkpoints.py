@@ -1,10 +1,10 @@
 """Files: frozen models, training states, prompts.
 
-A frozen model is one safetensors file whose names are the parameter tree's paths
-("encoder/layers_0/mlp/wi_0/kernel"), with a JSON of its size and origin beside it. A
-training state is an Orbax checkpoint of step, prompt and optimizer: never of the
-frozen weights. A prompt is a .npy (or .safetensors) file with a JSON of what made it
-beside it.
+A frozen model is a T5X checkpoint, or one safetensors file whose names are the paths of
+the parameter tree ("encoder/layers_0/mlp/wi_0/kernel"), with a JSON of its size and
+origin beside it. A training state is an Orbax checkpoint of step, prompt and optimizer:
+never of the frozen weights. A prompt is a .npy (or .safetensors) file with a JSON of
+what made it beside it.
 """
 
 import contextlib
@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import msgpack
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore as ts
 from etils import epath
-from flax import traverse_util
+from flax import serialization, traverse_util
 from orbax.checkpoint import checkpoint_managers
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
@@ -75,26 +77,25 @@ def load_frozen(name: str, model: Transformer, mesh: jax.sharding.Mesh) -> Any:
     """Reads a frozen model's parameters, each placed as its sharding says.
 
     Args:
-      name: "pocket_nano", or the path of a safetensors file that `pretrain` wrote.
+      name: "pocket_nano"; the path of a safetensors file that `pretrain` wrote; or the
+        folder of a T5X checkpoint such as T5 1.1's, here or in a bucket (gs://...).
 
     Raises:
-      UserError: no such file, not a safetensors file, or tensors that are missing, too
-        many or of another shape than `model`'s; all are listed. Nothing stays random.
+      UserError: nothing there, not whole, or tensors that are missing, too many or of
+        another shape than `model`'s; all are listed. Nothing stays random.
     """
     path = frozen_path(name)
-    if not path.is_file():
+    if path.is_file():
+        found = _read_safetensors(path)
+    elif name.startswith("gs://") or (path / "checkpoint").is_file():
+        found = _read_t5x(name)
+    else:
         shipped = ", ".join(sorted(p.stem for p in POCKET.glob("*.safetensors")))
         raise UserError(
-            f"no frozen model at {name!r}; INITIAL_CHECKPOINT_PATH must be the path of "
-            "a .safetensors file that `prompt-tuning pretrain` wrote, or one of the "
-            f"models in the package: {shipped}"
+            f"no frozen model at {name!r}; INITIAL_CHECKPOINT_PATH must be a "
+            ".safetensors file that `prompt-tuning pretrain` wrote, the folder of a "
+            f"T5X checkpoint, or a model in the package: {shipped}"
         )
-    try:
-        found = safetensors.load_file(path)
-    except SafetensorError as error:
-        raise UserError(
-            f"{path} is not a whole safetensors file ({error}); make it anew"
-        ) from None
     shapes = traverse_util.flatten_dict(partitioning.param_shapes(model), sep="/")
     problems = [f"{n} is missing" for n in sorted(shapes.keys() - found.keys())]
     problems += [f"{n} is unknown" for n in sorted(found.keys() - shapes.keys())]
@@ -112,6 +113,57 @@ def load_frozen(name: str, model: Transformer, mesh: jax.sharding.Mesh) -> Any:
         )
     tree = traverse_util.unflatten_dict(found, sep="/")
     return jax.device_put(tree, partitioning.param_shardings(model, mesh))
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.load_file(path)
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} is not a whole safetensors file ({error}); make it anew"
+        ) from None
+
+
+def _read_t5x(folder: str) -> dict[str, np.ndarray]:
+    """The arrays of a T5X checkpoint: an index in msgpack, the large ones in zarr."""
+    if folder.startswith("gs://"):
+        bucket, _, inside = folder.removeprefix("gs://").partition("/")
+        store = {"driver": "gcs", "bucket": bucket, "path": inside.rstrip("/") + "/"}
+    else:
+        store = {"driver": "file", "path": f"{Path(folder).resolve()}/"}
+    context = ts.Context({"gcs_request_retries": {"max_retries": 3}})
+    what = "its index"
+    try:
+        index = (
+            ts.KvStore.open(store, context=context).result().read("checkpoint").result()
+        )
+        tree = serialization.msgpack_restore(index.value)["optimizer"]["target"]
+        flat = traverse_util.flatten_dict(
+            tree, sep="/", is_leaf=lambda _, node: "kvstore" in node
+        )
+        arrays, reads = {}, {}
+        for name, leaf in flat.items():
+            if isinstance(leaf, np.ndarray):
+                arrays[name] = leaf
+                continue
+            what = name
+            inside = store["path"] + leaf["kvstore"]["path"].rstrip("/").split("/")[-1]
+            # A chunk that is not there is an error, not zeros.
+            spec = {
+                "driver": leaf["driver"],
+                "kvstore": store | {"path": inside + "/"},
+                "fill_missing_data_reads": False,
+            }
+            reads[name] = ts.open(spec, context=context).result().read()
+        for what, read in reads.items():
+            arrays[what] = np.asarray(read.result())
+    except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
+        raise UserError(
+            f"the T5X checkpoint {folder} cannot be read, at {what} "
+            f"({str(error).splitlines()[0][:200]}); the folder must hold a whole "
+            "checkpoint_N, and a bucket must be within reach"
+        ) from None
+    return arrays
 
 
 def _size(model: Transformer) -> str:
@@ -163,9 +215,10 @@ def restore_state(
     try:
         return TrainState(**states.restore(step, args=ocp.args.StandardRestore(target)))
     except (ValueError, KeyError, TypeError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0][:200]
         raise UserError(
-            f"the checkpoint of step {step} in {states.directory} is not of this run "
-            f"({str(error).splitlines()[0]}): the prompt's length or the optimizer "
+            f"the checkpoint of step {step} in {states.directory} does not fit this run "
+            f"({reason}): it is damaged, or the prompt's length or the optimizer "
             "differ. Use the settings it was made with, or another MODEL_DIR"
         ) from None
 
@@ -202,23 +255,24 @@ def load_prompt(path: Path) -> np.ndarray:
     """Reads a prompt [P, D] float32 from a .npy or .safetensors file."""
     try:
         if path.suffix == ".safetensors":
-            (prompt,) = safetensors.load_file(path).values()
+            (array,) = safetensors.load_file(path).values()
         else:
-            prompt = np.load(path, allow_pickle=False)
+            array = np.load(path, allow_pickle=False)
+        prompt = np.asarray(array, np.float32)
     except FileNotFoundError:
         raise UserError(
             f"no prompt file at {path}; give the path of a .npy or .safetensors file "
             "that `train` or `export` wrote"
         ) from None
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, EOFError, ValueError, TypeError, SafetensorError) as error:
         raise UserError(
             f"{path} cannot be read as a prompt ({error}); it must be a .npy or "
             ".safetensors file with one array [length, width]"
         ) from None
-    if prompt.ndim != 2 or not np.isfinite(prompt).all():
+    if prompt.ndim != 2 or not prompt.size or not np.isfinite(prompt).all():
         finite = "finite" if np.isfinite(prompt).all() else "not finite"
         raise UserError(
             f"{path} holds an array of shape {prompt.shape}, {finite}; a prompt is one "
             "finite array [length, width]"
         )
-    return prompt.astype(np.float32)
+    return prompt

@@ -21,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     args = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        return args.command(args) or 0
+        args.command(args)
+        sys.stdout.flush()  # here, where a reader that has gone is no traceback
+        return 0
     except KeyboardInterrupt:
         print(f"\n{PROG}: interrupted; the same command goes on", file=sys.stderr)
         return 130
@@ -31,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not getattr(error, "user_message", False):
             raise
-        print(f"{PROG}: error: {error}", file=sys.stderr)
+        # Gin adds lines about the function that it was calling.
+        message, _, _ = str(error).partition("\n  In call to configurable")
+        print(f"{PROG}: error: {message}", file=sys.stderr)
         return 2
 
 
@@ -116,6 +120,9 @@ def _configured(args: argparse.Namespace) -> "Run":
 
     from prompt_tuning import config, run
 
+    # As with `python -m`: a module of tasks may lie in the folder one is in.
+    sys.path.append(os.getcwd())
+    sys.path.insert(0, os.getcwd())  # where a user's own task modules are
     search_paths = [path for path in args.gin_search_paths.split(",") if path]
     folders = {"data_dir": args.data_dir, "tfds_data_dir": args.tfds_data_dir}
     bindings = [f"Run.{name}={value!r}" for name, value in folders.items() if value]

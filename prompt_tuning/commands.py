@@ -1,20 +1,19 @@
 """What the commands of the command line do with a Run."""
 
 import dataclasses
+import io
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gin
 import jax
 import optax
 
 import prompt_tuning
 from prompt_tuning import (
     checkpoints,
-    config,
     data,
     evaluate,
     optimizer,
@@ -27,6 +26,8 @@ from prompt_tuning.run import (
     Run,
     Setup,
     initial_prompt,
+    keep_settings,
+    make_folder,
     make_model_dir,
     make_predict_fn,
     setup,
@@ -50,7 +51,7 @@ def train_and_report(run: Run) -> None:
 
     states = checkpoints.manager(folder / "checkpoints")
     last = states.latest_step()
-    _keep_settings(folder / "config.gin", check=last is not None)
+    keep_settings(folder / "config.gin", check=last is not None)
     if last is not None:
         state = checkpoints.restore_state(states, state, last)
         print(f"going on from step {last} in {folder}", flush=True)
@@ -96,7 +97,8 @@ def train_and_report(run: Run) -> None:
     state = checkpoints.restore_state(states, state, best)
     trained = measure(state, folder / "predictions.jsonl")
     _write_trained(run, parts, state, trained, folder)
-    scores = train.keep_lines(eval_log, run.train_steps)
+    end = max(run.train_steps, last or 0)
+    scores = train.keep_lines(eval_log, end)
     majority = evaluate.majority_baseline(parts.task, training, development)
     results = {
         "best_step": best,
@@ -109,7 +111,7 @@ def train_and_report(run: Run) -> None:
     report.learning_curve(
         folder / "learning_curve.png",
         f"{parts.task.name} on {Path(run.initial_checkpoint_path).stem}",
-        train.keep_lines(train_log, run.train_steps),
+        train.keep_lines(train_log, end),
         scores,
         evaluate.development_score(majority),
     )
@@ -133,31 +135,6 @@ def _model_and_prompt(run: Run, parts: Setup, state: train.TrainState) -> tuple:
     if run.tuning == "prompt":
         return parts.params, state.trained
     return state.trained, None
-
-
-# Settings that may change between two starts of one run.
-_FREE = ("MODEL_DIR", "TRAIN_STEPS", "EVAL_PERIOD", "mesh.", "#")
-
-
-def _keep_settings(path: Path, check: bool) -> None:
-    """Writes the settings to config.gin; with `check`, raises if they have changed."""
-    now = gin.operative_config_str()
-    if check and path.exists():
-        old = path.read_text(encoding="utf-8")
-        lines = set(now.splitlines()) ^ set(old.splitlines())
-        changed = sorted(
-            line
-            for line in lines
-            if line.strip()
-            and not line.startswith(_FREE)
-            and not any(f"Run.{name.lower()} =" in line for name in _FREE)
-        )
-        if changed:
-            raise UserError(
-                f"{path.parent} holds a run with other settings: {'; '.join(changed)}. "
-                "Give the same settings to go on with it, or another MODEL_DIR"
-            )
-    config.write_operative_config(path)
 
 
 def _introduction(
@@ -267,16 +244,16 @@ def _trained(run: Run, prompt: str | None) -> tuple[Run, Setup, Any]:
     Args:
       prompt: another prompt's file, instead of MODEL_DIR/prompt.npy.
     """
-    folder = Path(run.model_dir)
-    if run.tuning == "model" and not prompt:
-        path = str(folder / "model.safetensors")
-        run = dataclasses.replace(run, initial_checkpoint_path=path)
-        return run, setup(run), None
     if not prompt and not run.model_dir:
         raise UserError(
             "there is no prompt to use: give --prompt=FILE, or the MODEL_DIR that "
             "`train` wrote, --gin.MODEL_DIR=runs/mine"
         )
+    folder = Path(run.model_dir)
+    if run.tuning == "model" and not prompt:
+        path = str(folder / "model.safetensors")
+        run = dataclasses.replace(run, initial_checkpoint_path=path)
+        return run, setup(run), None
     prompt_PxD = checkpoints.load_prompt(Path(prompt or folder / "prompt.npy"))
     parts = setup(run)
     width = parts.model.config.emb_dim
@@ -322,6 +299,8 @@ def predict(
       output: a file, or "-" for standard output.
     """
     records = list(_read_inputs(source))
+    if output != "-":
+        _check_output(output)
     run, parts, prompt_PxD = _trained(run, prompt)
     feature = parts.task.output_features["inputs"]
     predictions = []
@@ -340,10 +319,13 @@ def predict(
         json.dumps(record | {"prediction": text}, ensure_ascii=False) + "\n"
         for record, text in zip(records, predictions, strict=True)
     )
+    path = Path(output)
     if output == "-":
         sys.stdout.write(lines)
+    elif path.exists() and not path.is_file():  # /dev/null, say: not to be replaced
+        path.write_text(lines, encoding="utf-8")
     else:
-        with checkpoints.atomic(Path(output)) as temporary:
+        with checkpoints.atomic(path.resolve()) as temporary:
             temporary.write_text(lines, encoding="utf-8")
 
 
@@ -365,7 +347,7 @@ def _target_length(run: Run, parts: Setup) -> int:
 def _read_inputs(source: str) -> Iterator[dict[str, Any]]:
     try:
         if source == "-":
-            text = sys.stdin.read()
+            text = sys.stdin.buffer.read().decode("utf-8")
         else:
             text = Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -373,7 +355,9 @@ def _read_inputs(source: str) -> Iterator[dict[str, Any]]:
             f"the inputs {source!r} cannot be read ({error}); give a UTF-8 file of "
             "text lines or JSON objects, or - for standard input"
         ) from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Unlike splitlines(), which also ends a line at U+2028 and the like.
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        line = line.removesuffix("\n")
         if not line.startswith("{"):
             yield {"inputs": line}
             continue
@@ -392,6 +376,14 @@ def _read_inputs(source: str) -> Iterator[dict[str, Any]]:
         yield record
 
 
+def _check_output(output: str) -> None:
+    path = Path(output)
+    if path.is_dir():
+        raise UserError(f"--output {output!r} is a folder; give the path of a file")
+    if path.is_file() or not path.exists():
+        make_folder(path.parent, "the folder of --output")
+
+
 def export(run: Run, output: str, step: str = "best") -> None:
     """Writes a prompt of MODEL_DIR's checkpoints as .npy or .safetensors.
 
@@ -403,6 +395,7 @@ def export(run: Run, output: str, step: str = "best") -> None:
         raise UserError(
             "only a prompt is exported; model tuning wrote model.safetensors"
         )
+    _check_output(output)
     directory = Path(run.model_dir) / "checkpoints"
     if not directory.is_dir():
         raise UserError(

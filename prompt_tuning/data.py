@@ -126,13 +126,26 @@ def import_tasks(module: str | Sequence[str]) -> None:
             ) from None
 
 
-def list_tasks() -> list[tuple[str, ...]]:
-    """Names of all registered tasks and mixtures; a task's aliases beside its name."""
-    names = collections.defaultdict(list)
+def describe_tasks(module: str | Sequence[str]) -> str:
+    """A line for each registered task and mixture: its names, then its label words.
+
+    Args:
+      module: imported first, for the tasks that it registers.
+    """
+    import_tasks(module)
+    names = collections.defaultdict(list)  # names of one source are one task's
     for name in seqio.TaskRegistry.names():
         names[id(seqio.TaskRegistry.get(name).source)].append(name)
-    mixtures = [(name,) for name in seqio.MixtureRegistry.names()]
-    return [tuple(group) for group in names.values()] + mixtures
+    groups = [*names.values(), *([name] for name in seqio.MixtureRegistry.names())]
+    width = max((len(", ".join(group)) for group in groups), default=0)
+    return "\n".join(
+        f"{', '.join(group):{width}}  {', '.join(_words(group[0]))}".rstrip()
+        for group in groups
+    )
+
+
+def _words(name: str) -> tuple[str, ...]:
+    return label_words(seqio.get_mixture_or_task(name)) or ()
 
 
 def get_task(
@@ -241,7 +254,7 @@ def load_examples(
         before their EOS, and counted.
 
     Raises:
-      UserError: the task has no such split, or nothing in it; lengths of something else.
+      UserError: the task has no such split, or nothing in it; lengths make no sense.
     """
     _check_lengths(lengths or {})
     if split not in task.splits:

@@ -10,7 +10,7 @@ def cross_entropy(
     weights_BxS: jax.Array,
     z_loss: float = 1e-4,
 ) -> tuple[jax.Array, jax.Array]:
-    """T5's training loss (paper section 3.1: the standard cross-entropy).
+    """T5's training loss (paper section 3: the standard cross-entropy).
 
     Args:
       logits_BxSxV: float32 scores.

@@ -77,7 +77,7 @@ def span_corruption(
 def prefix_lm(
     tokens: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The objective of LM adaptation (paper, section 3.1): continue a text.
+    """The objective of LM adaptation (paper section 2.2): continue a text.
 
     Args:
         tokens: [length] ids without EOS, at least 2.

@@ -15,7 +15,7 @@ def schedule(
     """A constant learning rate, with the options of the paper's search (Table 6).
 
     Args:
-      learning_rate: 0.3 in the paper (section 3.1).
+      learning_rate: 0.3 in the paper (section 3).
       warmup_steps: steps of linear growth from 0; 0 for none.
       decay_factor: what the rate is multiplied by at every `steps_per_decay` steps.
       steps_per_decay: 0 for no decay.
@@ -39,7 +39,7 @@ def inverse_square_root(
     """T5's pre-training rate: scale / sqrt(max(step, constant_steps)).
 
     LM adaptation goes on where pre-training ended: `first_step` is 1,000,000 for the
-    public T5 1.1 (paper section 3.3).
+    public T5 1.1 (paper section 2.2).
     """
 
     def rate(step):
@@ -57,7 +57,7 @@ def adafactor(
     parameter_scaling: bool = False,
     clipping_threshold: float = 1.0,
 ) -> optax.GradientTransformation:
-    """Adafactor with the settings of the paper (section 3.1), no momentum.
+    """Adafactor with the settings of the paper (section 3), no momentum.
 
     Args:
       learning_rate: a number, or a function of the step.

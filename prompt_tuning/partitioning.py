@@ -45,6 +45,18 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def placed(tree: Any, mesh: Mesh) -> Any:
+    """Arrays on `mesh`: those that are there stay, others go whole to every device."""
+
+    def place(x: Any) -> jax.Array:
+        sharding = getattr(x, "sharding", None)
+        if isinstance(sharding, NamedSharding) and sharding.mesh == mesh:
+            return x
+        return jax.device_put(x, replicated(mesh))
+
+    return jax.tree.map(place, tree)
+
+
 def param_shardings(model: nn.Module, mesh: Mesh) -> Any:
     """For each parameter of `model` its NamedSharding, as a tree."""
     specs = nn.get_partition_spec(_boxed(model))

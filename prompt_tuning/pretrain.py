@@ -1,6 +1,6 @@
 """Making a frozen model from scratch: span corruption, then LM adaptation.
 
-The paper's two stages (section 3.3) at any size, on any seqio task of plain text: T5's
+The paper's two stages (section 2.2) at any size, on any seqio task of plain text: T5's
 pre-training with its own optimizer, then the prefix-LM objective on the same weights.
 The training step is that of model tuning.
 """
@@ -13,11 +13,9 @@ from typing import Any
 import gin
 import jax
 import numpy as np
-import seqio
 
 from prompt_tuning import (
     checkpoints,
-    config,
     data,
     losses,
     network,
@@ -27,6 +25,7 @@ from prompt_tuning import (
     run,
     train,
 )
+from prompt_tuning.errors import UserError
 
 
 @gin.configurable
@@ -53,11 +52,13 @@ def pretrain(
     setup = run.setup(settings, frozen=False)
     rate = optimizer.inverse_square_root()
     adafactor = optimizer.adafactor(rate)
-    config.write_operative_config(folder / "config.gin")
+    states = checkpoints.manager(folder / "checkpoints")
+    last = states.latest_step()
+    run.keep_settings(folder / "config.gin", check=last is not None)
 
     documents = load_documents(setup.task, settings.train_split)
     held_out = load_documents(setup.task, settings.eval_split)
-    lengths = settings.task_feature_lengths or {"inputs": 64, "targets": 32}
+    lengths = {"inputs": 64, "targets": 32} | (settings.task_feature_lengths or {})
     make_batches = functools.partial(
         _stages,
         batch_size=settings.batch_size,
@@ -70,11 +71,9 @@ def pretrain(
         setup.model, jax.random.key(settings.seed), setup.mesh
     )
     state = train.new_state(params, adafactor)
-    states = checkpoints.manager(folder / "checkpoints")
-    if states.latest_step() is not None:
-        state = checkpoints.restore_state(states, state, states.latest_step())
-    first = int(state.step)
-    train.keep_lines(folder / "train.jsonl", first)
+    if last is not None:
+        state = checkpoints.restore_state(states, state, last)
+    train.keep_lines(folder / "train.jsonl", last or 0)
     origin = {"task": setup.task.name, "seed": settings.seed}
 
     loss_fn = jax.jit(_loss(setup.model))
@@ -90,19 +89,23 @@ def pretrain(
         checkpoints.save_state(states, state, step, score=-loss)
         return {"held_out": f"{loss:.3f}"}
 
-    state = train.fit(
-        state,
-        None,
-        train.make_step(setup.model, adafactor, "model"),
-        make_batches(documents, start_step=first),
-        steps=span_corruption_steps + prefix_lm_steps,
-        period=settings.eval_period,
-        at_period=at_period,
-        mesh=setup.mesh,
-        rng=jax.random.key(settings.seed),
-        log=folder / "train.jsonl",
-        description="pre-training",
-    )
+    step_fn = train.make_step(setup.model, adafactor, "model")
+    total = span_corruption_steps + prefix_lm_steps
+    for name, end in ("span corruption", span_corruption_steps), ("prefix LM", total):
+        if (first := int(state.step)) < end:
+            state = train.fit(
+                state,
+                None,
+                step_fn,
+                make_batches(documents, start_step=first),
+                steps=end,
+                period=settings.eval_period,
+                at_period=at_period,
+                mesh=setup.mesh,
+                rng=jax.random.key(settings.seed),
+                log=folder / "train.jsonl",
+                description=name,
+            )
     states.wait_until_finished()
     path = folder / "frozen.safetensors"
     checkpoints.save_frozen(
@@ -111,17 +114,30 @@ def pretrain(
         setup.model.config,
         **origin,
         span_corruption=span_corruption_steps,
-        prefix_lm=prefix_lm_steps,
+        prefix_lm=int(state.step) - span_corruption_steps,
     )
     print(f"frozen model: {path}")
     return path
 
 
-def load_documents(task: seqio.Task, split: str) -> list[np.ndarray]:
-    """The token ids of a split's texts, without EOS and without one-token texts."""
-    dataset = task.get_dataset(None, split, shuffle=False)
-    rows = (example["targets"] for example in dataset.as_numpy_iterator())
-    return [row[:-1] for row in rows if len(row) > 2]
+def load_documents(task: data.Task, split: str) -> list[np.ndarray]:
+    """The token ids of a split's texts, without EOS and without one-token texts.
+
+    Raises:
+      UserError: there are none.
+    """
+    texts = []
+    if split in task.splits:
+        dataset = task.get_dataset(None, split, shuffle=False, num_epochs=1)
+        rows = (example["targets"] for example in dataset.as_numpy_iterator())
+        texts = [row[:-1] for row in rows if len(row) > 2]
+    if not texts:
+        raise UserError(
+            f"{task.name} has no texts of two tokens or more in a split {split!r}; "
+            "pre-training needs a task of plain text (feature targets), such as "
+            "--gin.MIXTURE_OR_TASK_NAME=pocket_text"
+        )
+    return texts
 
 
 def _stages(

@@ -6,6 +6,7 @@ user types (MODEL_DIR, TRAIN_STEPS ...) are its fields in capitals (config.py).
 
 import dataclasses
 import functools
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,12 @@ from typing import Any, NamedTuple
 import gin
 import jax
 import numpy as np
+from gin import config_parser
 from jax.sharding import Mesh
 
 from prompt_tuning import (
     checkpoints,
+    config,
     data,
     decoding,
     evaluate,
@@ -37,7 +40,7 @@ class Run:
 
     model_dir: where everything the run makes goes.
     mixture_or_task_name: a seqio task or mixture, registered by importing
-      mixture_or_task_module.
+      mixture_or_task_module (one, or several).
     task_feature_lengths: {"inputs": T, "targets": S} in tokens; what is not given is as
       long as the longest example, inputs at most 512.
     vocabulary: a SentencePiece model's path, or "pocket".
@@ -46,7 +49,7 @@ class Run:
     prompt_length: 100 (paper section 3.2). prompt_init: one of INITS; "string" needs
       prompt_string, "file" needs prompt_file. prompt_place: "prefix" or "suffix".
     class_labels: words for the class-label initialiser; by default the task's own.
-    train_steps, batch_size: 30,000 and 32 (paper section 3.1).
+    train_steps, batch_size: 30,000 and 32 (paper section 3).
     num_microbatches: parts in which a batch is worked through, to save memory.
     eval_period: steps between evaluations, each of which saves (1,000 in the released
       code). decoding: "greedy", or "labels" to score every label instead.
@@ -54,7 +57,10 @@ class Run:
 
     model_dir: str = ""
     mixture_or_task_name: str = "pocket_kind"
-    mixture_or_task_module: str = "tasks.pocket"
+    mixture_or_task_module: str | list[str] | tuple[str, ...] = (
+        "tasks.pocket",
+        "tasks.superglue",
+    )
     task_feature_lengths: dict[str, int] | None = None
     vocabulary: str = "pocket"
     initial_checkpoint_path: str = "pocket_nano"
@@ -64,7 +70,7 @@ class Run:
     prompt_string: str = ""
     prompt_file: str = ""
     prompt_place: str = "prefix"
-    class_labels: tuple[str, ...] | None = None
+    class_labels: list[str] | tuple[str, ...] | None = None
     train_steps: int = 30_000
     batch_size: int = 32
     num_microbatches: int = 1
@@ -77,6 +83,14 @@ class Run:
     seed: int = 0
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            kinds = typing.get_args(field.type) or (field.type,)
+            kinds = tuple(typing.get_origin(kind) or kind for kind in kinds)
+            if not isinstance(getattr(self, field.name), kinds):
+                raise UserError(
+                    f"{field.name.upper()} is {getattr(self, field.name)!r}; it must "
+                    f"be of type {' or '.join(kind.__name__ for kind in kinds)}"
+                )
         for name, choices in {
             "tuning": ("prompt", "model"),
             "prompt_init": INITS,
@@ -89,10 +103,16 @@ class Run:
                     f"{', '.join(choices)}"
                 )
         for name in ("prompt_length", "train_steps", "eval_period", "num_microbatches"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+            if getattr(self, name) < 1:
                 raise UserError(
                     f"{name.upper()} is {getattr(self, name)!r}; it must be a whole "
                     "number of at least 1"
+                )
+        for init in ("string", "file"):
+            if self.prompt_init == init and not getattr(self, f"prompt_{init}"):
+                raise UserError(
+                    f"PROMPT_INIT is {init!r}, but PROMPT_{init.upper()} is not set; "
+                    f"give it, --gin.PROMPT_{init.upper()}=..., or another PROMPT_INIT"
                 )
 
 
@@ -136,7 +156,11 @@ def make_model_dir(run: Run) -> Path:
             "MODEL_DIR is not set; give the folder for what this run makes, "
             "--gin.MODEL_DIR=runs/mine"
         )
-    folder = Path(run.model_dir)
+    return make_folder(Path(run.model_dir), "MODEL_DIR")
+
+
+def make_folder(folder: Path, name: str) -> Path:
+    """Makes a folder, or raises UserError with its `name` if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with checkpoints.atomic(folder / ".writable"):
@@ -144,10 +168,53 @@ def make_model_dir(run: Run) -> Path:
         (folder / ".writable").unlink()
     except OSError as error:
         raise UserError(
-            f"MODEL_DIR {run.model_dir!r} cannot be written ({error.strerror}); give a "
-            "folder that you may write to, --gin.MODEL_DIR=runs/mine"
+            f"{name} {str(folder)!r} cannot be written ({error.strerror}); give a "
+            "folder that you may write to"
         ) from None
     return folder
+
+
+# Settings that may change between two starts of one run.
+_FREE = {"Run.model_dir", "Run.train_steps", "Run.eval_period"}
+_FREE |= {"pretrain.prefix_lm_steps", "mesh.data", "mesh.model"}
+
+
+def keep_settings(path: Path, check: bool) -> None:
+    """Writes the settings in use to `path`; with `check`, they must be those there.
+
+    Raises:
+      UserError: the file there has other settings; it is left as it is.
+    """
+    if check and path.exists():
+        old, new = (
+            _values(text)
+            for text in (path.read_text("utf-8"), gin.operative_config_str())
+        )
+        changed = [
+            f"{name.removeprefix('Run.')} is {new[name]!r} and was {old[name]!r}"
+            for name in sorted(old.keys() & new.keys() - _FREE)
+            if new[name] != old[name]
+        ]
+        if changed:
+            raise UserError(
+                f"{path.parent} holds a run with other settings: {'; '.join(changed)}. "
+                "Give the same settings to go on with it, or another MODEL_DIR"
+            )
+    config.write_operative_config(path)
+
+
+def _values(text: str) -> dict[str, Any]:
+    """What a configuration binds: {"Run.seed": 0}, whether by a macro or not."""
+    bound = {
+        f"{statement.selector}.{statement.arg_name}".rstrip("."): statement.value
+        for statement in config_parser.ConfigParser(text, gin.config.ParserDelegate())
+        if isinstance(statement, config_parser.BindingStatement)
+    }
+    return {
+        name: bound.get(repr(value).removeprefix("%"), value)
+        for name, value in bound.items()
+        if "." in name
+    }
 
 
 def initial_prompt(run: Run, parts: Setup) -> jax.Array:

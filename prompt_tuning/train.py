@@ -82,8 +82,10 @@ def make_step(
         grad_fn = jax.grad(loss_fn, has_aux=True)
         if num_microbatches == 1:
             return grad_fn(trained, frozen, batch, rng)
+        # Part i is rows i, i + n, i + 2n ...: every device has some of each part.
         parts = jax.tree.map(
-            lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), batch
+            lambda x: x.reshape(-1, num_microbatches, *x.shape[1:]).swapaxes(0, 1),
+            batch,
         )
         rngs = jax.random.split(rng, num_microbatches)
 
@@ -140,7 +142,10 @@ def fit(
     Raises:
       UserError: the loss or a trained value is no longer finite. Nothing is saved.
     """
-    compiled = jax.jit(step_fn, donate_argnums=0)
+    state = partitioning.placed(state, mesh)
+    # A state leaves a step as it came, so that the second step compiles nothing.
+    shardings = jax.tree.map(lambda x: x.sharding, state)
+    compiled = jax.jit(step_fn, donate_argnums=0, out_shardings=(shardings, None))
     first = int(state.step)
     shown: dict[str, Any] = {}
     pending = None
@@ -184,7 +189,9 @@ def keep_lines(log: Path, last_step: int) -> list[dict]:
     if not log.exists():
         return []
     kept = [line for line in _records(log) if line["step"] <= last_step]
-    log.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    temporary = log.with_name(f".{log.name}")
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    temporary.replace(log)  # a kill in between must not cost the log
     return kept
 
 

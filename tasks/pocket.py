@@ -10,7 +10,6 @@ shows: a prompt can pass it only by calling up what the frozen model has read.
 
 import functools
 import importlib.util
-import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -440,27 +439,17 @@ def _vocabulary() -> seqio.SentencePieceVocabulary:
 
 
 def _source(
-    examples: Callable[[str], Iterator[dict[str, str]]],
-    keys: Sequence[str],
-    counts: dict[str, int],
+    examples: Callable[[str], Iterator[dict[str, str]]], counts: dict[str, int]
 ) -> seqio.FunctionDataSource:
-    """A data source of the examples, made as they are read; `keys` are their fields."""
-    signature = {key: tf.TensorSpec([None], tf.string) for key in keys}
-
-    def chunks(split: str) -> Iterator[dict[str, list[str]]]:
-        # A thousand at a time: a call from TensorFlow into Python is slow.
-        rows = examples(split)
-        while chunk := list(itertools.islice(rows, 1_000)):
-            yield {key: [row[key] for row in chunk] for key in keys}
+    """A data source of the examples, made when it is read."""
 
     def dataset(
         split: str, shuffle_files: bool, seed: int | None = None
     ) -> tf.data.Dataset:
         del shuffle_files, seed  # the generator has one order
-        chunked = functools.partial(chunks, split)
-        return tf.data.Dataset.from_generator(
-            chunked, output_signature=signature
-        ).unbatch()
+        rows = list(examples(split))
+        columns = {key: [row[key] for row in rows] for key in rows[0]}
+        return tf.data.Dataset.from_tensor_slices(columns)
 
     return seqio.FunctionDataSource(
         dataset, splits=tuple(counts), num_input_examples=counts
@@ -482,7 +471,7 @@ def _add_task(
     """Registers a task of labels."""
     seqio.TaskRegistry.add(
         name,
-        source=_source(examples, ("inputs", "targets"), EXAMPLES),
+        source=_source(examples, EXAMPLES),
         preprocessors=_PREPROCESSORS,
         output_features={"inputs": _FEATURE, "targets": _FEATURE},
         postprocess_fn=functools.partial(label_index, label_classes=label_classes),
@@ -496,7 +485,7 @@ seqio.MixtureRegistry.add("pocket", ["pocket_kind", "pocket_mood"], default_rate
 
 seqio.TaskRegistry.add(
     "pocket_text",
-    source=_source(text_examples, ("targets",), DOCUMENTS),
+    source=_source(text_examples, DOCUMENTS),
     preprocessors=_PREPROCESSORS,
     output_features={"targets": _FEATURE},
 )

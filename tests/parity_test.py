@@ -4,11 +4,16 @@ import json
 
 import jax
 import numpy as np
-import optax
 import pytest
-from flax import serialization, traverse_util
 
-from prompt_tuning import losses, network, optimizer
+from prompt_tuning import (
+    checkpoints,
+    losses,
+    network,
+    optimizer,
+    partitioning,
+    train,
+)
 
 CONFIG = network.T5Config(
     vocab_size=32_128,
@@ -21,22 +26,58 @@ CONFIG = network.T5Config(
     relpos_buckets=4,
     relpos_max_distance=8,
 )
+MODEL = network.Transformer(CONFIG)
 
 
-def t5x_params(checkpoint):
-    """The tree of a T5X checkpoint: arrays in msgpack, or each in a Zarr folder."""
-    import tensorstore
+@pytest.fixture(scope="module")
+def t5x(shared):
+    """(the stored answers as arrays, the checkpoint's parameters, the batch)."""
+    file = shared / "golden/tiny_t5x.json"
+    checkpoint = shared / "data/t5/test_t5_1_1_tiny/checkpoint_3"
+    for path in (file, checkpoint):
+        if not path.exists():
+            pytest.skip(f"there is no ../shared/{path.relative_to(shared)}")
+    stored = json.loads(file.read_text())
+    answers = {k: np.array(v) for k, v in stored.items() if k != "about"}
+    answers["prompt"] = answers["prompt"].astype(np.float32)
+    batch = {name: tokens for name, tokens in answers.items() if "_tokens" in name}
+    batch["decoder_loss_weights"] = (batch["decoder_target_tokens"] > 0).astype(int)
+    params = checkpoints.load_frozen(str(checkpoint), MODEL, partitioning.mesh())
+    return answers, params, batch
 
-    def array(path, leaf):
-        if not isinstance(leaf, str):
-            return np.asarray(leaf)
-        folder = checkpoint / ".".join(("target", *path))
-        kvstore = {"driver": "file", "path": str(folder)}
-        return tensorstore.open({"driver": "zarr", "kvstore": kvstore}).result()[...]
 
-    tree = serialization.msgpack_restore((checkpoint / "checkpoint").read_bytes())
-    flat = traverse_util.flatten_dict(
-        tree["optimizer"]["target"],
-        is_leaf=lambda _, node: "kvstore" in node,
+def test_logits_loss_and_prompt_gradient_are_t5xs(t5x):
+    answers, params, batch = t5x
+
+    @jax.jit
+    def loss(prompt):
+        logits = MODEL.apply({"params": params}, batch, prompt)
+        targets = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
+        return losses.cross_entropy(logits, *targets)[0], logits
+
+    (value, logits), gradient = jax.value_and_grad(loss, has_aux=True)(
+        answers["prompt"]
     )
-    return flat
+    # T5X masks the decoder where targets are padding; these positions carry no loss.
+    real = batch["decoder_target_tokens"] > 0
+    np.testing.assert_allclose(
+        logits[..., :16][real], answers["logits_first_16_ids"][real], atol=1e-4
+    )
+    np.testing.assert_allclose(
+        jax.nn.logsumexp(logits, axis=-1)[real], answers["logsumexp"][real], atol=1e-4
+    )
+    np.testing.assert_allclose(value, answers["loss"], rtol=1e-6)
+    error = np.linalg.norm(gradient - answers["prompt_gradient"])
+    assert error < 1e-4 * np.linalg.norm(answers["prompt_gradient"])
+
+
+@pytest.mark.parametrize("step_offset", [0, 1_100_000])
+def test_three_training_steps_are_t5xs(t5x, step_offset):
+    """0 is a clock that starts with the prompt, 1,100,000 the restored checkpoint's."""
+    answers, params, batch = t5x
+    adafactor = optimizer.adafactor(0.3, step_offset=step_offset)
+    state = train.new_state(answers["prompt"], adafactor)
+    step = jax.jit(train.make_step(MODEL, adafactor))
+    for expected in answers[f"prompts_after_steps_from_{step_offset}"]:
+        state, _ = step(state, params, batch, jax.random.key(0))
+        np.testing.assert_allclose(state.trained, expected, atol=1e-5)

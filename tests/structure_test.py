@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# A module imports from the rows above its own only.
+# A module imports from the rows above its own only. (config.parse reaches down by name,
+# with importlib, as gin knows only what has been imported.)
 ORDER = """
 errors objectives
 layers prompts losses partitioning config
@@ -25,9 +26,6 @@ __main__
 ROWS = {
     module: row for row, line in enumerate(ORDER.split("\n")) for module in line.split()
 }
-# The one import upwards: the names a gin file may bind exist once run is imported.
-UPWARDS = {("config", "run")}
-
 # Runs without TensorFlow and seqio.
 CORE = """
 objectives layers prompts losses partitioning config network optimizer decoding
@@ -42,17 +40,13 @@ def modules(package):
 
 
 def imports(path):
-    """Dotted names of what a file imports, inside functions and by name too."""
+    """Dotted names of what a file imports, inside functions too."""
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         match node:
             case ast.Import():
                 yield from (alias.name for alias in node.names)
             case ast.ImportFrom():  # absolute: ruff sees to that
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
-            case ast.Call(
-                func=ast.Attribute(attr="import_module"), args=[ast.Constant(name)]
-            ):
-                yield name
 
 
 def used_by(path):
@@ -69,11 +63,7 @@ def test_imports_go_one_way(module):
         assert not list(imports(path)), "importing prompt_tuning must cost nothing"
         return
     assert module in ROWS, f"give {module} a row in ORDER"
-    wrong = {
-        other
-        for other in used_by(path)
-        if ROWS.get(other, 0) >= ROWS[module] and (module, other) not in UPWARDS
-    }
+    wrong = {other for other in used_by(path) if ROWS.get(other, 0) >= ROWS[module]}
     assert not wrong, f"{module} imports {wrong}, which ORDER does not put above it"
 
 

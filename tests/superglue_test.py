@@ -178,6 +178,8 @@ def test_metrics_count_illegal_predictions_wrong():
     assert tasks.accuracy(targets, predictions) == {"accuracy": 50.0}
     # F1 of the classes: 2/3 (precision 1, recall 1/2), 2/3 (1/2, 1) and 0.
     assert superglue.macro_f1(targets, predictions) == {"f1": pytest.approx(400 / 9)}
+    # A class that is neither expected nor predicted still counts, with 0.
+    assert superglue.macro_f1([0, 0], [0, 0]) == {"f1": pytest.approx(100 / 3)}
 
 
 def test_metrics_agree_with_t5s(shared):

@@ -1,0 +1,278 @@
+"""The step trains what it should and nothing else; the loop can be repeated and resumed."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+
+from prompt_tuning import checkpoints, network, optimizer, partitioning, train
+from prompt_tuning.errors import UserError
+
+ADAFACTOR = optimizer.adafactor(0.3)
+RNG = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return tiny.params()
+
+
+def digest(tree):
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
+    return hashlib.sha256(b"".join(leaves)).hexdigest()
+
+
+def taken(optimizer, params, batch, steps=1, mesh=None, model=tiny.MODEL, **options):
+    """The state and the metrics after steps on one batch, each on the mesh, if any."""
+    state = train.new_state(tiny.prompt(), optimizer)
+    if mesh:
+        state = partitioning.placed(state, mesh)
+        params = jax.device_put(params, partitioning.param_shardings(model, mesh))
+        batch = partitioning.shard_batch(batch, mesh)
+    step = jax.jit(train.make_step(model, optimizer, **options))
+    for _ in range(steps):
+        state, metrics = step(state, params, batch, RNG)
+    return state, jax.tree.map(float, metrics)
+
+
+def fitted(folder, params, steps=6, period=3, at_period=None, **options):
+    """The state after `fit`, from the beginning or from options["state"]."""
+    state = options.pop("state", None) or train.new_state(tiny.prompt(), ADAFACTOR)
+    batches = (tiny.batch(seed=i) for i in itertools.count(int(state.step)))
+    return train.fit(
+        state,
+        params,
+        options.pop("step_fn", None) or train.make_step(tiny.MODEL, ADAFACTOR),
+        options.pop("batches", batches),
+        steps=steps,
+        period=period,
+        at_period=at_period or (lambda state, step: {}),
+        mesh=partitioning.mesh(),
+        rng=RNG,
+        log=folder / "train.jsonl",
+    )
+
+
+def test_prompt_tuning_changes_the_prompt_alone_and_learns(params):
+    before, batch = digest(params), tiny.batch()
+    frozen = jax.tree.map(jnp.asarray, params)
+    _, first = taken(ADAFACTOR, frozen, batch)
+    state, last = taken(ADAFACTOR, frozen, batch, steps=20)
+    assert digest(frozen) == before
+    assert state.trained.shape == tiny.prompt().shape and state.step == 20
+    assert last["loss"] < first["loss"] - 0.3 and first["ok"] and last["ok"]
+
+
+def test_metrics_are_means_over_target_tokens(params):
+    batch = tiny.batch()
+    _, metrics = taken(optax.sgd(0.0), params, batch)
+    logits = tiny.MODEL.apply({"params": params}, batch, tiny.prompt())
+    targets, real = batch["decoder_target_tokens"], batch["decoder_loss_weights"] > 0
+    log_z = jax.nn.logsumexp(logits, axis=-1)
+    each = log_z - np.take_along_axis(logits, targets[..., None], -1)[..., 0]
+    each += 1e-4 * log_z**2
+    assert metrics["loss"] == pytest.approx(float(each[real].mean()), rel=1e-5)
+    hits = (logits.argmax(-1) == targets)[real]
+    assert metrics["accuracy"] == pytest.approx(float(hits.mean()))
+
+
+def test_the_gradient_is_of_the_sum_over_target_tokens(params):
+    batch = tiny.batch()
+    one, _ = taken(optax.sgd(1.0), params, batch)
+    doubled = {name: np.concatenate([x, x]) for name, x in batch.items()}
+    two, metrics = taken(optax.sgd(1.0), params, doubled)
+    gradient = tiny.prompt() - two.trained
+    np.testing.assert_allclose(gradient, 2 * (tiny.prompt() - one.trained), rtol=1e-3)
+    assert metrics["grad_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-4)
+
+
+def test_model_tuning_is_the_same_step_in_the_other_argument(params):
+    step = jax.jit(train.make_step(tiny.MODEL, optax.sgd(0.01), "model"))
+    batch = tiny.batch()
+    for prompt in (None, tiny.prompt()):
+        state = train.new_state(params, optax.sgd(0.01))
+        losses = []
+        for _ in range(5):
+            state, metrics = step(state, prompt, batch, RNG)
+            losses.append(float(metrics["loss"]))
+        assert losses[-1] < losses[0]
+        changed = jax.tree.map(lambda a, b: bool((a != b).any()), params, state.trained)
+        assert all(jax.tree.leaves(changed)), "every weight is trained"
+
+
+def shapes_computed(jaxpr):
+    """Shapes of all that a jaxpr computes, inner ones included."""
+    for equation in jaxpr.eqns:
+        yield from (variable.aval.shape for variable in equation.outvars)
+        for inner in jax.core.jaxprs_in_params(equation.params):
+            yield from shapes_computed(inner)
+
+
+def test_prompt_tuning_computes_no_gradient_of_a_weight(params):
+    """Nothing in its step has a kernel's shape, and it costs two thirds of the other."""
+    sizes = {"vocab_size": 41, "emb_dim": 18, "head_dim": 5, "mlp_dim": 23}
+    model = network.Transformer(dataclasses.replace(tiny.CONFIG, **sizes))
+    params, batch = tiny.params(model), tiny.batch(examples=7)
+    prompt = np.zeros((3, 18), np.float32)
+    kernels = {leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2}
+    found, flops = {}, {}
+    for tuning, trained, frozen in (
+        ("prompt", prompt, params),
+        ("model", params, prompt),
+    ):
+        step = train.make_step(model, optax.sgd(0.1), tuning)
+        arguments = train.new_state(trained, optax.sgd(0.1)), frozen, batch, RNG
+        jaxpr = jax.make_jaxpr(step)(*arguments).jaxpr
+        found[tuning] = kernels & set(shapes_computed(jaxpr))
+        flops[tuning] = jax.jit(step).lower(*arguments).cost_analysis()["flops"]
+    assert not found["prompt"] and found["model"] == kernels
+    assert flops["prompt"] < 0.75 * flops["model"]
+
+
+@pytest.mark.parametrize("parts", [2, 8])
+def test_microbatches_give_the_whole_batchs_update(params, parts):
+    batch = tiny.batch()
+    whole, whole_metrics = taken(optax.sgd(0.1), params, batch)
+    state, metrics = taken(optax.sgd(0.1), params, batch, num_microbatches=parts)
+    np.testing.assert_allclose(state.trained, whole.trained, atol=1e-5)
+    assert metrics == pytest.approx(whole_metrics, rel=1e-5)
+
+
+def test_microbatches_are_spread_over_all_devices(params):
+    mesh, batch = partitioning.mesh(), tiny.batch(examples=32)
+    state = partitioning.placed(train.new_state(tiny.prompt(), ADAFACTOR), mesh)
+    batch = partitioning.shard_batch(batch, mesh)
+    flops = []
+    for parts in (1, 4):  # a loop's body is counted once
+        step = jax.jit(train.make_step(tiny.MODEL, ADAFACTOR, num_microbatches=parts))
+        compiled = step.lower(state, params, batch, RNG).compile()
+        flops.append(compiled.cost_analysis()["flops"])
+    assert flops[1] < 0.3 * flops[0]
+
+
+@pytest.mark.parametrize(("data", "model"), [(8, 1), (4, 2)])
+def test_many_devices_do_what_one_does(params, data, model):
+    batch, sgd = tiny.batch(), optax.sgd(0.1)
+    alone, alone_metrics = taken(sgd, params, batch, steps=3)
+    mesh = partitioning.mesh(data, model)
+    state, metrics = taken(sgd, params, batch, steps=3, mesh=mesh)
+    assert len(state.trained.devices()) == 8
+    np.testing.assert_allclose(state.trained, alone.trained, atol=1e-4)
+    assert metrics == pytest.approx(alone_metrics, rel=1e-4)
+
+
+def test_dropout_follows_the_step(params):
+    config = dataclasses.replace(tiny.CONFIG, dropout_rate=0.5)
+    model = network.Transformer(config)
+    step = jax.jit(train.make_step(model, optax.sgd(0.0)))
+    state = train.new_state(tiny.prompt(), optax.sgd(0.0))
+    later, first = step(state, params, tiny.batch(), RNG)
+    _, again = step(state, params, tiny.batch(), RNG)
+    _, second = step(later, params, tiny.batch(), RNG)
+    _, without = taken(optax.sgd(0.0), params, tiny.batch())
+    assert first["loss"] == again["loss"] != second["loss"]
+    assert float(first["loss"]) != pytest.approx(without["loss"], abs=0.01)
+
+
+def test_the_loop_logs_each_step_and_calls_back(tmp_path, params):
+    calls = []
+
+    def at_period(state, step):
+        calls.append((step, int(state.step)))
+        return {"score": step}
+
+    state = fitted(tmp_path, params, steps=5, period=2, at_period=at_period)
+    assert state.step == 5 and calls == [(2, 2), (4, 4), (5, 5)]
+    lines = [json.loads(x) for x in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
+    assert all(line.keys() == {"step", "loss", "accuracy", "grad_norm"} for line in lines)
+    assert fitted(tmp_path, params, steps=5, state=state) is not None, "nothing to do"
+    assert len((tmp_path / "train.jsonl").read_text().splitlines()) == 5
+
+
+def test_the_step_is_compiled_once(tmp_path, params):
+    """A state that leaves the step with another layout would have it compiled again."""
+    compilations = []
+
+    def listener(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compilations.append(duration)
+
+    def at_period(state, step):
+        del state, step
+        compilations.clear() if not seen else seen.append(len(compilations))
+        seen.append(0)
+        return {}
+
+    seen = []
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        fitted(tmp_path, params, steps=3, period=1, at_period=at_period)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)
+    assert max(seen) == 0
+
+
+def test_two_runs_with_one_seed_and_a_resumed_one_are_the_same_bits(tmp_path, params):
+    like = train.new_state(tiny.prompt(), ADAFACTOR)
+    manager = checkpoints.manager(tmp_path / "states")
+
+    def save(state, step):
+        checkpoints.save_state(manager, state, step, score=0.0)
+        return {}
+
+    (tmp_path / "a").mkdir()
+    fitted(tmp_path / "a", params, steps=3, at_period=save)
+    manager.close()
+    whole = fitted(tmp_path, params)
+    again = fitted(tmp_path, params)
+    reopened = checkpoints.manager(tmp_path / "states")
+    restored = checkpoints.restore_state(reopened, like, reopened.latest_step())
+    assert restored.step == 3
+    resumed = fitted(tmp_path, params, state=restored)
+    assert digest(whole) == digest(again) == digest(resumed)
+    assert jax.tree.structure(whole) == jax.tree.structure(resumed)
+
+
+@pytest.mark.parametrize("period", [1, 100])
+def test_a_loss_that_is_not_finite_stops_and_saves_nothing(tmp_path, params, period):
+    batches = [tiny.batch(seed=i) for i in range(9)]
+    weights = batches[2]["decoder_loss_weights"]
+    batches = [b | {"decoder_loss_weights": weights.astype(np.float32)} for b in batches]
+    batches[2]["decoder_loss_weights"] = np.full_like(weights, np.nan, np.float32)
+    calls = []
+
+    def at_period(state, step):
+        calls.append((step, bool(np.isfinite(state.trained).all())))
+        return {}
+
+    with pytest.raises(UserError, match="diverged at step 3: the loss is nan"):
+        fitted(
+            tmp_path, params, steps=9, period=period, at_period=at_period,
+            batches=iter(batches),
+        )
+    assert calls == ([(1, True), (2, True)] if period == 1 else [])
+    assert len((tmp_path / "train.jsonl").read_text().splitlines()) == 2
+
+
+def test_an_update_that_is_not_finite_is_found_at_once(params):
+    _, metrics = taken(optax.sgd(np.inf), params, tiny.batch())
+    assert not metrics["ok"] and np.isfinite(metrics["loss"])
+
+
+def test_keep_lines_drops_what_a_killed_run_left(tmp_path):
+    log = tmp_path / "train.jsonl"
+    assert train.keep_lines(log, 5) == []
+    whole = "".join(json.dumps({"step": i, "loss": 0.5}) + "\n" for i in range(1, 5))
+    log.write_text(whole + '{"step": 5, "lo')
+    assert [line["step"] for line in train.keep_lines(log, 9)] == [1, 2, 3, 4]
+    assert log.read_text() == whole
+    assert len(train.keep_lines(log, 2)) == 2 == len(log.read_text().splitlines())
+    assert list(tmp_path.iterdir()) == [log]
