@@ -56,9 +56,9 @@ EXTRAS = {
     ],
     # One minor version, as the next one formats differently.
     "lint": ["ruff==0.17.*"],
-    # The slow comparison with Hugging Face's T5, on the CPU. To save the CUDA libraries
-    # install PyTorch's CPU build first, where your registry has it.
-    "parity": ["torch>=2.5", "transformers>=4.50"],
+    # The slow comparison with Hugging Face's T5 and PEFT's prompts, on the CPU. To save
+    # the CUDA libraries install PyTorch's CPU build first, where your registry has it.
+    "parity": ["torch>=2.5", "transformers>=4.50", "peft>=0.17"],
 }
 
 setup(

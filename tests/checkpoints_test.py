@@ -236,3 +236,12 @@ def test_a_failure_while_writing_leaves_the_old_file(tmp_path):
         raise OSError("disk full")
     assert json.loads(path.read_text()) == {"score": 1}
     assert files(tmp_path) == [path]
+
+
+def test_a_new_file_takes_the_old_ones_place_in_one_move(tmp_path):
+    path = tmp_path / "scores.json"
+    checkpoints.write_json(path, {"score": 1})
+    with path.open() as reader:
+        checkpoints.write_json(path, {"score": 2})
+        assert json.load(reader) == {"score": 1}, "who reads the old file can go on"
+    assert json.loads(path.read_text()) == {"score": 2}

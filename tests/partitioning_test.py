@@ -31,8 +31,8 @@ def test_every_parameter_is_split_as_its_axes_say():
     shapes = traverse_util.flatten_dict(partitioning.param_shapes(tiny.MODEL), sep="/")
     assert flat.keys() == shapes.keys()
     expected = {
+        "rel_embedding": P(None, None),
         "embedding": P("model", None),
-        "rel_embedding": P("model", None),
         "scale": P(None),
         "out/kernel": P("model", None),
         "wo/kernel": P("model", None),

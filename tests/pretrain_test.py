@@ -16,13 +16,13 @@ from prompt_tuning.errors import UserError
 
 compiled_once = small.compiled_once
 
-# 4 steps of span corruption, 4 of prefix LM; no evaluation falls on the switch.
+# No period ends where the objective changes.
 FLAGS = {
     "MIXTURE_OR_TASK_NAME": "small_text",
     "TASK_FEATURE_LENGTHS": {"inputs": 24, "targets": 16},
-    "EVAL_PERIOD": 3,
-    "pretrain.span_corruption_steps": 4,
-    "pretrain.prefix_lm_steps": 4,
+    "EVAL_PERIOD": 9,
+    "pretrain.span_corruption_steps": 12,
+    "pretrain.prefix_lm_steps": 12,
     "pretrain.skill_task": "small_kind",
 }
 
@@ -54,60 +54,51 @@ def test_both_stages_leave_a_model_and_what_made_it(run):
         *("span_corruption.safetensors", "span_corruption.json"),
         *("frozen.safetensors", "frozen.json"),
     }
-    assert [line["step"] for line in log(run)] == [*range(1, 9)]
+    assert [line["step"] for line in log(run)] == [*range(1, 25)]
     description = json.loads((run / "frozen.json").read_text())
     assert description["config"]["emb_dim"] == 16
-    assert (description["span_corruption"], description["prefix_lm"]) == (4, 4)
+    assert (description["span_corruption"], description["prefix_lm"]) == (12, 12)
     assert description["task"] == "small_text" and 0 <= description["skill"] <= 100
     first = load_file(run / "span_corruption.safetensors")
     last = load_file(run / "frozen.safetensors")
     assert all(not np.array_equal(first[name], last[name]) for name in last)
 
 
-def test_the_loss_falls_in_both_stages(tmp_path):
-    steps = {"pretrain.span_corruption_steps": 20, "pretrain.prefix_lm_steps": 20}
-    assert main(tmp_path, EVAL_PERIOD=100, **steps) == 0
-    losses = [line["loss"] for line in log(tmp_path)]
-    for stage in (losses[:20], losses[20:]):
-        assert np.mean(stage[-4:]) < np.mean(stage[:4]) - 0.3
+def test_the_loss_falls_in_both_stages(run):
+    losses = [line["loss"] for line in log(run)]
+    for stage in (losses[:12], losses[12:]):
+        assert np.mean(stage[-3:]) < np.mean(stage[:3]) - 0.2, losses
 
 
-def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
+def test_a_run_goes_on_with_the_same_settings_only(run, tmp_path, monkeypatch, capsys):
     report, count = train._report, itertools.count(1)
 
     def interrupted(*args):
-        if next(count) == 6:
+        if next(count) == 20:
             raise KeyboardInterrupt
         report(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(train, "_report", interrupted)
-        assert main(tmp_path) == 130
-    assert not (tmp_path / "frozen.safetensors").exists()
-    assert main(tmp_path) == 0
-    assert made(tmp_path) == made(run)
-
-
-def test_more_steps_go_on_and_other_settings_do_not(run, tmp_path, capsys):
-    assert main(tmp_path, **{"pretrain.prefix_lm_steps": 2}) == 0
-    before = made(tmp_path)
-    assert main(tmp_path, **{"pretrain.span_corruption_steps": 5}) == 2
-    message = "pretrain.span_corruption_steps is 5 and was 4"
-    assert message in capsys.readouterr().err
-    assert main(tmp_path, **{"T5Config.emb_dim": 32}) == 2
-    assert "T5Config.emb_dim is 32 and was 16" in capsys.readouterr().err
-    assert made(tmp_path) == before
-    assert main(tmp_path) == 0
+        assert main(tmp_path, **{"pretrain.prefix_lm_steps": 9}) == 130
+    before = log(tmp_path)
+    assert len(before) == 19 and not (tmp_path / "frozen.safetensors").exists()
+    for name, new, old in (
+        ("pretrain.span_corruption_steps", 13, 12),
+        ("T5Config.emb_dim", 32, 16),
+    ):
+        assert main(tmp_path, **{name: new}) == 2
+        assert f"{name} is {new} and was {old}" in capsys.readouterr().err
+    assert log(tmp_path) == before
+    assert main(tmp_path) == 0  # the second stage may be longer than it was to be
     assert made(tmp_path) == made(run)
     assert f"frozen model: {tmp_path / 'frozen.safetensors'}" in capsys.readouterr().out
 
 
-def test_prompts_are_tuned_on_the_result(run, tmp_path):
-    for name in ("frozen", "span_corruption"):
-        path = run / f"{name}.safetensors"
-        flags = {"INITIAL_CHECKPOINT_PATH": path, "MODEL_DIR": tmp_path / name}
-        assert small.main("train", TRAIN_STEPS=1, **flags) == 0
-        assert np.load(tmp_path / name / "prompt.npy").shape == (4, 16)
+def test_a_prompt_is_tuned_on_the_result(run, tmp_path):
+    flags = {"INITIAL_CHECKPOINT_PATH": run / "frozen.safetensors"}
+    assert small.main("train", MODEL_DIR=tmp_path, TRAIN_STEPS=1, **flags) == 0
+    assert np.load(tmp_path / "prompt.npy").shape == (4, 16)
 
 
 def test_the_text_must_be_text(tmp_path, capsys):
