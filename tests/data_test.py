@@ -155,11 +155,11 @@ def test_an_unknown_task_is_answered_with_names_near_it(vocabulary, register):
 
 
 def test_a_module_is_imported_by_name_first(tmp_path, monkeypatch):
-    (tmp_path / "my_tasks.py").write_text("import seqio\nname = 'imported'\n")
+    (tmp_path / "own_tasks.py").write_text("import seqio\nname = 'imported'\n")
     (tmp_path / "broken_tasks.py").write_text("import no_such_library\n")
     monkeypatch.syspath_prepend(tmp_path)
-    data.import_tasks("my_tasks")
-    assert sys.modules.pop("my_tasks").name == "imported"
+    data.import_tasks("own_tasks")
+    assert sys.modules.pop("own_tasks").name == "imported"
     with pytest.raises(UserError, match=r"no module 'my_task' "):
         data.import_tasks(["my_task"])
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
