@@ -59,7 +59,7 @@ class Run:
     mixture_or_task_name: str = "pocket_kind"
     mixture_or_task_module: str | list[str] | tuple[str, ...] = (
         "tasks.pocket",
-        "tasks.superglue",
+        "tasks.paper",
     )
     task_feature_lengths: dict[str, int] | None = None
     vocabulary: str = "pocket"
