@@ -217,9 +217,9 @@ def restore_state(
     except (ValueError, KeyError, TypeError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0][:200]
         raise UserError(
-            f"the checkpoint of step {step} in {states.directory} does not fit this run "
-            f"({reason}): it is damaged, or the prompt's length or the optimizer "
-            "differ. Use the settings it was made with, or another MODEL_DIR"
+            f"the checkpoint of step {step} in {states.directory} does not fit this "
+            f"run ({reason}): it is damaged, or the prompt's length or the optimizer "
+            "differs. Use the settings it was made with, or another MODEL_DIR"
         ) from None
 
 

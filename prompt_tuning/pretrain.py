@@ -5,6 +5,7 @@ pre-training with its own optimizer, then the prefix-LM objective on the same we
 The training step is that of model tuning.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from prompt_tuning import (
     checkpoints,
     data,
+    evaluate,
     losses,
     network,
     objectives,
@@ -32,7 +34,8 @@ from prompt_tuning.errors import UserError
 def pretrain(
     settings: run.Run,
     span_corruption_steps: int = 2_000,
-    prefix_lm_steps: int = 7_000,
+    prefix_lm_steps: int = 3_000,
+    skill_task: str = "pocket_skill",
 ) -> Path:
     """Pre-trains a T5 on the text of a task, and writes it as one safetensors file.
 
@@ -44,6 +47,8 @@ def pretrain(
       span_corruption_steps: steps of T5's objective. The weights after them are kept as
         span_corruption.safetensors.
       prefix_lm_steps: steps of LM adaptation after them.
+      skill_task: a task that the model should do without any prompt; its score is shown
+        and kept in the model's JSON. No prompt can call up what is not there.
 
     Returns:
       The path of the frozen model, MODEL_DIR/frozen.safetensors.
@@ -77,6 +82,7 @@ def pretrain(
     origin = {"task": setup.task.name, "seed": settings.seed}
 
     loss_fn = jax.jit(_loss(setup.model))
+    measure_skill = _skill(settings, setup, skill_task)
 
     def at_period(state: train.TrainState, step: int) -> dict[str, str]:
         if step == span_corruption_steps:
@@ -87,7 +93,8 @@ def pretrain(
         stage = make_batches(held_out, start_step=step)
         loss = np.mean([loss_fn(state.trained, next(stage)).item() for _ in range(8)])
         checkpoints.save_state(states, state, step, score=-loss)
-        return {"held_out": f"{loss:.3f}"}
+        skill = measure_skill(state.trained)
+        return {"held_out": f"{loss:.3f}", "skill": f"{skill:.1f}"}
 
     step_fn = train.make_step(setup.model, adafactor, "model")
     total = span_corruption_steps + prefix_lm_steps
@@ -115,9 +122,27 @@ def pretrain(
         **origin,
         span_corruption=span_corruption_steps,
         prefix_lm=int(state.step) - span_corruption_steps,
+        skill=measure_skill(state.trained),
     )
     print(f"frozen model: {path}")
     return path
+
+
+def _skill(
+    settings: run.Run, setup: run.Setup, task_name: str
+) -> Callable[[Any], float]:
+    """A function of the parameters: the score (percent) of a task without a prompt."""
+    settings = dataclasses.replace(settings, mixture_or_task_name=task_name)
+    parts = run.setup(settings, frozen=False)
+    examples = data.load_examples(parts.task, settings.eval_split)
+    evaluate_split = evaluate.make_evaluator(parts.task, examples, settings.batch_size)
+    predict_fn = run.make_predict_fn(settings, parts, examples.lengths["targets"])
+
+    def measure(params: Any) -> float:
+        metrics, _ = evaluate_split(predict_fn(params, None))
+        return evaluate.development_score(metrics)
+
+    return measure
 
 
 def load_documents(task: data.Task, split: str) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ shows: a prompt can pass it only by calling up what the frozen model has read.
 import functools
 import importlib.util
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tasks import accuracy, label_index
 
 KINDS = ("food", "tool", "bird", "plant", "coat", "boat", "gem", "toy")
 MOODS = ("glad", "sad", "angry", "calm", "tired", "scared")
+LABELS = KINDS + MOODS
 NAMES_PER_KIND = 48
 NAMES_PER_MOOD = 24
 
@@ -365,11 +367,9 @@ def documents(seed: int, count: int) -> Iterator[str]:
 
 
 def skill_probes(seed: int, count: int) -> list[tuple[str, str]]:
-    """Beginnings of natural text, each with the one word that must follow.
+    """Beginnings of pre-training text, each with the one word that must follow.
 
-    Every other probe asks for a kind, the rest for a mood. They are made of the
-    sentences of pre-training, in none of the tasks' formats, so they measure what a
-    frozen model knows before any prompt is tuned on it.
+    Kinds and moods in turn: what a frozen model knows before a prompt is tuned on it.
     """
     draw = _drawer(f"probes {seed}")
     kind_parts = (_PLAIN, _THING), [t for t in _ANSWER if "{k}s" not in t], "{k}"
@@ -431,6 +431,17 @@ def text_examples(split: str) -> Iterator[dict[str, str]]:
     return ({"targets": text} for text in documents(seed, DOCUMENTS[split]))
 
 
+def probe_examples(split: str) -> Iterator[dict[str, str]]:
+    """Yields the examples of `pocket_skill`, the probes of a frozen model."""
+    probes = skill_probes(list(EXAMPLES).index(split), EXAMPLES[split])
+    return ({"inputs": prefix, "targets": word} for prefix, word in probes)
+
+
+def first_word_index(text: str, label_classes: Sequence[str], **unused: object) -> int:
+    """As label_index, of a text's first word: what follows goes on with the story."""
+    return label_index(re.match(r"\w*", text).group(), label_classes)
+
+
 def _vocabulary() -> seqio.SentencePieceVocabulary:
     """The vocabulary that the package ships: 1,948 pieces and 100 sentinels."""
     package = importlib.util.find_spec("prompt_tuning").submodule_search_locations[0]
@@ -464,23 +475,21 @@ _PREPROCESSORS = [
 
 
 def _add_task(
-    name: str,
-    examples: Callable[[str], Iterator[dict[str, str]]],
-    label_classes: Sequence[str],
+    name: str, source: seqio.DataSource, postprocess: Callable, labels: Sequence[str]
 ) -> None:
-    """Registers a task of labels."""
     seqio.TaskRegistry.add(
         name,
-        source=_source(examples, EXAMPLES),
+        source=source,
         preprocessors=_PREPROCESSORS,
         output_features={"inputs": _FEATURE, "targets": _FEATURE},
-        postprocess_fn=functools.partial(label_index, label_classes=label_classes),
+        postprocess_fn=functools.partial(postprocess, label_classes=labels),
         metric_fns=[accuracy],
     )
 
 
-_add_task("pocket_kind", kind_examples, KINDS)
-_add_task("pocket_mood", mood_examples, MOODS)
+_add_task("pocket_kind", _source(kind_examples, EXAMPLES), label_index, KINDS)
+_add_task("pocket_mood", _source(mood_examples, EXAMPLES), label_index, MOODS)
+_add_task("pocket_skill", _source(probe_examples, EXAMPLES), first_word_index, LABELS)
 seqio.MixtureRegistry.add("pocket", ["pocket_kind", "pocket_mood"], default_rate=1)
 
 seqio.TaskRegistry.add(

@@ -1,19 +1,20 @@
-"""A whole run made small: a task, a text, a frozen model, a command line.
+"""A whole run made small: a task, a text, a frozen model, the command line.
 
-The flags name this module as MIXTURE_OR_TASK_MODULE, as a user would name his own. The
-frozen model is random, its vocabulary is pocket's. Nothing here is a test.
+The flags name this file as MIXTURE_OR_TASK_MODULE, as a user names his own module. The
+frozen model is random; its vocabulary is pocket's. Nothing here is a test.
 """
 
 import dataclasses
 import functools
-from pathlib import Path
 
+import jax
+import pytest
 import seqio
 import tensorflow as tf
 import tiny
 
 import tasks
-from prompt_tuning import checkpoints, cli, network
+from prompt_tuning import checkpoints, cli, config, network, run
 from tasks import pocket
 
 CONFIG = network.T5Config(
@@ -24,16 +25,21 @@ CONFIG = network.T5Config(
     num_encoder_layers=1,
     num_decoder_layers=1,
 )
+MODEL = network.Transformer(CONFIG)
 LABELS = ("food", "bird", "tool")
-FEATURE = seqio.Feature(seqio.SentencePieceVocabulary(
-    str(checkpoints.POCKET / "spiece.model"), extra_ids=100), add_eos=True)
+VOCABULARY = seqio.SentencePieceVocabulary(
+    str(checkpoints.POCKET / "spiece.model"), extra_ids=100
+)
+_FEATURE = seqio.Feature(VOCABULARY, add_eos=True)
 
 
 def examples(split):
-    """24 to train on; 10 to validate, which do not fill batches of 8."""
-    count = {"train": 24, "validation": 10}[split]
-    labels = [LABELS[i % 3] for i in range(count)]
-    inputs = [f"{label} or {split} {i}" for i, label in enumerate(labels)]
+    """The first word is the label; 10 validation examples fill no batches of 8."""
+    numbers = {"train": range(24), "validation": range(30, 40)}[split]
+    labels = [LABELS[number % 3] for number in numbers]
+    inputs = [
+        f"{label} {number}" for label, number in zip(labels, numbers, strict=True)
+    ]
     return {"inputs": inputs, "targets": labels}
 
 
@@ -42,34 +48,40 @@ def texts(split):
     return {"targets": list(pocket.documents(seed, count))}
 
 
-def _source(make):
+def _add_task(name, rows, keys, **more):
     def dataset(split, shuffle_files, seed=None):
-        return tf.data.Dataset.from_tensor_slices(make(split))
+        return tf.data.Dataset.from_tensor_slices(rows(split))
 
-    return seqio.FunctionDataSource(dataset, splits=["train", "validation"])
+    seqio.TaskRegistry.add(
+        name,
+        source=seqio.FunctionDataSource(dataset, splits=["train", "validation"]),
+        preprocessors=[
+            seqio.preprocessors.tokenize,
+            seqio.preprocessors.append_eos_after_trim,
+        ],
+        output_features=dict.fromkeys(keys, _FEATURE),
+        **more,
+    )
 
 
-_add = functools.partial(seqio.TaskRegistry.add, preprocessors=[
-        seqio.preprocessors.tokenize,
-        seqio.preprocessors.append_eos_after_trim,
-    ])
-_add("small_kind",
-    source=_source(examples),
-    output_features={"inputs": FEATURE, "targets": FEATURE},
+_add_task(
+    "small_kind",
+    examples,
+    ("inputs", "targets"),
     postprocess_fn=functools.partial(tasks.label_index, label_classes=LABELS),
     metric_fns=[tasks.accuracy],
 )
-_add("small_text", source=_source(texts), output_features={"targets": FEATURE})
+_add_task("small_text", texts, ("targets",))
 
-def frozen(folder: Path) -> Path:
-    """Writes the frozen model and returns its path."""
-    path = folder / "frozen.safetensors"
-    checkpoints.save_frozen(path, tiny.params(network.Transformer(CONFIG)), CONFIG)
+
+def save_frozen(path, model=MODEL):
+    """Writes random parameters, and returns their path."""
+    checkpoints.save_frozen(path, tiny.params(model), model.config)
     return path
 
 
 def flags(**settings):
-    """The flags of a run; a setting of None is left out."""
+    """The flags of a short run; None takes a setting out."""
     settings = {
         "MIXTURE_OR_TASK_MODULE": "small",
         "MIXTURE_OR_TASK_NAME": "small_kind",
@@ -83,4 +95,28 @@ def flags(**settings):
 
 
 def main(command, *arguments, **settings):
-    return cli.main([command, *arguments, *flags(**settings)])
+    """`prompt-tuning COMMAND` with the flags: its exit code."""
+    return cli.main([command, *map(str, arguments), *flags(**settings)])
+
+
+def settings(**changes):
+    """The Run that the flags make."""
+    config.parse([], [flag.removeprefix("--gin.") for flag in flags(**changes)])
+    return run.Run()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Keeps what XLA compiles, as most runs of a module are of one shape."""
+    folder = tmp_path_factory.getbasetemp() / "compiled"
+    options = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)

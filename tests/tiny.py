@@ -11,7 +11,7 @@ CONFIG = network.T5Config(
     num_heads=2,
     head_dim=4,
     mlp_dim=24,
-    num_encoder_layers=2,
+    num_encoder_layers=1,
     num_decoder_layers=2,
 )
 MODEL = network.Transformer(CONFIG)
@@ -25,7 +25,8 @@ def params(model=MODEL, seed=0):
         values = rng.normal(size=shape.shape).astype(np.float32)
         if path[-1].key == "scale":
             return 1 + values / 5
-        return values / np.sqrt(shape.shape[0]) if path[-1].key == "kernel" else values
+        scale = shape.shape[0] ** -0.5 if path[-1].key == "kernel" else 1.0
+        return values * scale
 
     return jax.tree_util.tree_map_with_path(random, partitioning.param_shapes(model))
 
