@@ -190,7 +190,7 @@ def _question(paragraph: object, question: object) -> list[Record]:
 
 
 def pronouns(path: Path) -> Pieces:
-    """Definite pronoun resolution: sentence, pronoun, candidates, answer, empty line."""
+    """DPR: a sentence, its pronoun, two candidates, the right one, an empty line."""
     lines = _content(path).splitlines()
     for start in range(0, len(lines), 5):
         block = lines[start : start + 5]

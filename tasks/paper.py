@@ -9,13 +9,20 @@ squad/train-v1.1.json, mrqa/dev/DROP.jsonl.gz, squadshifts/nyt_v1.0.json,
 dpr/train.c.txt.
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-
 from tasks import accuracy, files, flatten, render, scoring
-from tasks.render import FALSE_TRUE
+from tasks.families import (
+    columns,
+    fields,
+    glue,
+    mrqa,
+    questions,
+    squadshift,
+    superglue,
+)
 from tasks.sources import Row, register, register_mixture
 
+COPA = ("choice1", "choice2")
+COLA = ("unacceptable", "acceptable")
 CB = ("entailment", "contradiction", "neutral")
 MNLI = ("entailment", "neutral", "contradiction")
 RTE = ("entailment", "not_entailment")
@@ -28,11 +35,7 @@ WSC_WORDS = ("commonsense", "pronoun", "resolution")
 CB_METRICS = (accuracy, scoring.mean_3class_f1)
 F1 = (accuracy, scoring.f1)
 MATTHEWS = (scoring.matthews_corrcoef,)
-CORRELATIONS = (scoring.pearson_corrcoef, scoring.spearman_corrcoef)
-MULTIRC_METRICS = (scoring.multirc_exact_match, scoring.multirc_f1)
 
-JSONL = {"train": "train.jsonl", "validation": "val.jsonl", "test": "test.jsonl"}
-TSV = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 MATCHED = {"validation": "dev_matched.tsv", "test": "test_matched.tsv"}
 MISMATCHED = {"validation": "dev_mismatched.tsv", "test": "test_mismatched.tsv"}
 MNLI_SPLITS = {
@@ -40,6 +43,13 @@ MNLI_SPLITS = {
     **{f"{split}_matched": name for split, name in MATCHED.items()},
     **{f"{split}_mismatched": name for split, name in MISMATCHED.items()},
 }
+AX, AXB, AXG = ({"test": name} for name in ("AX.tsv", "AX-b.jsonl", "AX-g.jsonl"))
+SQUAD = {"train": "squad/train-v1.1.json", "validation": "squad/dev-v1.1.json"}
+MRQA = {"train": "mrqa/train/SQuAD.jsonl.gz", "validation": "mrqa/dev/SQuAD.jsonl.gz"}
+
+AXG_FIELDS = fields("hypothesis", "premise")
+AXB_FIELDS = fields("hypothesis", "premise", source=("sentence2", "sentence1"))
+QQP_COLUMNS = columns("question1", "question2", label="is_duplicate")
 MRPC_COLUMNS = {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}
 MNLI_COLUMNS = {
     "premise": "sentence1",
@@ -48,134 +58,38 @@ MNLI_COLUMNS = {
 }
 COLA_COLUMNS = ("source", "label", "mark", "sentence")  # test.tsv alone names them
 
-
-def _fields(*names: str, source: Sequence[str] = ()) -> Callable:
-    return functools.partial(render.fields, names=names, source=source)
-
-
-def _same(*names: str, label: str = "label") -> dict[str, str]:
-    return {name: name for name in names} | {"label": label}
-
-
-def _superglue(
-    alias: str,
-    folder: str,
-    show: Callable,
-    labels: tuple[str, ...] = FALSE_TRUE,
-    metrics: tuple[Callable, ...] = (accuracy,),
-    names: Mapping[str, str] = JSONL,
-    flat: Callable = lambda record: [record],
-    **more: object,
-) -> Row:
-    """Files in superglue/FOLDER: a JSON object a line, that `flat` makes records of."""
-    row = Row(
-        alias=alias,
-        name=f"super_glue_{alias}_v102",
-        files={split: f"superglue/{folder}/{name}" for split, name in names.items()},
-        read=functools.partial(files.jsonl, flatten=flat),
-        tfds=f"super_glue/{alias}:1.0.2",
-        render=show,
-        labels=labels,
-        metrics=metrics,
-        prefix=alias,
-    )
-    return row._replace(**more)
-
-
-def _glue(
-    config: str,
-    folder: str,
-    columns: Mapping[str, str],
-    labels: tuple[str, ...],
-    metrics: tuple[Callable, ...] = (accuracy,),
-    names: Mapping[str, str] = TSV,
-    headless: Sequence[str] = (),
-    **more: object,
-) -> Row:
-    """Files in glue/FOLDER: tables, their `columns` by TFDS's names of the fields.
-
-    What the model reads are the fields by alphabet.
-    """
-    row = Row(
-        alias=config,
-        name=f"glue_{config}_v002",
-        files={split: f"glue/{folder}/{name}" for split, name in names.items()},
-        read=functools.partial(files.tsv, columns=columns, headless=headless),
-        tfds=f"glue/{config}:1.0.0",
-        render=_fields(*sorted(columns.keys() - {"label"})),
-        labels=labels,
-        metrics=metrics,
-        prefix=config,
-    )
-    return row._replace(**more)
-
-
-def _question_answering(
-    alias: str,
-    name: str,
-    files_: Mapping[str, str],
-    read: Callable = files.mrqa,
-    tfds: str = "",
-    **more: object,
-) -> Row:
-    """Questions about a context. T5 puts no name in front of them."""
-    row = Row(
-        alias=alias,
-        name=name,
-        files=files_,
-        read=read,
-        tfds=tfds,
-        render=render.question,
-        labels=(),
-        metrics=(scoring.squad,),
-        postprocess=scoring.answers,
-    )
-    return row._replace(**more)
-
-
-def _mrqa(name: str, file: str, tfds: str) -> Row:
-    """A set of MRQA that is out of domain; the released code's split is validation."""
-    return _question_answering(
-        f"mrqa_{name}",
-        f"mrqa_{name}_v001_examples",
-        {
-            "validation": f"mrqa/dev/{file}.jsonl.gz",
-            "test": f"mrqa/test/{file}.jsonl.gz",
-        },
-        tfds=f"mrqa/{tfds}:1.0.0",
-        tfds_splits={"validation": "test"},
-    )
-
-
-def _squadshift(name: str, file: str) -> Row:
-    alias = f"squadshifts_{name}"
-    path = f"squadshifts/{file}_v1.0.json"
-    return _question_answering(alias, alias, {"test": path}, files.squad)
-
-
 TABLE = (
     # SuperGLUE: alias, folder, what the model reads, labels, metrics
-    _superglue("boolq", "BoolQ", _fields("passage", "question")),
-    _superglue("cb", "CB", _fields("hypothesis", "premise"), CB, CB_METRICS),
-    _superglue(
-        *("copa", "COPA", _fields("choice1", "choice2", "premise", "question")),
-        labels=("choice1", "choice2"),
+    superglue("boolq", "BoolQ", fields("passage", "question")),
+    superglue("cb", "CB", fields("hypothesis", "premise"), CB, CB_METRICS),
+    superglue(
+        "copa", "COPA", fields("choice1", "choice2", "premise", "question"), COPA
     ),
-    _superglue(
-        *("multirc", "MultiRC", render.multirc, FALSE_TRUE, MULTIRC_METRICS),
+    superglue(
+        "multirc",
+        "MultiRC",
+        render.multirc,
+        metrics=(scoring.multirc_exact_match, scoring.multirc_f1),
         flat=flatten.multirc,
         postprocess=scoring.option_index,
     ),
-    _superglue(
-        *("record", "ReCoRD", render.record, (), (scoring.record,)),
+    superglue(
+        "record",
+        "ReCoRD",
+        render.record,
+        labels=(),
+        metrics=(scoring.record,),
         flat=flatten.record,
         postprocess=scoring.entity,
         class_words=RECORD_WORDS,
     ),
-    _superglue("rte", "RTE", _fields("hypothesis", "premise"), RTE),
-    _superglue("wic", "WiC", _fields("sentence1", "sentence2", "word")),
-    _superglue(
-        *("wsc", "WSC", render.winograd, (), (accuracy,)),
+    superglue("rte", "RTE", fields("hypothesis", "premise"), RTE),
+    superglue("wic", "WiC", fields("sentence1", "sentence2", "word")),
+    superglue(
+        "wsc",
+        "WSC",
+        render.winograd,
+        labels=(),
         name="super_glue_wsc_and_dev_v102_simple",
         tfds="super_glue/wsc.fixed:1.0.2",
         flat=flatten.winograd,
@@ -184,17 +98,8 @@ TABLE = (
         class_words=WSC_WORDS,
         trains_on=1,
     ),
-    _superglue(
-        *("axb", "AX-b"),
-        _fields("hypothesis", "premise", source=("sentence2", "sentence1")),
-        *(RTE, MATTHEWS, {"test": "AX-b.jsonl"}),
-        prefix="rte",
-    ),
-    _superglue(
-        *("axg", "AX-g", _fields("hypothesis", "premise"), RTE),
-        names={"test": "AX-g.jsonl"},
-        prefix="rte",
-    ),
+    superglue("axb", "AX-b", AXB_FIELDS, RTE, MATTHEWS, AXB, prefix="rte"),
+    superglue("axg", "AX-g", AXG_FIELDS, RTE, names=AXG, prefix="rte"),
     Row(
         alias="dpr",
         name="dpr_v001_simple",
@@ -209,59 +114,46 @@ TABLE = (
         class_words=WSC_WORDS,
     ),
     # GLUE: alias, folder, columns (the model reads them by alphabet), labels, metrics
-    _glue(
-        *("cola", "CoLA", _same("sentence"), ("unacceptable", "acceptable"), MATTHEWS),
-        headless=COLA_COLUMNS,
-    ),
-    _glue("sst2", "SST-2", _same("sentence"), ("negative", "positive")),
-    _glue("mrpc", "MRPC", MRPC_COLUMNS, MRPC, F1),
-    _glue(
-        *("qqp", "QQP", _same("question1", "question2", label="is_duplicate"), QQP, F1),
-        ragged=True,
-    ),
-    _glue(
-        *("stsb", "STS-B", _same("sentence1", "sentence2", label="score")),
-        *((), CORRELATIONS),
+    glue("cola", "CoLA", columns("sentence"), COLA, MATTHEWS, headless=COLA_COLUMNS),
+    glue("sst2", "SST-2", columns("sentence"), ("negative", "positive")),
+    glue("mrpc", "MRPC", MRPC_COLUMNS, MRPC, F1),
+    glue("qqp", "QQP", QQP_COLUMNS, QQP, F1, ragged=True),
+    glue(
+        "stsb",
+        "STS-B",
+        columns("sentence1", "sentence2", label="score"),
+        labels=(),
+        metrics=(scoring.pearson_corrcoef, scoring.spearman_corrcoef),
         render=render.similarity,
         postprocess=scoring.number,
     ),
-    _glue("mnli", "MNLI", MNLI_COLUMNS, MNLI, names=MNLI_SPLITS),
-    _glue(*("mnli_matched", "MNLI", MNLI_COLUMNS, MNLI), names=MATCHED, prefix="mnli"),
-    _glue(
-        *("mnli_mismatched", "MNLI", MNLI_COLUMNS, MNLI),
+    glue("mnli", "MNLI", MNLI_COLUMNS, MNLI, names=MNLI_SPLITS),
+    glue("mnli_matched", "MNLI", MNLI_COLUMNS, MNLI, names=MATCHED, prefix="mnli"),
+    glue(
+        "mnli_mismatched",
+        "MNLI",
+        MNLI_COLUMNS,
+        MNLI,
         names=MISMATCHED,
         prefix="mnli",
     ),
-    _glue("qnli", "QNLI", _same("question", "sentence"), RTE),
-    _glue("rte", "RTE", _same("sentence1", "sentence2"), RTE, alias="glue_rte"),
-    _glue("wnli", "WNLI", _same("sentence1", "sentence2"), RTE[::-1]),
-    _glue(
-        *("ax", "AX", MNLI_COLUMNS, MNLI, MATTHEWS),
-        names={"test": "AX.tsv"},
-        prefix="mnli",
-    ),
-    # Question answering: alias, name, files
-    _question_answering(
-        *("squad", "squad_v010_allanswers"),
-        {"train": "squad/train-v1.1.json", "validation": "squad/dev-v1.1.json"},
-        files.squad,
-        tfds="squad/v1.1:3.0.0",
-    ),
-    _question_answering(
-        *("mrqa_squad", "mrqa_squad_v001_examples"),
-        {"train": "mrqa/train/SQuAD.jsonl.gz", "validation": "mrqa/dev/SQuAD.jsonl.gz"},
-        tfds="mrqa/squad:1.0.0",
-    ),
-    _mrqa("textbookqa", "TextbookQA", "textbook_qa"),
-    _mrqa("bioasq", "BioASQ", "bio_asq"),
-    _mrqa("race", "RACE", "race"),
-    _mrqa("relation_extraction", "RelationExtraction", "relation_extraction"),
-    _mrqa("duorc", "DuoRC.ParaphraseRC", "duo_rc"),
-    _mrqa("drop", "DROP", "drop"),
-    _squadshift("amazon", "amazon_reviews"),
-    _squadshift("new_wiki", "new_wiki"),
-    _squadshift("nyt", "nyt"),
-    _squadshift("reddit", "reddit"),
+    glue("qnli", "QNLI", columns("question", "sentence"), RTE),
+    glue("rte", "RTE", columns("sentence1", "sentence2"), RTE, alias="glue_rte"),
+    glue("wnli", "WNLI", columns("sentence1", "sentence2"), RTE[::-1]),
+    glue("ax", "AX", MNLI_COLUMNS, MNLI, MATTHEWS, AX, prefix="mnli"),
+    # Question answering: alias, name or file
+    questions("squad", "squad_v010_allanswers", SQUAD, files.squad, "squad/v1.1:3.0.0"),
+    questions("mrqa_squad", "mrqa_squad_v001_examples", MRQA, tfds="mrqa/squad:1.0.0"),
+    mrqa("textbookqa", "TextbookQA", "textbook_qa"),
+    mrqa("bioasq", "BioASQ", "bio_asq"),
+    mrqa("race", "RACE", "race"),
+    mrqa("relation_extraction", "RelationExtraction", "relation_extraction"),
+    mrqa("duorc", "DuoRC.ParaphraseRC", "duo_rc"),
+    mrqa("drop", "DROP", "drop"),
+    squadshift("amazon", "amazon_reviews"),
+    squadshift("new_wiki", "new_wiki"),
+    squadshift("nyt", "nyt"),
+    squadshift("reddit", "reddit"),
 )
 ROWS = {row.alias: row for row in TABLE}
 
@@ -313,8 +205,7 @@ register_mixture(
 )
 for _row, _source in zip(ZERO_SHOT, ("qqp", "mrpc"), strict=True):
     register_mixture(
-        [f"taskless_{_row.name.replace('_v002', '_zeroshot_v002')}"]
-        + [f"{_row.alias}_zeroshot"],
+        [f"taskless_glue_{_row.alias}_zeroshot_v002", f"{_row.alias}_zeroshot"],
         [_source, _row.alias],
     )
 _MRQA = [alias for alias in ROWS if alias.startswith("mrqa_") and alias != "mrqa_squad"]

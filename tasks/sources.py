@@ -95,6 +95,7 @@ class Source(seqio.FunctionDataSource):
             return _dataset([example for _, example in self.read(split)])
 
         super().__init__(dataset, splits=tuple(row.files))
+        self.alias = row.alias
         self._row, self._data_dir = row, data_dir
 
     def at(self, data_dir: str) -> "Source":
@@ -165,7 +166,7 @@ class Source(seqio.FunctionDataSource):
         if not path.exists():
             raise DataError(
                 f"there is no {path}; --data_dir must be the folder that holds "
-                f"{', '.join(row.files.values())}"
+                f"{_layout(row)}"
                 + (". Without --data_dir the data comes from TFDS" * bool(row.tfds))
             )
         return row.read(path)
@@ -231,7 +232,7 @@ def _read_tfds(row: Row, split: str) -> Pieces:
     if not row.tfds:
         raise DataError(
             f"TFDS does not have {row.alias}; give with --data_dir the folder that "
-            f"holds {', '.join(row.files.values())}"
+            f"holds {_layout(row)}"
         )
     # Without a network, TFDS's own 10 attempts at a download take over 3 minutes.
     downloader.MAX_RETRIES = 5
@@ -240,12 +241,16 @@ def _read_tfds(row: Row, split: str) -> Pieces:
     except Exception as error:  # of whatever library meets the trouble first
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:200]
         raise DataError(
-            f"TFDS could not provide {row.tfds} ({reason}). Get the official files and "
-            f"give with --data_dir the folder that holds {', '.join(row.files.values())}"
+            f"TFDS could not provide {row.tfds} ({reason}). Get the official files "
+            f"and give with --data_dir the folder that holds {_layout(row)}"
         ) from error
     for number, example in enumerate(dataset.as_numpy_iterator()):
         where = f"TFDS {row.tfds}, {split}, example {number}"
         yield where, functools.partial(lambda example: [_plain(example)], example)
+
+
+def _layout(row: Row) -> str:
+    return ", ".join(row.files.values())
 
 
 def _plain(value: object) -> object:

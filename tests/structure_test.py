@@ -19,7 +19,7 @@ decoding train
 checkpoints data
 evaluate report
 run
-commands pretrain
+commands pretrain listing
 cli
 __main__
 """
