@@ -180,7 +180,7 @@ def _part_evaluator(
 
     def evaluate(predict_fn):
         future, outputs = evaluator.evaluate(
-            compute_metrics=True,
+            compute_metrics=labelled,
             predict_fn=lambda dataset: list(enumerate(predict_fn(inputs_NxT).tolist())),
         )
         texts = map(decode, outputs[task.name][_PREDICTION])
