@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import seqio
 
+from prompt_tuning.data import seqio  # which starts TensorFlow without its chatter
 from tasks import paper as paper  # which registers the tasks
 from tasks import scoring
 
