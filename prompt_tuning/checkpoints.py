@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import msgpack
@@ -30,9 +30,11 @@ from safetensors import numpy as safetensors
 from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.network import T5Config, Transformer
-from prompt_tuning.train import TrainState
 
 POCKET = Path(__file__).parent / "pocket"
+
+# A NamedTuple with a field `trained`: train.TrainState.
+State = TypeVar("State")
 
 
 @contextlib.contextmanager
@@ -191,7 +193,11 @@ def manager(directory: Path) -> ocp.CheckpointManager:
         best_fn=_score,
         cleanup_tmp_directories=True,
     )
-    return ocp.CheckpointManager(epath.Path(directory.resolve()), options=options)
+    return ocp.CheckpointManager(
+        epath.Path(directory.resolve()),
+        item_handlers=ocp.StandardCheckpointHandler(),
+        options=options,
+    )
 
 
 def _score(metrics: dict[str, float]) -> float:
@@ -199,7 +205,7 @@ def _score(metrics: dict[str, float]) -> float:
 
 
 def save_state(
-    states: ocp.CheckpointManager, state: TrainState, step: int, score: float
+    states: ocp.CheckpointManager, state: State, step: int, score: float
 ) -> None:
     """Starts writing `state` with its development score."""
     states.save(
@@ -207,20 +213,35 @@ def save_state(
     )
 
 
-def restore_state(
-    states: ocp.CheckpointManager, like: TrainState, step: int
-) -> TrainState:
+def restore_state(states: ocp.CheckpointManager, like: State, step: int) -> State:
     """The state saved at `step`, with the shapes and shardings of `like`."""
-    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
     try:
-        return TrainState(**states.restore(step, args=ocp.args.StandardRestore(target)))
-    except (ValueError, KeyError, TypeError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0][:200]
-        raise UserError(
-            f"the checkpoint of step {step} in {states.directory} does not fit this "
-            f"run ({reason}): it is damaged, or the prompt's length or the optimizer "
-            "differs. Use the settings it was made with, or another MODEL_DIR"
-        ) from None
+        saved = states.item_metadata(step).tree["trained"]
+        problem = _difference(saved, like.trained)
+        if not problem:  # asked first, as Orbax tells of it at great length
+            target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
+            tree = states.restore(step, args=ocp.args.StandardRestore(target))
+            return type(like)(**tree)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = str(error).partition("\n")[0].partition(". ")[0][:200]
+    raise UserError(
+        f"the checkpoint of step {step} in {states.directory} does not fit this run "
+        f"({problem}): it is damaged, or the prompt's length or the optimizer differs. "
+        "Use the settings it was made with, or another MODEL_DIR"
+    )
+
+
+def _difference(saved: Any, wanted: Any) -> str:
+    """The arrays of other shapes, as text."""
+    saved, wanted = (
+        {jax.tree_util.keystr(path): tuple(x.shape) for path, x in leaves}
+        for leaves in map(jax.tree.leaves_with_path, (saved, wanted))
+    )
+    return ", ".join(
+        f"it is {saved[name]} instead of {wanted[name]} {name}".rstrip()
+        for name in sorted(saved.keys() & wanted.keys())
+        if saved[name] != wanted[name]
+    )
 
 
 def best_step(states: ocp.CheckpointManager) -> int:

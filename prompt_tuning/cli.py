@@ -125,9 +125,15 @@ def _task_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _configured(args: argparse.Namespace) -> "Run":
-    """The Run that the flags describe, its data folders set."""
+def _configured(args: argparse.Namespace, trained: bool = False) -> "Run":
+    """The Run that the flags describe, its data folders set.
+
+    Args:
+      trained: the run was made before: where no gin file is named, its own settings
+        are read, MODEL_DIR/config.gin.
+    """
     import logging
+    from pathlib import Path
 
     from absl import logging as absl_logging
 
@@ -142,8 +148,14 @@ def _configured(args: argparse.Namespace) -> "Run":
     search_paths = [path for path in args.gin_search_paths.split(",") if path]
     folders = {"data_dir": args.data_dir, "tfds_data_dir": args.tfds_data_dir}
     bindings = [f"Run.{name}={value!r}" for name, value in folders.items() if value]
-    config.parse(args.gin_file, bindings + args.bindings, search_paths)
-    return run.Run()
+    bindings += args.bindings
+    config.parse(args.gin_file, bindings, search_paths)
+    settings = run.Run()
+    kept = Path(settings.model_dir, "config.gin").resolve()
+    if trained and settings.model_dir and not args.gin_file and kept.is_file():
+        config.parse([str(kept)], bindings, search_paths)
+        settings = run.Run()
+    return settings
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -154,14 +166,14 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    settings = _configured(args)
+    settings = _configured(args, trained=True)
     from prompt_tuning import commands
 
     commands.evaluate_prompt(settings, args.prompt)
 
 
 def _predict(args: argparse.Namespace) -> None:
-    settings = _configured(args)
+    settings = _configured(args, trained=True)
     from prompt_tuning import commands
 
     commands.predict(settings, args.prompt, args.input, args.output)
@@ -190,7 +202,7 @@ def _pretrain(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    settings = _configured(args)
+    settings = _configured(args, trained=True)
     from prompt_tuning import commands
 
     commands.export(settings, args.output, args.step)

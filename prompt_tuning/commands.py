@@ -78,20 +78,22 @@ def train_and_report(run: Run) -> None:
 
     if last is None:
         at_period(state, 0)
-    train.fit(
-        state,
-        parts.params if run.tuning == "prompt" else None,
-        train.make_step(parts.model, adafactor, run.tuning, run.num_microbatches),
-        data.batches(training, run.batch_size, run.seed, int(state.step)),
-        steps=run.train_steps,
-        period=run.eval_period,
-        at_period=at_period,
-        mesh=parts.mesh,
-        rng=jax.random.key(run.seed),
-        log=train_log,
-        description=f"{run.tuning} tuning",
-    )
-    states.wait_until_finished()
+    try:
+        train.fit(
+            state,
+            parts.params if run.tuning == "prompt" else None,
+            train.make_step(parts.model, adafactor, run.tuning, run.num_microbatches),
+            data.batches(training, run.batch_size, run.seed, int(state.step)),
+            steps=run.train_steps,
+            period=run.eval_period,
+            at_period=at_period,
+            mesh=parts.mesh,
+            rng=jax.random.key(run.seed),
+            log=train_log,
+            description=f"{run.tuning} tuning",
+        )
+    finally:  # an error or Ctrl-C too leaves the last state whole
+        states.wait_until_finished()
 
     best = checkpoints.best_step(states)
     state = checkpoints.restore_state(states, state, best)
@@ -397,14 +399,17 @@ def export(run: Run, output: str, step: str = "best") -> None:
         )
     _check_output(output)
     directory = Path(run.model_dir) / "checkpoints"
-    if not directory.is_dir():
+    if not run.model_dir or not directory.is_dir():
         raise UserError(
             f"there are no checkpoints in {run.model_dir!r}; give the MODEL_DIR of a "
             "run that was started, --gin.MODEL_DIR=runs/mine"
         )
     states = checkpoints.manager(directory)
     if states.latest_step() is None:
-        raise UserError(f"{directory} holds no whole checkpoint yet")
+        raise UserError(
+            f"{directory} holds no whole checkpoint yet; a run saves its first once it "
+            "has evaluated the untrained prompt"
+        )
     number = checkpoints.best_step(states) if step == "best" else states.latest_step()
     parts = setup(run)
     like = _first_state(run, parts, optimizer.adafactor(optimizer.schedule()))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from prompt_tuning import data
+from prompt_tuning import checkpoints, data
 from prompt_tuning.data import seqio  # which starts TensorFlow without its chatter
 from prompt_tuning.errors import UserError
 
@@ -250,8 +250,6 @@ def _illegal_shares(records: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _write_jsonl(records: list[dict[str, Any]], path: Path) -> None:
-    """Writes the file whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    part.write_text("".join(lines), encoding="utf-8")
-    part.replace(path)
+    with checkpoints.atomic(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")

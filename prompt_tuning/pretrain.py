@@ -98,22 +98,27 @@ def pretrain(
 
     step_fn = train.make_step(setup.model, adafactor, "model")
     total = span_corruption_steps + prefix_lm_steps
-    for name, end in ("span corruption", span_corruption_steps), ("prefix LM", total):
-        if (first := int(state.step)) < end:
-            state = train.fit(
-                state,
-                None,
-                step_fn,
-                make_batches(documents, start_step=first),
-                steps=end,
-                period=settings.eval_period,
-                at_period=at_period,
-                mesh=setup.mesh,
-                rng=jax.random.key(settings.seed),
-                log=folder / "train.jsonl",
-                description=name,
-            )
-    states.wait_until_finished()
+    try:
+        for name, end in (
+            ("span corruption", span_corruption_steps),
+            ("prefix LM", total),
+        ):
+            if (first := int(state.step)) < end:
+                state = train.fit(
+                    state,
+                    None,
+                    step_fn,
+                    make_batches(documents, start_step=first),
+                    steps=end,
+                    period=settings.eval_period,
+                    at_period=at_period,
+                    mesh=setup.mesh,
+                    rng=jax.random.key(settings.seed),
+                    log=folder / "train.jsonl",
+                    description=name,
+                )
+    finally:  # an error or Ctrl-C too leaves the last state whole
+        states.wait_until_finished()
     path = folder / "frozen.safetensors"
     checkpoints.save_frozen(
         path,

@@ -148,6 +148,11 @@ def setup(run: Run, frozen: bool = True) -> Setup:
     )
     params = None
     if frozen:
+        if "inputs" not in task.output_features:
+            raise UserError(
+                f"{task.name} has no inputs: it is plain text, to `pretrain` on; give "
+                "MIXTURE_OR_TASK_NAME a task of inputs and targets"
+            )
         params = checkpoints.load_frozen(run.initial_checkpoint_path, model, mesh)
     return Setup(mesh, model, params, task)
 
@@ -213,11 +218,12 @@ def _values(text: str) -> dict[str, Any]:
         for statement in config_parser.ConfigParser(text, gin.config.ParserDelegate())
         if isinstance(statement, config_parser.BindingStatement)
     }
-    return {
-        name: bound.get(repr(value).removeprefix("%"), value)
-        for name, value in bound.items()
-        if "." in name
-    }
+
+    def resolved(value: Any) -> Any:
+        macro = repr(value).removeprefix("%")
+        return resolved(bound[macro]) if macro in bound else value
+
+    return {name: resolved(value) for name, value in bound.items() if "." in name}
 
 
 def initial_prompt(run: Run, parts: Setup) -> jax.Array:

@@ -3,11 +3,12 @@
     python scripts/make_golden.py
 
 Needs the extra `parity` (PyTorch and transformers). The file holds, in float32, a tiny
-model in this package's parameter tree ("params/encoder/layers_0/..."), whose heads together
-are narrower than the model; a batch with padding, long enough for every bucket of relative
-positions; a prompt; and the logits without and with it. The quick tests compare with these,
-so they prove the network without PyTorch; the slow ones in tests/network_test.py call the
-functions below on more sizes. Make it anew only when the parameter tree changes its names.
+model in this package's parameter tree ("params/encoder/layers_0/..."), whose heads
+together are narrower than the model; a batch with padding, long enough for every bucket
+of relative positions; a prompt; and the logits without and with it. The quick tests
+compare with these, so they prove the network without PyTorch; the slow ones in
+tests/network_test.py call the functions below on more sizes. Make it anew only when the
+parameter tree changes its names.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from transformers import T5ForConditionalGeneration as HuggingFaceT5
 
 PATH = Path(__file__).resolve().parents[1] / "tests/golden/network.npz"
 
@@ -27,7 +29,7 @@ DECODER = (
 )
 
 
-def hugging_face_model(seed: int = 0, **sizes: int):
+def hugging_face_model(seed: int = 0, **sizes: int) -> HuggingFaceT5:
     """A T5 1.1 with random weights; `sizes` go to transformers.T5Config."""
     torch.manual_seed(seed)
     config = transformers.T5Config(
@@ -37,7 +39,7 @@ def hugging_face_model(seed: int = 0, **sizes: int):
         decoder_start_token_id=0,
         **sizes,
     )
-    model = transformers.T5ForConditionalGeneration(config).eval()
+    model = HuggingFaceT5(config).eval()
     # Recent versions tie the head to the embedding whatever the configuration says.
     model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     assert model.lm_head.weight is not model.shared.weight
@@ -49,12 +51,12 @@ def hugging_face_model(seed: int = 0, **sizes: int):
                 weight.normal_()
             else:
                 weight.normal_(std=weight.shape[1] ** -0.5)
-            if name.endswith(".q.weight"):  # T5 starts it smaller: scores are not scaled
+            if name.endswith(".q.weight"):  # smaller in T5, whose scores have no scale
                 weight *= config.d_kv**-0.5
     return model
 
 
-def params(model) -> dict[str, np.ndarray]:
+def params(model: HuggingFaceT5) -> dict[str, np.ndarray]:
     """The model's weights under this package's names, joined by "/"."""
     theirs = {name: w.detach().numpy() for name, w in model.named_parameters()}
     ours = {
@@ -97,7 +99,9 @@ def random_batch(vocab_size: int, inputs: int, targets: int, seed: int = 0) -> d
     return {"encoder_input_tokens": rows(inputs), "decoder_input_tokens": shifted}
 
 
-def logits(model, batch: dict, prompt_PxD: np.ndarray | None = None) -> np.ndarray:
+def logits(
+    model: HuggingFaceT5, batch: dict, prompt_PxD: np.ndarray | None = None
+) -> np.ndarray:
     """Logits [B, S, V], the prompt put in front through `inputs_embeds`."""
     tokens = torch.as_tensor(batch["encoder_input_tokens"], dtype=torch.long)
     mask, embedded = tokens != 0, model.shared(tokens)

@@ -20,7 +20,7 @@ def steps_taken(transformation, prompt, grads):
 
 @pytest.mark.parametrize("step_offset", [0, 1_100_000])
 def test_adafactor_is_the_papers(step_offset):
-    """Decay 0.8, clip 1.0, decay of weights unscaled by the rate, no scaling by size."""
+    """Decay 0.8, clip 1.0, weight decay not scaled by the rate, no scaling by size."""
     start = RNG.normal(size=(4, 3)).astype(np.float32) * 50
     grads = RNG.normal(size=(5, 4, 3)).astype(np.float32)
     transformation = optimizer.adafactor(0.3, step_offset=step_offset)

@@ -1,4 +1,4 @@
-"""Initialisers draw from where the paper says; combine functions put rows where they say."""
+"""Where the rows of a prompt come from, and where they go."""
 
 import jax
 import numpy as np
@@ -88,11 +88,11 @@ def test_an_embedding_of_another_width_is_an_error():
         prompts.sampled_vocab(EMBEDDING_VxD),
         prompts.class_labels(EMBEDDING_VxD, [[1]]),
     ):
-        with pytest.raises(UserError, match="4 wide but the embedding 3"):
+        with pytest.raises(UserError, match="4 wide, the embedding 3"):
             init(RNG, (5, 4))
 
 
-# Right-padded rows: with EOS and padding, without EOS, full with and without EOS, empty.
+# Rows with EOS and padding, without EOS, full with and without EOS, and an empty one.
 TOKENS_BxT = np.array(
     [[7, 8, 1, 0, 0], [7, 8, 9, 0, 0], [5, 6, 7, 8, 1], [5, 6, 7, 8, 9], [0] * 5]
 )

@@ -64,7 +64,7 @@ def test_the_model_dir_is_made_with_the_folders_above_it(tmp_path):
 
 
 def test_a_model_dir_must_be_set_and_writable(tmp_path):
-    with pytest.raises(UserError, match="MODEL_DIR is not set; .*--gin.MODEL_DIR="):
+    with pytest.raises(UserError, match="MODEL_DIR is not set"):
         run.make_model_dir(run.Run())
     (tmp_path / "file").touch()
     below = str(tmp_path / "file" / "mine")
@@ -132,9 +132,8 @@ def ids(word):
 
 def test_class_labels_come_first_and_are_the_tasks_own(parts):
     labels = [ids(label) for label in small.LABELS]
-    assert all(len(label) == 1 for label in labels)
     found = rows_of(first_prompt(parts, PROMPT_INIT="class_label"), parts)
-    assert found[:3] == sum(labels, []) and found[3] >= 0
+    assert found[:3] == [id for (id,) in labels] and found[3] >= 0
     changed = first_prompt(parts, CLASS_LABELS='("unheard", "bird")')
     mean = table(parts)[ids("unheard")].mean(0)
     assert len(ids("unheard")) > 1
@@ -203,4 +202,4 @@ def test_label_predictions_are_labels_whatever_the_input(parts):
     fn = predict(parts.params, first_prompt(parts))
     tokens = evaluate.predict_in_batches(fn, inputs, 8)
     words = [small.VOCABULARY.decode(row) for row in tokens.tolist()]
-    assert set(words) == set(small.LABELS)
+    assert set(words) <= set(small.LABELS) and len(set(words)) > 1

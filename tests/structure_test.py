@@ -15,8 +15,8 @@ ORDER = """
 errors objectives
 layers prompts losses partitioning config
 network optimizer
-decoding train
-checkpoints data
+decoding checkpoints
+train data
 evaluate report
 run
 commands pretrain listing

@@ -1,4 +1,4 @@
-"""The step trains what it should and nothing else; the loop can be repeated and resumed."""
+"""The step trains what it should and nothing else; runs can be repeated and resumed."""
 
 import dataclasses
 import functools
@@ -40,7 +40,7 @@ def compiled(optimizer, **options):
 
 
 def taken(optimizer, params, batch, steps=1, mesh=None, **options):
-    """The state and the metrics after steps on one batch, on the mesh if there is one."""
+    """The state and the metrics after steps on one batch, on `mesh` if given."""
     state = train.new_state(tiny.prompt(), optimizer)
     if mesh:
         state = partitioning.placed(state, mesh)
@@ -105,8 +105,9 @@ def test_the_gradient_is_of_the_sum_over_target_tokens(params):
 
 
 def test_model_tuning_is_the_same_step_in_the_other_argument(params):
-    step = jax.jit(train.make_step(tiny.MODEL, SGD, "model"))
-    state, losses = train.new_state(params, SGD), []
+    slow = optax.sgd(0.01)
+    step = jax.jit(train.make_step(tiny.MODEL, slow, "model"))
+    state, losses = train.new_state(params, slow), []
     for _ in range(5):
         state, metrics = step(state, tiny.prompt(), tiny.batch(), RNG)
         losses.append(float(metrics["loss"]))
@@ -124,7 +125,7 @@ def shapes_computed(jaxpr):
 
 
 def test_prompt_tuning_computes_no_gradient_of_a_weight(params):
-    """Nothing in its step has a kernel's shape, and it costs two thirds of the other."""
+    """Nothing in its step has a kernel's shape; it costs two thirds of the other."""
     sizes = {"vocab_size": 41, "emb_dim": 18, "head_dim": 5, "mlp_dim": 23}
     model = network.Transformer(dataclasses.replace(tiny.CONFIG, **sizes))
     params, batch = tiny.params(model), tiny.batch(examples=7)
@@ -198,7 +199,7 @@ def test_the_loop_logs_each_step_and_calls_back(tmp_path, params):
     assert state.step == 5 and calls == [(2, 2), (4, 4), (5, 5)]
     lines = [json.loads(x) for x in (tmp_path / "train.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
-    assert all(line.keys() == {"step", "loss", "accuracy", "grad_norm"} for line in lines)
+    assert all(set(x) == {"step", "loss", "accuracy", "grad_norm"} for x in lines)
     assert fitted(tmp_path, params, steps=5, state=state) is not None, "nothing to do"
     assert len((tmp_path / "train.jsonl").read_text().splitlines()) == 5
 
@@ -248,9 +249,9 @@ def test_two_runs_with_one_seed_and_a_resumed_one_are_the_same_bits(tmp_path, pa
 @pytest.mark.parametrize("period", [1, 100])
 def test_a_loss_that_is_not_finite_stops_and_saves_nothing(tmp_path, params, period):
     batches = [tiny.batch(seed=i) for i in range(9)]
-    weights = batches[2]["decoder_loss_weights"]
-    batches = [b | {"decoder_loss_weights": weights.astype(np.float32)} for b in batches]
-    batches[2]["decoder_loss_weights"] = np.full_like(weights, np.nan, np.float32)
+    for i, batch in enumerate(batches):
+        weights = batch["decoder_loss_weights"].astype(np.float32)
+        batch["decoder_loss_weights"] = weights * np.nan if i == 2 else weights
     calls = []
 
     def at_period(state, step):
@@ -258,17 +259,9 @@ def test_a_loss_that_is_not_finite_stops_and_saves_nothing(tmp_path, params, per
         return {}
 
     with pytest.raises(UserError, match="diverged at step 3: the loss is nan"):
-        fitted(
-            tmp_path, params, steps=9, period=period, at_period=at_period,
-            batches=iter(batches),
-        )
+        fitted(tmp_path, params, 9, period, at_period=at_period, batches=iter(batches))
     assert calls == ([(1, True), (2, True)] if period == 1 else [])
     assert len((tmp_path / "train.jsonl").read_text().splitlines()) == 2
-
-
-def test_an_update_that_is_not_finite_is_found_at_once(params):
-    _, metrics = taken(optax.sgd(np.inf), params, tiny.batch())
-    assert not metrics["ok"] and np.isfinite(metrics["loss"])
 
 
 def test_keep_lines_drops_what_a_killed_run_left(tmp_path):

@@ -1,0 +1,152 @@
+"""Pre-training a small model: two stages, going on, and what is made of the result."""
+
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+import tiny
+from safetensors.numpy import load_file
+
+from prompt_tuning import data, partitioning, pretrain, train
+from prompt_tuning.errors import UserError
+
+compiled_once = small.compiled_once
+
+# 4 steps of span corruption, 4 of prefix LM; no evaluation falls on the switch.
+FLAGS = {
+    "MIXTURE_OR_TASK_NAME": "small_text",
+    "TASK_FEATURE_LENGTHS": {"inputs": 24, "targets": 16},
+    "EVAL_PERIOD": 3,
+    "pretrain.span_corruption_steps": 4,
+    "pretrain.prefix_lm_steps": 4,
+    "pretrain.skill_task": "small_kind",
+}
+
+
+def main(folder, **changes):
+    return small.main("pretrain", **FLAGS | {"MODEL_DIR": folder} | changes)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    assert main(folder) == 0
+    return folder
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "train.jsonl").open()]
+
+
+def made(folder):
+    """What must be the same, however a run came to its end."""
+    names = "span_corruption.safetensors", "frozen.safetensors", "frozen.json"
+    return [(folder / name).read_bytes() for name in names], log(folder)
+
+
+def test_both_stages_leave_a_model_and_what_made_it(run):
+    assert {path.name for path in run.iterdir()} == {
+        *("config.gin", "checkpoints", "train.jsonl"),
+        *("span_corruption.safetensors", "span_corruption.json"),
+        *("frozen.safetensors", "frozen.json"),
+    }
+    assert [line["step"] for line in log(run)] == [*range(1, 9)]
+    description = json.loads((run / "frozen.json").read_text())
+    assert description["config"]["emb_dim"] == 16
+    assert (description["span_corruption"], description["prefix_lm"]) == (4, 4)
+    assert description["task"] == "small_text" and 0 <= description["skill"] <= 100
+    first = load_file(run / "span_corruption.safetensors")
+    last = load_file(run / "frozen.safetensors")
+    assert all(not np.array_equal(first[name], last[name]) for name in last)
+
+
+def test_the_loss_falls_in_both_stages(tmp_path):
+    steps = {"pretrain.span_corruption_steps": 20, "pretrain.prefix_lm_steps": 20}
+    assert main(tmp_path, EVAL_PERIOD=100, **steps) == 0
+    losses = [line["loss"] for line in log(tmp_path)]
+    for stage in (losses[:20], losses[20:]):
+        assert np.mean(stage[-4:]) < np.mean(stage[:4]) - 0.3
+
+
+def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
+    report, count = train._report, itertools.count(1)
+
+    def interrupted(*args):
+        if next(count) == 6:
+            raise KeyboardInterrupt
+        report(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_report", interrupted)
+        assert main(tmp_path) == 130
+    assert not (tmp_path / "frozen.safetensors").exists()
+    assert main(tmp_path) == 0
+    assert made(tmp_path) == made(run)
+
+
+def test_more_steps_go_on_and_other_settings_do_not(run, tmp_path, capsys):
+    assert main(tmp_path, **{"pretrain.prefix_lm_steps": 2}) == 0
+    before = made(tmp_path)
+    assert main(tmp_path, **{"pretrain.span_corruption_steps": 5}) == 2
+    message = "pretrain.span_corruption_steps is 5 and was 4"
+    assert message in capsys.readouterr().err
+    assert main(tmp_path, **{"T5Config.emb_dim": 32}) == 2
+    assert "T5Config.emb_dim is 32 and was 16" in capsys.readouterr().err
+    assert made(tmp_path) == before
+    assert main(tmp_path) == 0
+    assert made(tmp_path) == made(run)
+    assert f"frozen model: {tmp_path / 'frozen.safetensors'}" in capsys.readouterr().out
+
+
+def test_prompts_are_tuned_on_the_result(run, tmp_path):
+    for name in ("frozen", "span_corruption"):
+        path = run / f"{name}.safetensors"
+        flags = {"INITIAL_CHECKPOINT_PATH": path, "MODEL_DIR": tmp_path / name}
+        assert small.main("train", TRAIN_STEPS=1, **flags) == 0
+        assert np.load(tmp_path / name / "prompt.npy").shape == (4, 16)
+
+
+def test_the_text_must_be_text(tmp_path, capsys):
+    assert main(tmp_path, MIXTURE_OR_TASK_NAME="small_kind") == 2
+    error = capsys.readouterr().err
+    assert "small_kind has no texts" in error and "pocket_text" in error
+    assert error.count("\n") == 1
+    assert main(tmp_path, EVAL_SPLIT="test") == 2
+    assert "in a split 'test'" in capsys.readouterr().err
+
+
+def test_documents_are_token_ids_without_their_end():
+    task = data.get_task("small_text")
+    documents = pretrain.load_documents(task, "validation")
+    texts = [small.VOCABULARY.decode(row.tolist()) for row in documents]
+    assert texts == small.texts("validation")["targets"]
+    assert all(row[-1] != 1 for row in documents)
+    with pytest.raises(UserError, match="no texts of two tokens"):
+        pretrain.load_documents(data.get_task("small_kind"), "train")
+
+
+def test_the_objective_changes_at_the_switch_wherever_one_starts():
+    documents = [np.arange(10, 40), np.arange(50, 60)]
+    options = {"batch_size": 4, "lengths": {"inputs": 32, "targets": 32}}
+    options |= {"vocab_size": 2_048, "switch": 3, "seed": 0}
+
+    def stages(start):
+        stream = pretrain._stages(documents, **options, start_step=start)
+        return list(itertools.islice(stream, 6 - start))
+
+    whole = stages(0)
+    corrupted = [(batch["encoder_input_tokens"] > 1_948).any() for batch in whole]
+    assert corrupted == [True, True, True, False, False, False]
+    for start in (2, 3, 5):
+        for batch, same in zip(stages(start), whole[start:], strict=True):
+            jax.tree.map(np.testing.assert_array_equal, batch, same)
+
+
+def test_the_held_out_loss_is_per_target_token():
+    params = jax.tree.map(jnp.zeros_like, partitioning.param_shapes(tiny.MODEL))
+    loss = jax.jit(pretrain._loss(tiny.MODEL))(params, tiny.batch())
+    np.testing.assert_allclose(loss, np.log(tiny.CONFIG.vocab_size), rtol=1e-5)
