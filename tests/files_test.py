@@ -103,7 +103,7 @@ def test_mrqa_is_gzipped_with_a_header_line(tmp_path):
     header = {"header": {"dataset": "DROP", "split": "dev"}}
     content = "".join(json.dumps(each) + "\n" for each in (header, line))
     found = records(files.mrqa, tmp_path, gzip.compress(content.encode()), "a.jsonl.gz")
-    first = {"context": "a text", "question": "Who?"}
+    first = {"context": " a text ", "question": " Who? "}
     assert found == [first | {"answers": ["me"]}, first]
 
 
