@@ -26,8 +26,10 @@ INSTALL = [
     "gin-config>=0.5,<0.6",
     # What seqio and Orbax log through: to quieten them.
     "absl-py>=2.1",
-    # F1 over the classes of CB.
+    # F1 scores and CoLA's correlation.
     "scikit-learn>=1.5",
+    # STS-B's correlations.
+    "scipy>=1.14",
     # The progress bar.
     "tqdm>=4.66",
     # The picture of the learning curve.

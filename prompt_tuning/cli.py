@@ -81,7 +81,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     _prompt_flag(sub)
     sub.add_argument("--input", default="-", metavar="FILE", help="default: stdin")
     sub.add_argument("--output", default="-", metavar="FILE", help="default: stdout")
-    sub = add("tasks", _tasks, "list the tasks")
+    sub = add("tasks", _tasks, "list the tasks; show or check their data")
+    _task_flags(sub)
     sub = add("pretrain", _pretrain, "make a frozen model: span corruption, prefix LM")
     sub = add("export", _export, "write a prompt as .npy or .safetensors")
     sub.add_argument("--output", required=True, metavar="FILE")
@@ -106,6 +107,21 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _prompt_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompt", metavar="FILE", help="default: prompt.npy in MODEL_DIR"
+    )
+
+
+def _task_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--check", action="store_true", help="sizes, lengths, labels, bad rows of all"
+    )
+    parser.add_argument(
+        "--render", metavar="TASK", help="print its texts, inputs<TAB>targets"
+    )
+    parser.add_argument(
+        "--split", default="train", help="what to print (default train)"
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="print the first N alone"
     )
 
 
@@ -165,9 +181,17 @@ def _predict(args: argparse.Namespace) -> None:
 
 def _tasks(args: argparse.Namespace) -> None:
     settings = _configured(args)
-    from prompt_tuning import data
+    from prompt_tuning import listing
 
-    print(data.describe_tasks(settings.mixture_or_task_module))
+    sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale
+    if args.render:
+        lines = listing.render(settings, args.render, args.split, args.limit)
+    elif args.check:
+        lines = listing.check(settings)
+    else:
+        lines = [listing.describe(settings.mixture_or_task_module)]
+    for line in lines:
+        print(line)
 
 
 def _pretrain(args: argparse.Namespace) -> None:

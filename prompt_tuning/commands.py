@@ -69,7 +69,7 @@ def train_and_report(run: Run) -> None:
 
     def at_period(state: train.TrainState, step: int) -> dict[str, str]:
         metrics, illegal = measure(state)
-        score = evaluate.development_score(metrics)
+        score = evaluate.development_score(metrics, training.sizes)
         line = {"step": step, "score": score, "metrics": metrics, "illegal": illegal}
         with eval_log.open("a") as lines:
             lines.write(json.dumps(line) + "\n")
@@ -98,7 +98,8 @@ def train_and_report(run: Run) -> None:
     best = checkpoints.best_step(states)
     state = checkpoints.restore_state(states, state, best)
     trained = measure(state, folder / "predictions.jsonl")
-    _write_trained(run, parts, state, trained, folder)
+    score = evaluate.development_score(trained.metrics, training.sizes)
+    _write_trained(run, parts, state, trained, score, folder)
     end = max(run.train_steps, last or 0)
     scores = train.keep_lines(eval_log, end)
     majority = evaluate.majority_baseline(parts.task, training, development)
@@ -115,7 +116,7 @@ def train_and_report(run: Run) -> None:
         f"{parts.task.name} on {Path(run.initial_checkpoint_path).stem}",
         train.keep_lines(train_log, end),
         scores,
-        evaluate.development_score(majority),
+        evaluate.development_score(majority) if majority else None,
     )
     print(_conclusion(run, folder, results))
 
@@ -176,11 +177,12 @@ def _write_trained(
     parts: Setup,
     state: train.TrainState,
     trained: evaluate.Evaluation,
+    score: float,
     folder: Path,
 ) -> None:
     """Writes the prompt (or the tuned model) with what made it."""
     description = _description(run, parts, int(state.step)) | {
-        "score": evaluate.development_score(trained.metrics),
+        "score": score,
         "metrics": trained.metrics,
     }
     if run.tuning == "prompt":
@@ -338,12 +340,10 @@ def _input_length(run: Run) -> dict[str, int] | None:
 
 def _target_length(run: Run, parts: Setup) -> int:
     """The most tokens of a prediction: as set, or as the longest label has."""
-    words = data.label_words(parts.task)
+    labels_LxS = data.label_tokens(parts.task)
     if run.task_feature_lengths and "targets" in run.task_feature_lengths:
         return run.task_feature_lengths["targets"]
-    if words:
-        return data.encode(words, parts.task.output_features["targets"])[0].shape[1]
-    return 64
+    return 64 if labels_LxS is None else labels_LxS.shape[1]
 
 
 def _read_inputs(source: str) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,6 @@ the position in the data is the step number: a run resumes at no cost and a chec
 holds nothing of the data. Examples are padded, never packed.
 """
 
-import collections
 import contextlib
 import dataclasses
 import difflib
@@ -55,6 +54,12 @@ Batch = dict[str, np.ndarray]
 KEYS = ("inputs", "targets")  # the features of a task that the model reads
 MAX_INPUT_LENGTH = 512  # tokens; T5's length for SuperGLUE and GLUE
 EXTRA_IDS = 100  # T5's sentinels, after the SentencePiece model's own ids
+SENTINEL = "<extra_id_0>"  # the first of them, which has the last id
+# Vocabularies by name, and the sentinels to add: mT5's file has its own.
+NAMED = {
+    "t5": ("gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model", EXTRA_IDS),
+    "mt5": ("gs://t5-data/vocabs/mc4.250000.100extra/sentencepiece.model", 0),
+}
 SEED = 42  # of stochastic preprocessors; seqio.Evaluator's default
 
 
@@ -71,17 +76,21 @@ for _name in ("tensorflow", "urllib3"):  # urllib3 tells of every attempt of a d
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 
-def load_vocabulary(path: str) -> seqio.SentencePieceVocabulary:
+def load_vocabulary(path: str) -> seqio.Vocabulary:
     """Reads a SentencePiece model and adds T5's 100 sentinels.
 
     Args:
-      path: a file here, or any path TensorFlow reads (gs://...).
+      path: a file here, or any path TensorFlow reads (gs://...); or "t5", "mt5", whose
+        files are in a public bucket; or "byt5", the bytes, which needs no file.
 
     Raises:
       UserError: the file cannot be read, is no SentencePiece model, or has not T5's ids
         of padding (0) and end of sequence (1).
     """
-    vocabulary = seqio.SentencePieceVocabulary(str(path), extra_ids=EXTRA_IDS)
+    if path == "byt5":
+        return seqio.ByteVocabulary()
+    path, extra_ids = NAMED.get(path, (path, EXTRA_IDS))
+    vocabulary = seqio.SentencePieceVocabulary(str(path), extra_ids=extra_ids)
     try:
         vocabulary.load_model()
     except Exception as error:  # TensorFlow's, protobuf's or SentencePiece's
@@ -124,28 +133,6 @@ def import_tasks(module: str | Sequence[str]) -> None:
                 f"there is no module {name!r} (MIXTURE_OR_TASK_MODULE); it must be "
                 "installed or in the folder you are in; its name is like tasks.pocket"
             ) from None
-
-
-def describe_tasks(module: str | Sequence[str]) -> str:
-    """A line for each registered task and mixture: its names, then its label words.
-
-    Args:
-      module: imported first, for the tasks that it registers.
-    """
-    import_tasks(module)
-    names = collections.defaultdict(list)  # names of one source are one task's
-    for name in seqio.TaskRegistry.names():
-        names[id(seqio.TaskRegistry.get(name).source)].append(name)
-    groups = [*names.values(), *([name] for name in seqio.MixtureRegistry.names())]
-    width = max((len(", ".join(group)) for group in groups), default=0)
-    return "\n".join(
-        f"{', '.join(group):{width}}  {', '.join(_words(group[0]))}".rstrip()
-        for group in groups
-    )
-
-
-def _words(name: str) -> tuple[str, ...]:
-    return label_words(seqio.get_mixture_or_task(name)) or ()
 
 
 def get_task(
@@ -206,10 +193,45 @@ def label_words(task: Task) -> tuple[str, ...] | None:
     They are the `label_classes` keyword of its postprocess function, a
     functools.partial, as in T5's own tasks. A mixture has those of all its tasks.
     """
+    return _words(seqio.get_subtasks(task), "label_classes")
+
+
+def class_words(task: Task, split: str) -> tuple[str, ...] | None:
+    """The words for class-label initialisation, also of tasks without label words.
+
+    They are the `class_words` keyword, else the label words, of the tasks that have
+    the split, which is the one to train on.
+    """
+    parts = [part for part in seqio.get_subtasks(task) if split in part.splits]
+    return _words(parts, "class_words", "label_classes")
+
+
+def label_tokens(task: Task) -> np.ndarray | None:
+    """What the model writes for each label, int32 [L, S]; None without label words.
+
+    It is the `said_classes` keyword if that differs from the label words: the words of
+    the task that the model was tuned on, or a sentinel in front.
+    """
+    parts = seqio.get_subtasks(task)
+    words = _words(parts, "said_classes", "label_classes")
+    return words and encode(words, task.output_features["targets"])[0]
+
+
+def reading(task: seqio.Task) -> Callable[[str], str]:
+    """What a task's postprocess function makes of a text before it looks up a label.
+
+    It is the `read` keyword: a text in the label words from one that the model wrote.
+    """
+    return getattr(task.postprocessor, "keywords", {}).get("read", str)
+
+
+def _words(parts: Sequence[seqio.Task], *keywords: str) -> tuple[str, ...] | None:
+    """Of each task the first keyword that it has."""
     words: dict[str, None] = {}
-    for part in seqio.get_subtasks(task):
-        keywords = getattr(part.postprocessor, "keywords", {})
-        words |= dict.fromkeys(keywords.get("label_classes", ()))
+    for part in parts:
+        there = getattr(part.postprocessor, "keywords", {})
+        found = (there[keyword] for keyword in keywords if there.get(keyword))
+        words |= dict.fromkeys(next(found, ()))
     return tuple(words) or None
 
 
@@ -250,8 +272,8 @@ def load_examples(
 
     Args:
       lengths: of "inputs" and "targets" in tokens, EOS included. One that is not given
-        is that of the longest example, for inputs at most 512. Longer rows are cut
-        before their EOS, and counted.
+        is that of the longest example or label, for inputs at most 512. Longer rows
+        are cut before their EOS, and counted.
 
     Raises:
       UserError: the task has no such split, or nothing in it; lengths make no sense.
@@ -269,6 +291,9 @@ def load_examples(
     rows = {key: [row for part in loaded.values() for row in part[key]] for key in KEYS}
     longest = {key: max(map(len, rows[key])) for key in KEYS}
     longest["inputs"] = min(longest["inputs"], MAX_INPUT_LENGTH)
+    labels_LxS = label_tokens(task)
+    if labels_LxS is not None:  # a split without labels, or of another task's
+        longest["targets"] = max(longest["targets"], labels_LxS.shape[1])
     lengths = longest | dict(lengths or {})
     inputs, targets = (
         [_cut(row, lengths[key], task.output_features[key]) for row in rows[key]]
@@ -292,6 +317,16 @@ def _check_lengths(lengths: Mapping[str, int]) -> None:
                 f"TASK_FEATURE_LENGTHS has {key!r}: {length!r}; it may have 'inputs' "
                 "and 'targets', each with a whole number of tokens of at least 1"
             )
+
+
+def text(task: Task, example: Mapping[str, np.ndarray], key: str) -> str:
+    """A feature of an example of seqio's as text, from before the tokens if kept."""
+    before_tokens = example.get(f"{key}_pretokenized")
+    if isinstance(before_tokens, bytes):
+        return before_tokens.decode()
+    if key not in example:
+        return ""
+    return task.output_features[key].vocabulary.decode(example[key].tolist())
 
 
 def _rate(task: Task, part: seqio.Task) -> float:
@@ -356,10 +391,18 @@ def encode(
       [N, T] int32 ids, 0 where padded, and how many texts were cut.
     """
     ends = [feature.vocabulary.eos_id] if feature.add_eos else []
-    rows = [np.array(feature.vocabulary.encode(text) + ends) for text in texts]
+    rows = [np.array(_ids(text, feature.vocabulary) + ends) for text in texts]
     length = length or min(max(map(len, rows)), MAX_INPUT_LENGTH)
     cut = sum(len(row) > length for row in rows)
     return pad([_cut(row, length, feature) for row in rows], length), cut
+
+
+def _ids(text: str, vocabulary: seqio.Vocabulary) -> list[int]:
+    """Token ids; of the first sentinel too, which not every vocabulary has by name."""
+    if not text.startswith(SENTINEL):
+        return vocabulary.encode(text)
+    words = text.removeprefix(SENTINEL).lstrip()
+    return [vocabulary.vocab_size - 1, *vocabulary.encode(words)]
 
 
 def batches(

@@ -11,7 +11,7 @@ always the batch size. Greedy decoding is one, label scoring another.
 import collections
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,13 +108,12 @@ def label_predict_fn(
     Raises:
       UserError: the task does not say what its label words are.
     """
-    words = data.label_words(task)
-    if not words:
+    labels_LxS = data.label_tokens(task)
+    if labels_LxS is None:
         raise UserError(
             f"{task.name} names no label words, so that there is nothing to score; "
             "decode greedily, or give its postprocess_fn the keyword label_classes"
         )
-    labels_LxS, _ = data.encode(words, task.output_features["targets"])
 
     def predict(inputs_NxT: np.ndarray) -> np.ndarray:
         best_N = np.argmax(np.asarray(score_fn(inputs_NxT, labels_LxS)), axis=1)
@@ -140,12 +139,23 @@ def majority_baseline(
     return metrics
 
 
-def development_score(metrics: Metrics) -> float:
+def development_score(metrics: Metrics, trained: Collection[str] = ()) -> float:
     """One number to select by: the mean of a task's metrics (paper section 3).
 
-    Of a mixture, the mean of its tasks' means.
+    Of a mixture, the mean of its tasks' means. (Of T5's SuperGLUE mixture that is the
+    SuperGLUE score.)
+
+    Args:
+      trained: the tasks that were trained on. In zero-shot transfer they alone count;
+        if no metric is theirs, all do.
     """
-    scores = [np.mean(list(values.values())) for values in metrics.values() if values]
+    means = {
+        task: np.mean(list(values.values()))
+        for task, values in metrics.items()
+        if values
+    }
+    scores = [mean for task, mean in means.items() if task in trained]
+    scores = scores or list(means.values())
     if not scores:
         raise UserError(
             "there is no metric to select a checkpoint by; evaluate a split with labels"
@@ -160,22 +170,24 @@ def _part_evaluator(
     evaluator = _seqio_evaluator(task, examples)
     rows = [examples.inputs[row] for row in examples.rows(task.name)]
     inputs_NxT = data.pad(rows, examples.lengths["inputs"])
-    words = data.label_words(task)
+    words, read = data.label_words(task), data.reading(task)
     known = [
         {"task": task.name, "index": index, "inputs": inputs, "target": target}
         for index, (inputs, target) in enumerate(_texts(task, evaluator))
     ]
-    labelled = not words or any(record["target"] in words for record in known)
+    labelled = not words or any(read(record["target"]) in words for record in known)
     decode = task.output_features["targets"].vocabulary.decode
 
     def evaluate(predict_fn):
         future, outputs = evaluator.evaluate(
-            compute_metrics=True,
+            compute_metrics=labelled,
             predict_fn=lambda dataset: list(enumerate(predict_fn(inputs_NxT).tolist())),
         )
         texts = map(decode, outputs[task.name][_PREDICTION])
         records = [
-            record | {"prediction": text} | _verdict(text, record["target"], words)
+            record
+            | {"prediction": text}
+            | _verdict(read(text), read(record["target"]), words)
             for record, text in zip(known, texts, strict=True)
         ]
         return _scalars(future.result()[task.name]) if labelled else {}, records
@@ -210,15 +222,8 @@ def _seqio_evaluator(task: seqio.Task, examples: data.Examples) -> seqio.Evaluat
 
 def _texts(task: seqio.Task, evaluator: seqio.Evaluator) -> Iterator[tuple[str, str]]:
     """Inputs and target of each example as text."""
-
-    def text(example, key):
-        before_tokens = example.get(f"{key}_pretokenized")
-        if isinstance(before_tokens, bytes):
-            return before_tokens.decode()
-        return task.output_features[key].vocabulary.decode(example[key].tolist())
-
     for example in evaluator.cached_task_datasets[task.name].as_numpy_iterator():
-        yield text(example, "inputs"), text(example, "targets")
+        yield data.text(task, example, "inputs"), data.text(task, example, "targets")
 
 
 def _verdict(

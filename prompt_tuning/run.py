@@ -43,7 +43,7 @@ class Run:
       mixture_or_task_module (one, or several).
     task_feature_lengths: {"inputs": T, "targets": S} in tokens; what is not given is as
       long as the longest example, inputs at most 512.
-    vocabulary: a SentencePiece model's path, or "pocket".
+    vocabulary: a SentencePiece model's path, or "pocket", "t5", "mt5", "byt5".
     initial_checkpoint_path: the frozen model, checkpoints.py.
     tuning: "prompt", or "model" to train the weights instead (the paper's baseline).
     prompt_length: 100 (paper section 3.2). prompt_init: one of INITS; "string" needs
@@ -59,7 +59,7 @@ class Run:
     mixture_or_task_name: str = "pocket_kind"
     mixture_or_task_module: str | list[str] | tuple[str, ...] = (
         "tasks.pocket",
-        "tasks.superglue",
+        "tasks.paper",
     )
     task_feature_lengths: dict[str, int] | None = None
     vocabulary: str = "pocket"
@@ -125,16 +125,19 @@ class Setup(NamedTuple):
     task: data.Task
 
 
+def load_vocabulary(run: Run) -> data.seqio.Vocabulary:
+    """The vocabulary of the frozen model, as VOCABULARY says."""
+    if run.vocabulary == "pocket":
+        return data.load_vocabulary(str(checkpoints.POCKET / "spiece.model"))
+    return data.load_vocabulary(run.vocabulary)
+
+
 def setup(run: Run, frozen: bool = True) -> Setup:
     """Builds the model and the task; with `frozen`, reads the parameters too."""
     mesh = partitioning.mesh()
     partitioning.check_batch_size(run.batch_size, mesh, run.num_microbatches)
     model = network.Transformer(network.T5Config(), PLACES[run.prompt_place])
-    vocabulary = data.load_vocabulary(
-        str(checkpoints.POCKET / "spiece.model")
-        if run.vocabulary == "pocket"
-        else run.vocabulary
-    )
+    vocabulary = load_vocabulary(run)
     data.check_vocabulary(vocabulary.vocab_size, model.config.vocab_size)
     task = data.get_task(
         run.mixture_or_task_name,
@@ -233,8 +236,8 @@ def initial_prompt(run: Run, parts: Setup) -> jax.Array:
         case "sampled_vocab":
             init = prompts.sampled_vocab(embedding_VxD)
         case "class_label":
-            words = run.class_labels or data.label_words(parts.task) or ()
-            tokens = [vocabulary.encode(word) for word in words]
+            words = run.class_labels or data.class_words(parts.task, run.train_split)
+            tokens = [vocabulary.encode(word) for word in words or ()]
             init = prompts.class_labels(embedding_VxD, tokens)
         case "string":
             tokens = vocabulary.encode(run.prompt_string)

@@ -26,6 +26,12 @@ def label_index(text: str, label_classes: Sequence[str], **unused: object) -> in
     return label_classes.index(text) if text in label_classes else -1
 
 
-def accuracy(targets: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
-    """Percent of the predictions that equal their target; -1, illegal, is wrong."""
-    return {"accuracy": 100 * float(np.mean(np.equal(targets, predictions)))}
+def accuracy(targets: Sequence, predictions: Sequence) -> dict[str, float]:
+    """Percent of the predictions that equal their target; -1, illegal, is wrong.
+
+    Targets that are all -1 have no labels, and then there is no metric: {}.
+    """
+    if all(target == -1 for target in targets):
+        return {}
+    pairs = zip(targets, predictions, strict=True)
+    return {"accuracy": 100 * float(np.mean([a == b for a, b in pairs]))}

@@ -213,7 +213,7 @@ def fails(capfd, command, *arguments, **settings):
         ),
         (
             {
-                "MIXTURE_OR_TASK_MODULE": "tasks.superglue",
+                "MIXTURE_OR_TASK_MODULE": "tasks.paper",
                 "MIXTURE_OR_TASK_NAME": "cb",
                 "Run.data_dir": "{tmp}",
             },

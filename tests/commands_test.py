@@ -223,7 +223,7 @@ def test_a_run_killed_again_and_again(tmp_path, frozen):
 def test_the_best_state_is_kept_beside_the_last(run, tmp_path, frozen, monkeypatch):
     scores = itertools.chain([10.0, 30.0, 20.0], itertools.repeat(30.0))
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "development_score", lambda metrics: next(scores))
+        patch.setattr(evaluate, "development_score", lambda *_: next(scores))
         trained(tmp_path, frozen)
     assert json.loads((tmp_path / "metrics.json").read_text())["best_step"] == 4
     assert json.loads((tmp_path / "prompt.json").read_text())["step"] == 4

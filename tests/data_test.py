@@ -208,14 +208,8 @@ def test_data_dir_goes_to_the_sources_that_can_read_files(vocabulary, register):
     assert len(data.load_examples(same, "train")) == 3
 
 
-def test_tasks_are_described_a_line_each_with_aliases_and_labels(vocabulary, register):
-    task = register(make_task(vocabulary))
-    register(make_task(vocabulary, name="alias", source=task.source))
-    register(make_task(vocabulary, name="free_text", postprocess_fn=None))
-    register(seqio.Mixture("mixed", [(task, 1)]))
-    lines = data.describe_tasks("json").splitlines()
-    expected = {"small, alias yes, no", "free_text", "mixed yes, no"}
-    assert expected <= {" ".join(line.split()) for line in lines}
+def test_bytes_are_a_vocabulary_too():
+    assert data.load_vocabulary("byt5").encode("a") == [ord("a") + 3]
 
 
 def test_label_words_come_from_the_postprocess_function(vocabulary):
@@ -230,7 +224,43 @@ def test_label_words_come_from_the_postprocess_function(vocabulary):
     assert data.label_words(mixture) == ("no", "maybe", "yes")
 
 
+def test_words_of_a_variant_are_those_its_model_knows(vocabulary):
+    keywords = {
+        "said_classes": ("<extra_id_0> yes", "<extra_id_0> no"),
+        "read": str.upper,
+    }
+    task = make_task(vocabulary)
+    post = functools.partial(task.postprocessor, **keywords)
+    variant = make_task(vocabulary, postprocess_fn=post)
+    assert data.label_words(variant) == ("yes", "no")
+    assert data.reading(variant)("a") == "A" and data.reading(task)("a") == "a"
+    sentinel = vocabulary.vocab_size - 1
+    expected = [[sentinel, *vocabulary.encode(word), 1] for word in ("yes", "no")]
+    width = max(map(len, expected))
+    assert data.label_tokens(variant).tolist() == [
+        row + [0] * (width - len(row)) for row in expected
+    ]
+    assert data.label_tokens(make_task(vocabulary, postprocess_fn=None)) is None
+
+
+def test_class_words_are_those_of_the_tasks_to_train_on(vocabulary):
+    free = functools.partial(lambda text, **_: text, class_words=("big", "idea"))
+    task = make_task(vocabulary, name="free", postprocess_fn=free)
+    assert data.class_words(task, "train") == ("big", "idea")
+    other = make_task(vocabulary, name="other")
+    mixture = seqio.Mixture("mixed", [task, other], default_rate=1)
+    assert data.class_words(mixture, "train") == ("big", "idea", "yes", "no")
+    assert data.class_words(mixture, "validation") is None
+
+
 # Tokenising.
+
+
+def test_targets_are_as_long_as_the_longest_label(vocabulary):
+    labels = ("yes", "the cat and a dog")
+    task = make_task(vocabulary, [("a cat", "yes")], labels=labels)
+    length = data.load_examples(task, "test").lengths["targets"]
+    assert length == len(vocabulary.encode(labels[1])) + 1
 
 
 def test_lengths_default_to_the_longest_example(vocabulary):

@@ -19,7 +19,7 @@ decoding checkpoints
 train data
 evaluate report
 run
-commands pretrain
+commands pretrain listing
 cli
 __main__
 """

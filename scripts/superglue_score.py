@@ -1,0 +1,47 @@
+"""The SuperGLUE score of eight runs, or of one run of the multi-task mixture.
+
+    python scripts/superglue_score.py runs/*/metrics.json
+
+Reads the files metrics.json that `prompt-tuning train` leaves in each MODEL_DIR, and
+prints the tasks' scores and their mean (paper, Table 3). Of a task that is there twice
+the last file counts.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from prompt_tuning.data import seqio  # which starts TensorFlow without its chatter
+from tasks import paper as paper  # which registers the tasks
+from tasks import scoring
+
+
+def alias(name: str) -> str | None:
+    """The short name of a task of SuperGLUE under any of its names; None for others."""
+    if name not in seqio.TaskRegistry.names():
+        return None
+    found = getattr(seqio.TaskRegistry.get(name).source, "alias", None)
+    return found if found in scoring.SUPERGLUE else None
+
+
+def main(paths: Sequence[str]) -> None:
+    metrics = {}
+    for path in paths:
+        trained = json.loads(Path(path).read_text())["trained"]["metrics"]
+        metrics |= {alias(name): values for name, values in trained.items()}
+    for task in scoring.SUPERGLUE:
+        values = metrics.get(task)
+        if values:
+            each = ", ".join(f"{name} {value:.1f}" for name, value in values.items())
+            print(f"{task:10} {np.mean(list(values.values())):5.1f}  ({each})")
+    try:
+        print(f"{'SuperGLUE':10} {scoring.superglue_score(metrics):5.1f}")
+    except ValueError as error:
+        sys.exit(f"error: {error}; there are {len(paths)} files")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,219 @@
+"""Official files -> records with TFDS's field names, one reader for each format.
+
+    for where, parse in jsonl(Path("D/superglue/CB/train.jsonl")):
+        for record in parse(): ...
+
+A reader raises a DataError if the file as a whole cannot be read. Then it yields each
+piece of the file (a line, a question) with the place to name in a message and a
+function that parses it; only that one raises the DataError of a bad piece, so that a
+caller may stop there or count it and go on.
+"""
+
+import functools
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tasks import DataError
+
+# Field names to values; of the kinds str, int, float, bool, list and Record.
+Record = dict[str, object]
+Pieces = Iterator[tuple[str, Callable[[], list[Record]]]]
+
+BOM = b"\xef\xbb\xbf"  # in front of MRPC's files
+
+
+class BrokenLine(DataError):
+    """A line of a table that has not all of its columns."""
+
+
+def need(record: object, field: str, kind: type | tuple[type, ...] = str) -> object:
+    """A field of a record; a DataError if it is not there or of another kind."""
+    if not isinstance(record, dict) or field not in record:
+        there = ", ".join(record) if isinstance(record, dict) else repr(record)[:80]
+        raise DataError(f"there is no field {field!r}, only {there or 'nothing'}")
+    value = record[field]
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise DataError(f"{field!r} is {str(value)[:80]!r}; it must be of type {names}")
+    return value
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"the text is not UTF-8 ({error.reason})") from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is no whole gzip file ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from None
+    if not data.strip():
+        raise DataError(f"{path} is empty; it must hold examples")
+    return data.removeprefix(BOM)
+
+
+def _lines(path: Path) -> list[tuple[str, bytes]]:
+    """The lines that are not blank, each with the words that name it.
+
+    They end at a line feed, a carriage return or both, as in Python's text files, which
+    is how TFDS reads them.
+    """
+    return [
+        (f"{path}, line {number}", line)
+        for number, line in enumerate(_content(path).splitlines(), start=1)
+        if line.strip()
+    ]
+
+
+def _json_object(line: bytes) -> Record:
+    try:
+        record = json.loads(_decoded(line))
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"the line is not JSON ({error.msg}, column {error.colno})"
+        ) from None
+    if not isinstance(record, dict):
+        raise DataError("the line is not a JSON object in braces")
+    return record
+
+
+def jsonl(
+    path: Path, flatten: Callable[[Record], list[Record]] = lambda record: [record]
+) -> Pieces:
+    """SuperGLUE's files: a JSON object a line, which `flatten` makes into records."""
+    for where, line in _lines(path):
+        yield where, functools.partial(_flat, line, flatten)
+
+
+def _flat(line: bytes, flatten: Callable[[Record], list[Record]]) -> list[Record]:
+    return flatten(_json_object(line))
+
+
+def mrqa(path: Path) -> Pieces:
+    """MRQA's files: gzipped, a header line, then a context and its questions a line.
+
+    TFDS strips the texts, T5 does not; in what is rendered it shows only where a
+    context ends in a word and a space.
+    """
+    lines = _lines(path)
+    if b'"header"' in lines[0][1][:80]:
+        lines = lines[1:]
+    for where, line in lines:
+        yield where, functools.partial(_mrqa_questions, line)
+
+
+def _mrqa_questions(line: bytes) -> list[Record]:
+    record = _json_object(line)
+    return [
+        found
+        for question in need(record, "qas", list)
+        for found in _question(record, question)
+    ]
+
+
+def tsv(path: Path, columns: Mapping[str, str], headless: Sequence[str] = ()) -> Pieces:
+    """GLUE's files: cells between tabs, quotation marks like any other character.
+
+    Args:
+      columns: TFDS's field name -> column. A file may lack the column of the label.
+      headless: the columns of a file whose first line does not name them.
+    """
+    lines = _lines(path)
+    header = _decoded(lines[0][1]).split("\t")
+    if headless and columns["sentence"] not in header:
+        header = list(headless)
+    else:
+        lines = lines[1:]
+    lacking = [column for field, column in columns.items() if column not in header]
+    if any(column != columns["label"] for column in lacking):
+        raise DataError(
+            f"{path}, line 1: there is no column {lacking[0]!r}, only "
+            f"{', '.join(header)}"
+        )
+    places = {
+        field: header.index(column)
+        for field, column in columns.items()
+        if column not in lacking
+    }
+    for where, line in lines:
+        yield where, functools.partial(_row, line, places, len(header))
+
+
+def _row(line: bytes, places: Mapping[str, int], width: int) -> list[Record]:
+    cells = _decoded(line).split("\t")
+    if len(cells) <= max(places.values()):
+        raise BrokenLine(f"the line has {len(cells)} columns; it must have {width}")
+    record = {field: cells[place] for field, place in places.items()}
+    if record.get("label") == "":
+        raise BrokenLine("the label is empty")
+    return [record]
+
+
+def squad(path: Path) -> Pieces:
+    """SQuAD's format, one JSON object: articles, paragraphs, questions."""
+    data = _content(path)
+    try:
+        articles = need(json.loads(_decoded(data)), "data", list)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}, line {error.lineno}: the file is not JSON ({error.msg})"
+        ) from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    for a, article in enumerate(articles):
+        for p, paragraph in enumerate(_items(article, "paragraphs")):
+            for q, question in enumerate(_items(paragraph, "qas")):
+                place = f"{path}, data[{a}].paragraphs[{p}].qas[{q}]"
+                yield place, functools.partial(_question, paragraph, question)
+
+
+def _items(record: object, field: str) -> list:
+    """A list in a record. Without it the record itself, for _question to complain."""
+    items = record.get(field) if isinstance(record, dict) else None
+    return items if isinstance(items, list) else [record]
+
+
+def _question(paragraph: object, question: object) -> list[Record]:
+    record = {
+        "context": need(paragraph, "context"),
+        "question": need(question, "question"),
+    }
+    if question.get("answers") is not None:
+        record["answers"] = question["answers"]
+    return [record]
+
+
+def pronouns(path: Path) -> Pieces:
+    """DPR: a sentence, its pronoun, two candidates, the right one, an empty line."""
+    lines = _content(path).splitlines()
+    for start in range(0, len(lines), 5):
+        block = lines[start : start + 5]
+        if any(line.strip() for line in block):
+            yield f"{path}, line {start + 1}", functools.partial(_pronoun, block)
+
+
+def _pronoun(block: Sequence[bytes]) -> list[Record]:
+    texts = [_decoded(line).strip() for line in block]
+    if len(texts) < 4 or not all(texts[:4]) or any(texts[4:]):
+        raise DataError(
+            "there must be a sentence, its pronoun, two candidates, the right one and "
+            "an empty line"
+        )
+    candidates = [candidate.strip() for candidate in texts[2].split(",")]
+    if texts[3] not in candidates:
+        raise DataError(f"{texts[3]!r} is none of the candidates {texts[2]!r}")
+    label = candidates.index(texts[3])
+    return [
+        {"sentence": texts[0], "pronoun": texts[1]}
+        | {"candidates": candidates, "label": label}
+    ]

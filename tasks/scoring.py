@@ -1,0 +1,242 @@
+"""Decoded text -> what is scored -> metrics, as T5 computes them, in percent.
+
+Postprocess functions get the text that a model wrote, or with `is_target` a target's,
+and the `example`, whose features they may use. A metric of targets without any label
+is {}.
+"""
+
+import collections
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import scipy.stats
+import sklearn.metrics
+
+from tasks import label_index
+
+Metrics = dict[str, float]
+Example = Mapping[str, object]
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+# Words that do not tell one referent from another.
+_DETERMINERS = frozenset(
+    """a an few her his each every many much my our some that the their these this
+    those which whose your""".split()
+)
+
+
+def read_first(
+    text: str,
+    postprocess: Callable[..., object],
+    read: Callable[[str], str],
+    said_classes: Sequence[str] = (),
+    **keywords: object,
+) -> object:
+    """Postprocesses what `read` makes of a text: a label in the task's own words.
+
+    `said_classes` are the labels in the model's words, for the engine.
+    """
+    return postprocess(read(text), **keywords)
+
+
+def option_index(
+    text: str,
+    label_classes: Sequence[str],
+    example: Example | None = None,
+    is_target: bool = False,
+    **unused: object,
+) -> dict[str, object]:
+    """MultiRC: {"value": label, and of a target "group": the question it is about}."""
+    group = {"group": int(example["idx/question"])} if is_target else {}
+    return {"value": label_index(text, label_classes)} | group
+
+
+def entity(
+    text: str, example: Example | None = None, is_target: bool = False, **unused: object
+) -> dict[str, object]:
+    """ReCoRD: {"value": text}; of a target all answers, and "group": the query."""
+    if not is_target:
+        return {"value": text}
+    group = int(example["idx/passage"]), int(example["idx/query"])
+    return {"value": answers(text, example, is_target), "group": group}
+
+
+def answers(
+    text: str, example: Example | None = None, is_target: bool = False, **unused: object
+) -> str | list[str]:
+    """SQuAD and its kin: the text; of a target all answers."""
+    if not is_target:
+        return text
+    return [answer.decode() for answer in example["answers"]]
+
+
+def same_referent(
+    text: str, example: Example | None = None, is_target: bool = False, **unused: object
+) -> int:
+    """WSC: whether the text names span 1 (1 or 0), whose label is the target.
+
+    It does if its words are among span 1's or the other way round; -1 for no words.
+    """
+    if is_target:
+        return int(example["label"])
+    said, referent = _bare(text), _bare(example["referent"].decode())
+    if not said:
+        return -1
+    if ("'" in said) != ("'" in referent):
+        return 0
+    said_words, words = set(said.split(" ")), set(referent.split(" "))
+    return int(said_words <= words or words <= said_words)
+
+
+def _bare(text: str) -> str:
+    words = text.strip().lower().split(" ")
+    return " ".join(word for word in words if word not in _DETERMINERS)
+
+
+def text(text: str, **unused: object) -> str:
+    """Definite pronoun resolution: the text itself."""
+    return text
+
+
+def number(text: str, **unused: object) -> float:
+    """STS-B's score; -1 for a text that is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0
+
+
+def mean_3class_f1(targets: Sequence[int], predictions: Sequence[int]) -> Metrics:
+    """CB's F1: the mean of its three classes' F1 scores."""
+    if not _labelled(targets):
+        return {}
+    score = sklearn.metrics.f1_score(
+        targets, predictions, labels=[0, 1, 2], average="macro", zero_division=0
+    )
+    return {"mean_3class_f1": 100 * float(score)}
+
+
+def f1(targets: Sequence[int], predictions: Sequence[int]) -> Metrics:
+    """F1 of class 1 of two; a prediction that is neither counts as the wrong one."""
+    if not _labelled(targets):
+        return {}
+    valid = [
+        prediction if prediction in (0, 1) else 1 - target
+        for target, prediction in zip(targets, predictions, strict=True)
+    ]
+    return {
+        "f1": 100 * float(sklearn.metrics.f1_score(targets, valid, zero_division=0))
+    }
+
+
+def matthews_corrcoef(targets: Sequence[int], predictions: Sequence[int]) -> Metrics:
+    """CoLA's and AX's metric; -1, illegal, is a class of its own."""
+    if not _labelled(targets):
+        return {}
+    score = sklearn.metrics.matthews_corrcoef(targets, predictions)
+    return {"matthews_corrcoef": 100 * float(score)}
+
+
+def pearson_corrcoef(targets: Sequence[float], predictions: Sequence[float]) -> Metrics:
+    """STS-B's first metric; 0 if all predictions are the same."""
+    return _correlation("pearson_corrcoef", scipy.stats.pearsonr, targets, predictions)
+
+
+def spearman_corrcoef(
+    targets: Sequence[float], predictions: Sequence[float]
+) -> Metrics:
+    """STS-B's second metric; 0 if all predictions are the same."""
+    return _correlation(
+        "spearman_corrcoef", scipy.stats.spearmanr, targets, predictions
+    )
+
+
+def _correlation(
+    name: str, correlate: Callable, targets: Sequence, predictions: Sequence
+) -> Metrics:
+    if not _labelled(targets):
+        return {}
+    if len(set(predictions)) < 2 or len(set(targets)) < 2:
+        return {name: 0.0}
+    return {name: 100 * float(correlate(targets, predictions)[0])}
+
+
+def multirc_f1(targets: Sequence[dict], predictions: Sequence[dict]) -> Metrics:
+    """MultiRC's F1a: over all answer options."""
+    return f1([t["value"] for t in targets], [p["value"] for p in predictions])
+
+
+def multirc_exact_match(
+    targets: Sequence[dict], predictions: Sequence[dict]
+) -> Metrics:
+    """MultiRC's EM: the share of questions all of whose options are right."""
+    if not _labelled([target["value"] for target in targets]):
+        return {}
+    right = collections.defaultdict(list)
+    for target, prediction in zip(targets, predictions, strict=True):
+        right[target["group"]].append(target["value"] == prediction["value"])
+    return {"exact_match": 100 * float(np.mean([all(r) for r in right.values()]))}
+
+
+def squad(targets: Sequence[Sequence[str]], predictions: Sequence[str]) -> Metrics:
+    """Exact match and word F1, each with the best of an example's answers.
+
+    Upper case, punctuation and articles count nothing, as in SQuAD's own script.
+    """
+    pairs = [
+        ([_normal(answer) for answer in answers], _normal(prediction))
+        for answers, prediction in zip(targets, predictions, strict=True)
+        if answers
+    ]
+    if not pairs:
+        return {}
+    matches = [prediction in answers for answers, prediction in pairs]
+    scores = [
+        max(_word_f1(a, prediction) for a in answers) for answers, prediction in pairs
+    ]
+    return {"em": 100 * float(np.mean(matches)), "f1": 100 * float(np.mean(scores))}
+
+
+def record(targets: Sequence[dict], predictions: Sequence[dict]) -> Metrics:
+    """SQuAD's metrics, the first example of each query alone."""
+    first = {}
+    for target, prediction in zip(targets, predictions, strict=True):
+        first.setdefault(target["group"], (target["value"], prediction["value"]))
+    return squad(*zip(*first.values(), strict=True))
+
+
+def _normal(text: str) -> str:
+    text = text.lower().translate(_NO_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", text).split())
+
+
+def _word_f1(answer: str, prediction: str) -> float:
+    expected, said = answer.split(), prediction.split()
+    shared = (collections.Counter(expected) & collections.Counter(said)).total()
+    return 2 * shared / (len(expected) + len(said)) if shared else 0.0
+
+
+def _labelled(targets: Sequence[float]) -> bool:
+    return any(target != -1 for target in targets)
+
+
+SUPERGLUE = ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc")
+
+
+def superglue_score(metrics: Mapping[str, Metrics]) -> float:
+    """The SuperGLUE score: the mean of eight tasks, each the mean of its metrics.
+
+    Args:
+      metrics: {task, by its alias: {metric: percent}}.
+
+    Raises:
+      ValueError: a task is not there.
+    """
+    missing = [task for task in SUPERGLUE if not metrics.get(task)]
+    if missing:
+        raise ValueError(f"the SuperGLUE score needs {', '.join(missing)} too")
+    means = [np.mean(list(metrics[task].values())) for task in SUPERGLUE]
+    return float(np.mean(means))

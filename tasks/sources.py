@@ -1,0 +1,367 @@
+"""A row of the table of tasks -> a seqio task, from TFDS or from official files.
+
+register(row)                                   # taskless_super_glue_cb_v102, cb
+register(row, prefix=True)                      # super_glue_cb_v102
+register(row, sentinel=True)                    # ..._1_sentinel, cb_sentinel
+register(row, vocabulary="mt5")                 # mt5_..., mt5_cb
+"""
+
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import seqio
+import tensorflow as tf
+from tensorflow_datasets.core.download import downloader
+
+from tasks import UNKNOWN, DataError, label_index
+from tasks.files import BrokenLine, Pieces, Record
+from tasks.published import PUBLISHED
+from tasks.render import NO_LABEL, Features
+from tasks.scoring import read_first
+
+SENTINEL = "<extra_id_0>"  # T5's first; its id is the vocabulary's last
+
+
+def _pocket_model() -> str:
+    package = importlib.util.find_spec("prompt_tuning").submodule_search_locations[0]
+    return str(Path(package, "pocket", "spiece.model"))
+
+
+# Read when they are first used. The engine puts the frozen model's in their place
+# (prompt_tuning.data.get_task).
+VOCABULARIES = {
+    "t5": seqio.SentencePieceVocabulary(
+        "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model", extra_ids=100
+    ),
+    "mt5": seqio.SentencePieceVocabulary(
+        "gs://t5-data/vocabs/mc4.250000.100extra/sentencepiece.model"
+    ),
+    "byt5": seqio.ByteVocabulary(),
+    "pocket": seqio.SentencePieceVocabulary(_pocket_model(), extra_ids=100),
+}
+
+
+class Row(NamedTuple):
+    """A task.
+
+    alias: its short name. name: T5's name for it, or the released code's.
+    files: {split: a path in data_dir}. read: the reader of their format.
+    tfds: the name and version in TFDS; "" if TFDS does not have it.
+    tfds_splits: TFDS's names of the splits where they are others.
+    render: (record, labels) -> features, one of render.py.
+    labels: the words, in TFDS's order.
+    metrics, postprocess: as seqio's.
+    prefix: what T5 puts in front of the inputs; "" if nothing.
+    class_words: for the initialiser, where there are no labels.
+    trains_on: the label of the only examples to train on.
+    translate: a word of another task's labels, and ours in its place.
+    ragged: whether the official file is known to hold broken lines, to be left out.
+    """
+
+    alias: str
+    name: str
+    files: Mapping[str, str]
+    read: Callable[[Path], Pieces]
+    tfds: str
+    render: Callable[[Record, Sequence[str]], Iterator[Features]]
+    labels: tuple[str, ...]
+    metrics: tuple[Callable[..., dict[str, float]], ...]
+    prefix: str = ""
+    postprocess: Callable[..., object] = label_index
+    tfds_splits: Mapping[str, str] = {}
+    class_words: tuple[str, ...] = ()
+    trains_on: int | None = None
+    translate: tuple[str, str] = ("", "")
+    ragged: bool = False
+
+
+class Source(seqio.FunctionDataSource):
+    """A row's rendered examples: from the official files in data_dir, else from TFDS.
+
+    Both pass through the row's render function. A DataError says what is wrong with a
+    file, or that TFDS could not be had.
+    """
+
+    def __init__(self, row: Row, data_dir: str | None = None) -> None:
+        def dataset(
+            split: str, shuffle_files: bool, seed: int | None = None
+        ) -> tf.data.Dataset:
+            del shuffle_files, seed  # seqio shuffles examples
+            return _dataset([example for _, example in self.read(split)])
+
+        super().__init__(dataset, splits=tuple(row.files))
+        self.alias = row.alias
+        self._row, self._data_dir = row, data_dir
+
+    def at(self, data_dir: str) -> "Source":
+        """The same examples read from the official files in `data_dir`.
+
+        The engine calls it when the user gives --data_dir.
+        """
+        return Source(self._row, data_dir)
+
+    def origin(self, split: str) -> str:
+        """Where a split comes from: a path, or TFDS's name and version."""
+        if self._data_dir:
+            return str(Path(self._data_dir, self._row.files[split]))
+        return f"TFDS {self._row.tfds}" if self._row.tfds else "files alone"
+
+    def available(self, split: str) -> bool:
+        """Whether a split is there to be read, and need not be downloaded."""
+        if self._data_dir:
+            return Path(self.origin(split)).exists()
+        try:
+            source = seqio.TfdsDataSource(self._row.tfds)
+            return bool(self._row.tfds) and source.tfds_dataset.builder.is_prepared()
+        except Exception:  # of whatever library; then it is not there
+            return False
+
+    def published(self, split: str) -> tuple[int, dict[str, float]] | None:
+        """The paper's number of examples, and percent of each label (Tables 7-16)."""
+        return PUBLISHED.get(self._row.alias, {}).get(split)
+
+    def read(
+        self, split: str, on_error: Callable[[DataError], None] | None = None
+    ) -> Iterator[tuple[int, Features]]:
+        """Yields a split's examples, each with the number of its record in the source.
+
+        Args:
+          on_error: called with what is wrong with a line, which is then left out. By
+            default it is raised, but for the broken lines a file is known to have:
+            those are left out and named on stderr.
+
+        Raises:
+          DataError: there is nothing to read.
+        """
+        row, number, left_out = self._row, 0, []
+        for where, parse in self._pieces(split):
+            try:
+                examples = []
+                for record in parse():
+                    number += 1
+                    examples += [(number, each) for each in _render(row, split, record)]
+            except (DataError, UnicodeError) as error:
+                bad = DataError(f"{where}: {_reason(error)}")
+                if on_error:
+                    on_error(bad)
+                elif row.ragged and isinstance(error, BrokenLine):
+                    left_out.append(where)
+                else:
+                    raise bad from None
+            else:
+                yield from examples
+        if left_out:
+            _tell_once(self.origin(split), tuple(left_out))
+
+    def _pieces(self, split: str) -> Pieces:
+        row = self._row
+        if not self._data_dir:
+            return _read_tfds(row, row.tfds_splits.get(split, split))
+        path = Path(self._data_dir, row.files[split])
+        if not path.exists():
+            raise DataError(
+                f"there is no {path}; --data_dir must be the folder that holds "
+                f"{_layout(row)}"
+                + (". Without --data_dir the data comes from TFDS" * bool(row.tfds))
+            )
+        return row.read(path)
+
+
+def _reason(error: DataError | UnicodeError) -> str:
+    if isinstance(error, UnicodeError):
+        return f"the text is not UTF-8 ({error.reason})"
+    return str(error)
+
+
+@functools.cache
+def _tell_once(origin: str, places: tuple[str, ...]) -> None:
+    numbers = ", ".join(place.rpartition(" ")[2] for place in places)
+    print(
+        f"{origin}: {len(places)} lines have not all columns and are left out: "
+        f"line {numbers}",
+        file=sys.stderr,
+    )
+
+
+def _render(row: Row, split: str, record: Record) -> list[Features]:
+    """A record's examples, none if the split leaves it out."""
+    labelled = not split.startswith("test")
+    record = {key: value for key, value in record.items() if value is not None}
+    if not labelled:
+        record = {"label": NO_LABEL, "answers": []} | record
+    examples = list(row.render(record, row.labels))
+    for example in examples:
+        unlabelled = example.get("label") == NO_LABEL or example["targets"] in (
+            UNKNOWN,
+            "-1.0",
+        )
+        if labelled and unlabelled:
+            raise DataError("there is no label; only test examples go without one")
+    if split == "train" and row.trains_on is not None:
+        examples = [each for each in examples if each["label"] == row.trains_on]
+    return [
+        {key: _encoded(value) for key, value in example.items()} for example in examples
+    ]
+
+
+def _encoded(value: object) -> object:
+    if isinstance(value, list):
+        return [text.encode() for text in value]
+    return value.encode() if isinstance(value, str) else value
+
+
+def _dataset(examples: Sequence[Features]) -> tf.data.Dataset:
+    """Examples of the same features; a list of strings may be of any length."""
+    if not examples:
+        raise DataError("there are no examples to read")
+    columns = {key: [example[key] for example in examples] for key in examples[0]}
+    for key, values in columns.items():
+        if isinstance(values[0], list):
+            flat = tf.constant([text for texts in values for text in texts], tf.string)
+            lengths = [len(texts) for texts in values]
+            columns[key] = tf.RaggedTensor.from_row_lengths(flat, lengths)
+    return tf.data.Dataset.from_tensor_slices(columns)
+
+
+def _read_tfds(row: Row, split: str) -> Pieces:
+    if not row.tfds:
+        raise DataError(
+            f"TFDS does not have {row.alias}; give with --data_dir the folder that "
+            f"holds {_layout(row)}"
+        )
+    # Without a network, TFDS's own 10 attempts at a download take over 3 minutes.
+    downloader.MAX_RETRIES = 5
+    try:
+        dataset = seqio.TfdsDataSource(row.tfds).get_dataset(split, shuffle=False)
+    except Exception as error:  # of whatever library meets the trouble first
+        reason = f"{type(error).__name__}: {error}".split("\n")[0][:200]
+        raise DataError(
+            f"TFDS could not provide {row.tfds} ({reason}). Get the official files "
+            f"and give with --data_dir the folder that holds {_layout(row)}"
+        ) from error
+    for number, example in enumerate(dataset.as_numpy_iterator()):
+        where = f"TFDS {row.tfds}, {split}, example {number}"
+        yield where, functools.partial(lambda example: [_plain(example)], example)
+
+
+def _layout(row: Row) -> str:
+    return ", ".join(row.files.values())
+
+
+def _plain(value: object) -> object:
+    """What TFDS yields as Python's own types."""
+    match value:
+        case dict():
+            return {key: _plain(part) for key, part in value.items()}
+        case bytes():
+            return value.decode()
+        case np.ndarray():
+            return [_plain(part) for part in value.tolist()]
+        case np.generic():
+            return value.item()
+    return value
+
+
+def _add_text(dataset: tf.data.Dataset, feature: str, text: str) -> tf.data.Dataset:
+    """Puts a text in front of a feature's."""
+    return dataset.map(lambda example: {**example, feature: text + example[feature]})
+
+
+def _add_sentinel(
+    dataset: tf.data.Dataset, output_features: Mapping[str, seqio.Feature]
+) -> tf.data.Dataset:
+    """Puts the first sentinel in front of the tokenised targets, and of their text."""
+    sentinel = [output_features["targets"].vocabulary.vocab_size - 1]
+
+    def add(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        text = SENTINEL + " " + example["targets_pretokenized"]
+        tokens = tf.concat([sentinel, example["targets"]], axis=0)
+        return {**example, "targets": tokens, "targets_pretokenized": text}
+
+    return dataset.map(add)
+
+
+def _without_sentinel(text: str) -> str:
+    return text.removeprefix(SENTINEL).lstrip()
+
+
+def _translated(text: str, word: str, ours: str) -> str:
+    return text.replace(word, ours)
+
+
+def _postprocessor(row: Row, sentinel: bool) -> Callable[..., object]:
+    """The row's, its words for the engine as keywords, text read as a variant asks."""
+    keywords = {}
+    if row.labels:
+        keywords["label_classes"] = row.labels
+    if row.class_words:
+        keywords["class_words"] = row.class_words
+    if not sentinel and not any(row.translate):
+        return functools.partial(row.postprocess, **keywords)
+    word, ours = row.translate
+    said = [label.replace(ours, word) if ours else label for label in row.labels]
+    if sentinel:
+        said = [f"{SENTINEL} {label}" for label in said]
+        read = _without_sentinel
+    else:
+        read = functools.partial(_translated, word=word, ours=ours)
+    return functools.partial(
+        read_first,
+        postprocess=row.postprocess,
+        read=read,
+        said_classes=tuple(said),
+        **keywords,
+    )
+
+
+def register(
+    row: Row, prefix: bool = False, sentinel: bool = False, vocabulary: str = "t5"
+) -> None:
+    """Adds a row to seqio's tasks, under its name and, without a prefix, its alias.
+
+    Args:
+      prefix: keep the data set's name in front of the inputs, as T5 has it.
+      sentinel: put <extra_id_0> in front of targets and take it from predictions, the
+        paper's setting "Span Corruption + Sentinel" (section 3.2).
+      vocabulary: one of VOCABULARIES.
+    """
+    model = "" if vocabulary == "t5" else f"{vocabulary}_"
+    taskless = "" if prefix or not row.prefix else "taskless_"
+    names = [model + taskless + row.name + "_1_sentinel" * sentinel]
+    if not prefix:
+        names.append(model + row.alias + "_sentinel" * sentinel)
+    named = functools.partial(_add_text, feature="inputs", text=f"{row.prefix} ")
+    feature = seqio.Feature(VOCABULARIES[vocabulary], add_eos=True)
+    source = Source(row)
+    for name in dict.fromkeys(names):
+        seqio.TaskRegistry.add(
+            name,
+            source=source,
+            preprocessors=[
+                *[named] * prefix,
+                seqio.preprocessors.tokenize,
+                *[_add_sentinel] * sentinel,
+                seqio.preprocessors.append_eos_after_trim,
+            ],
+            output_features={"inputs": feature, "targets": feature},
+            postprocess_fn=_postprocessor(row, sentinel),
+            metric_fns=row.metrics,
+        )
+
+
+def register_mixture(
+    names: Sequence[str], rates: Mapping[str, float] | Sequence[str]
+) -> None:
+    """Adds a mixture under each of the names.
+
+    Args:
+      rates: {task: how often it is drawn}, or tasks that are drawn equally often.
+    """
+    parts = list(rates.items() if isinstance(rates, Mapping) else rates)
+    for name in names:
+        seqio.MixtureRegistry.add(name, parts, default_rate=1.0)
