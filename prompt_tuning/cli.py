@@ -144,7 +144,6 @@ def _configured(args: argparse.Namespace, trained: bool = False) -> "Run":
 
     # As with `python -m`: a module of tasks may lie in the folder one is in.
     sys.path.append(os.getcwd())
-    sys.path.insert(0, os.getcwd())  # where a user's own task modules are
     search_paths = [path for path in args.gin_search_paths.split(",") if path]
     folders = {"data_dir": args.data_dir, "tfds_data_dir": args.tfds_data_dir}
     bindings = [f"Run.{name}={value!r}" for name, value in folders.items() if value]

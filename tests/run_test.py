@@ -18,11 +18,6 @@ def parts(frozen):
     return run.setup(small.settings(INITIAL_CHECKPOINT_PATH=frozen))
 
 
-@pytest.fixture(autouse=True)
-def no_bindings():
-    config.parse([])
-
-
 # Settings
 
 
