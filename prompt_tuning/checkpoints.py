@@ -178,10 +178,11 @@ def _size(model: Transformer) -> str:
 # Training states
 
 
-def manager(directory: Path) -> ocp.CheckpointManager:
+def manager(directory: Path, read_only: bool = False) -> ocp.CheckpointManager:
     """Keeps the last state and the one with the best development score.
 
     States are written in the background, each under a temporary name until it is whole.
+    With `read_only`, what a run beside this one is writing is left alone.
     """
     options = ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(
@@ -191,7 +192,8 @@ def manager(directory: Path) -> ocp.CheckpointManager:
             ]
         ),
         best_fn=_score,
-        cleanup_tmp_directories=True,
+        cleanup_tmp_directories=not read_only,
+        read_only=read_only,
     )
     return ocp.CheckpointManager(
         epath.Path(directory.resolve()),

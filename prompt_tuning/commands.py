@@ -221,6 +221,13 @@ def _rows(results: dict[str, Any]) -> Iterator[tuple]:
             yield task, "illegal labels", None, *shares
 
 
+# What the two columns of scores are called.
+_COLUMNS = {
+    "prompt": ("untrained prompt", "trained prompt"),
+    "model": ("pretrained model", "tuned model"),
+}
+
+
 def _conclusion(run: Run, folder: Path, results: dict[str, Any]) -> str:
     trained = "prompt.npy" if run.tuning == "prompt" else "model.safetensors"
     paths = {
@@ -235,7 +242,7 @@ def _conclusion(run: Run, folder: Path, results: dict[str, Any]) -> str:
             f"{run.eval_split}, in percent; best of the evaluations at step "
             f"{results['best_step']}",
             "",
-            report.table(list(_rows(results))),
+            report.table(list(_rows(results)), _COLUMNS[run.tuning]),
             "",
             *(f"{name:<15} {path}" for name, path in paths.items()),
         ]
@@ -404,7 +411,7 @@ def export(run: Run, output: str, step: str = "best") -> None:
             f"there are no checkpoints in {run.model_dir!r}; give the MODEL_DIR of a "
             "run that was started, --gin.MODEL_DIR=runs/mine"
         )
-    states = checkpoints.manager(directory)
+    states = checkpoints.manager(directory, read_only=True)
     if states.latest_step() is None:
         raise UserError(
             f"{directory} holds no whole checkpoint yet; a run saves its first once it "

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from prompt_tuning import layers, prompts
+from prompt_tuning.errors import UserError
 
 Cache = list[tuple[layers.KeysValues, layers.KeysValues]]
 
@@ -44,6 +45,27 @@ class T5Config:
     relpos_max_distance: int = 128
     dropout_rate: float = 0.0
     dtype: str = "float32"
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and (type(value) is not int or value < 1):
+                raise UserError(
+                    f"T5Config.{field.name} is {value!r}; it must be a whole number of "
+                    "at least 1"
+                )
+        if (
+            type(self.dropout_rate) not in (int, float)
+            or not 0 <= self.dropout_rate < 1
+        ):
+            raise UserError(
+                f"T5Config.dropout_rate is {self.dropout_rate!r}; it must be a number "
+                "from 0 to below 1"
+            )
+        if self.dtype not in ("float32", "bfloat16"):
+            raise UserError(
+                f"T5Config.dtype is {self.dtype!r}; it must be float32 or bfloat16"
+            )
 
 
 def _attention(config: T5Config) -> layers.Attention:

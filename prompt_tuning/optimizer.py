@@ -1,8 +1,12 @@
 """Adafactor as the paper sets it, on optax, and learning-rate schedules (Table 6)."""
 
+import math
+
 import gin
 import jax.numpy as jnp
 import optax
+
+from prompt_tuning.errors import UserError
 
 
 @gin.configurable
@@ -22,7 +26,15 @@ def schedule(
 
     Returns:
       step (from 0) -> learning rate.
+
+    Raises:
+      UserError: the rate is no finite number.
     """
+    if type(learning_rate) not in (int, float) or not math.isfinite(learning_rate):
+        raise UserError(
+            f"schedule.learning_rate is {learning_rate!r}; it must be a finite number, "
+            "0.3 in the paper"
+        )
 
     def rate(step):
         warmup = jnp.minimum(1.0, step / warmup_steps) if warmup_steps else 1.0

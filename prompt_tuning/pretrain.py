@@ -48,7 +48,8 @@ def pretrain(
         span_corruption.safetensors.
       prefix_lm_steps: steps of LM adaptation after them.
       skill_task: a task that the model should do without any prompt; its score is shown
-        and kept in the model's JSON. No prompt can call up what is not there.
+        and kept in the model's JSON. No prompt can call up what is not there. "" for
+        none.
 
     Returns:
       The path of the frozen model, MODEL_DIR/frozen.safetensors.
@@ -82,7 +83,7 @@ def pretrain(
     origin = {"task": setup.task.name, "seed": settings.seed}
 
     loss_fn = jax.jit(_loss(setup.model))
-    measure_skill = _skill(settings, setup, skill_task)
+    measure_skill = _skill(settings, skill_task)
 
     def at_period(state: train.TrainState, step: int) -> dict[str, str]:
         if step == span_corruption_steps:
@@ -94,7 +95,7 @@ def pretrain(
         loss = np.mean([loss_fn(state.trained, next(stage)).item() for _ in range(8)])
         checkpoints.save_state(states, state, step, score=-loss)
         skill = measure_skill(state.trained)
-        return {"held_out": f"{loss:.3f}", "skill": f"{skill:.1f}"}
+        return {"held_out": f"{loss:.3f}"} | {k: f"{v:.1f}" for k, v in skill.items()}
 
     step_fn = train.make_step(setup.model, adafactor, "model")
     total = span_corruption_steps + prefix_lm_steps
@@ -127,25 +128,25 @@ def pretrain(
         **origin,
         span_corruption=span_corruption_steps,
         prefix_lm=int(state.step) - span_corruption_steps,
-        skill=measure_skill(state.trained),
+        **measure_skill(state.trained),
     )
     print(f"frozen model: {path}")
     return path
 
 
-def _skill(
-    settings: run.Run, setup: run.Setup, task_name: str
-) -> Callable[[Any], float]:
-    """A function of the parameters: the score (percent) of a task without a prompt."""
+def _skill(settings: run.Run, task_name: str) -> Callable[[Any], dict[str, float]]:
+    """A function of the parameters: {"skill": percent} of a task without a prompt."""
+    if not task_name:
+        return lambda params: {}
     settings = dataclasses.replace(settings, mixture_or_task_name=task_name)
     parts = run.setup(settings, frozen=False)
     examples = data.load_examples(parts.task, settings.eval_split)
     evaluate_split = evaluate.make_evaluator(parts.task, examples, settings.batch_size)
     predict_fn = run.make_predict_fn(settings, parts, examples.lengths["targets"])
 
-    def measure(params: Any) -> float:
+    def measure(params: Any) -> dict[str, float]:
         metrics, _ = evaluate_split(predict_fn(params, None))
-        return evaluate.development_score(metrics)
+        return {"skill": evaluate.development_score(metrics)}
 
     return measure
 

@@ -5,12 +5,18 @@ from pathlib import Path
 
 from prompt_tuning.checkpoints import atomic
 
-HEADER = ("task", "metric", "majority class", "untrained prompt", "trained prompt")
 
+def table(
+    rows: Sequence[Sequence[str | float | None]],
+    columns: Sequence[str] = ("untrained prompt", "trained prompt"),
+) -> str:
+    """Rows of strings and numbers as text columns; None is "-".
 
-def table(rows: Sequence[Sequence[str | float | None]]) -> str:
-    """Rows of strings and numbers as text columns under `HEADER`; None is "-"."""
-    cells = [HEADER] + [[_cell(value) for value in row] for row in rows]
+    Args:
+      rows: task, metric, score of the majority class, a score for each of `columns`.
+    """
+    header = ["task", "metric", "majority class", *columns]
+    cells = [header] + [[_cell(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [_line(row, widths) for row in cells]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

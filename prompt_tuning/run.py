@@ -184,6 +184,7 @@ def make_folder(folder: Path, name: str) -> Path:
 
 # Settings that may change between two starts of one run.
 _FREE = {"Run.model_dir", "Run.train_steps", "Run.eval_period"}
+_FREE |= {"Run.data_dir", "Run.tfds_data_dir", "Run.mixture_or_task_module"}
 _FREE |= {"pretrain.prefix_lm_steps", "mesh.data", "mesh.model"}
 
 

@@ -16,6 +16,7 @@ import tiny
 from flax import traverse_util
 
 from prompt_tuning import network, partitioning, prompts
+from prompt_tuning.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -265,3 +266,18 @@ def test_a_prompt_of_peft_gives_the_same_logits(make_golden):
         ).logits.numpy()
     got = logits(network.Transformer(config), params, batch, prompt_PxD)
     np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("emb_dim", "big"),
+        ("num_heads", 0),
+        ("mlp_dim", 1.5),
+        ("dtype", "float7"),
+        ("dropout_rate", 1.0),
+    ],
+)
+def test_a_size_that_is_none_is_an_error(name, value):
+    with pytest.raises(UserError, match=rf"T5Config.{name} is {value!r}; it must be"):
+        network.T5Config(**{name: value})

@@ -6,6 +6,7 @@ import optax
 import pytest
 
 from prompt_tuning import optimizer
+from prompt_tuning.errors import UserError
 
 RNG = np.random.default_rng(0)
 
@@ -106,3 +107,9 @@ def test_inverse_square_root_goes_on_where_pre_training_ended():
     )
     adaptation = optimizer.inverse_square_root(first_step=1_000_000)
     assert rates(adaptation, 0, 100_000) == pytest.approx([1e-3, 9.535e-4], rel=1e-4)
+
+
+@pytest.mark.parametrize("rate", ["nan", float("nan"), float("inf"), None, True])
+def test_a_learning_rate_is_a_finite_number(rate):
+    with pytest.raises(UserError, match=r"schedule.learning_rate is .* finite number"):
+        optimizer.schedule(rate)
