@@ -5,6 +5,7 @@ import itertools
 import logging
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -461,3 +462,16 @@ def test_held_stderr_is_shown_after_all_when_something_fails(capfd):
         subprocess.run("echo important >&2", shell=True, check=True)
         raise ImportError
     assert capfd.readouterr().err == "important\n"
+
+
+def test_the_readmes_own_task_can_be_loaded(tmp_path, monkeypatch, vocabulary):
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    code = readme[readme.index("    import functools\n") : readme.index("and then\n")]
+    (tmp_path / "readme_tasks.py").write_text(textwrap.dedent(code))
+    for split, rows in {"train": 3, "validation": 2}.items():
+        (tmp_path / f"{split}.tsv").write_text("a fine day\tgood\n" * rows)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    task = data.get_task("tone", "readme_tasks", vocabulary)
+    assert data.label_words(task) == ("good", "bad")
+    assert len(data.load_examples(task, "train")) == 3
