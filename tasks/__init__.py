@@ -5,7 +5,9 @@ the `label_classes` keyword of its postprocess function, as in T5's own tasks: t
 engine reads them from there.
 """
 
+import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -35,3 +37,9 @@ def accuracy(targets: Sequence, predictions: Sequence) -> dict[str, float]:
         return {}
     pairs = zip(targets, predictions, strict=True)
     return {"accuracy": 100 * float(np.mean([a == b for a, b in pairs]))}
+
+
+def pocket_model() -> str:
+    """Path of the SentencePiece model that the package ships: 1,948 pieces."""
+    package = importlib.util.find_spec("prompt_tuning").submodule_search_locations[0]
+    return str(Path(package, "pocket", "spiece.model"))

@@ -9,16 +9,14 @@ shows: a prompt can pass it only by calling up what the frozen model has read.
 """
 
 import functools
-import importlib.util
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import seqio
 import tensorflow as tf
 
-from tasks import accuracy, label_index
+from tasks import accuracy, label_index, pocket_model
 
 KINDS = ("food", "tool", "bird", "plant", "coat", "boat", "gem", "toy")
 MOODS = ("glad", "sad", "angry", "calm", "tired", "scared")
@@ -442,13 +440,6 @@ def first_word_index(text: str, label_classes: Sequence[str], **unused: object) 
     return label_index(re.match(r"\w*", text).group(), label_classes)
 
 
-def _vocabulary() -> seqio.SentencePieceVocabulary:
-    """The vocabulary that the package ships: 1,948 pieces and 100 sentinels."""
-    package = importlib.util.find_spec("prompt_tuning").submodule_search_locations[0]
-    model = str(Path(package, "pocket", "spiece.model"))
-    return seqio.SentencePieceVocabulary(model, extra_ids=100)
-
-
 def _source(
     examples: Callable[[str], Iterator[dict[str, str]]], counts: dict[str, int]
 ) -> seqio.FunctionDataSource:
@@ -467,7 +458,8 @@ def _source(
     )
 
 
-_FEATURE = seqio.Feature(_vocabulary(), add_eos=True)
+_VOCABULARY = seqio.SentencePieceVocabulary(pocket_model(), extra_ids=100)
+_FEATURE = seqio.Feature(_VOCABULARY, add_eos=True)
 _PREPROCESSORS = [
     seqio.preprocessors.tokenize,
     seqio.preprocessors.append_eos_after_trim,

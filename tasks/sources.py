@@ -7,7 +7,6 @@ register(row, vocabulary="mt5")                 # mt5_..., mt5_cb
 """
 
 import functools
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,18 +17,13 @@ import seqio
 import tensorflow as tf
 from tensorflow_datasets.core.download import downloader
 
-from tasks import UNKNOWN, DataError, label_index
+from tasks import UNKNOWN, DataError, label_index, pocket_model
 from tasks.files import BrokenLine, Pieces, Record
 from tasks.published import PUBLISHED
 from tasks.render import NO_LABEL, Features
 from tasks.scoring import read_first
 
 SENTINEL = "<extra_id_0>"  # T5's first; its id is the vocabulary's last
-
-
-def _pocket_model() -> str:
-    package = importlib.util.find_spec("prompt_tuning").submodule_search_locations[0]
-    return str(Path(package, "pocket", "spiece.model"))
 
 
 # Read when they are first used. The engine puts the frozen model's in their place
@@ -42,7 +36,7 @@ VOCABULARIES = {
         "gs://t5-data/vocabs/mc4.250000.100extra/sentencepiece.model"
     ),
     "byt5": seqio.ByteVocabulary(),
-    "pocket": seqio.SentencePieceVocabulary(_pocket_model(), extra_ids=100),
+    "pocket": seqio.SentencePieceVocabulary(pocket_model(), extra_ids=100),
 }
 
 
