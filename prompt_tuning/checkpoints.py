@@ -1,14 +1,11 @@
-"""Files: frozen models, training states, prompts.
+"""What a run writes: training states and prompts, each whole or not at all.
 
-A frozen model is a T5X checkpoint, or one safetensors file whose names are the paths of
-the parameter tree ("encoder/layers_0/mlp/wi_0/kernel"), with a JSON of its size and
-origin beside it. A training state is an Orbax checkpoint of step, prompt and optimizer:
-never of the frozen weights. A prompt is a .npy (or .safetensors) file with a JSON of
+A training state is an Orbax checkpoint of step, prompt and optimizer: never of the
+frozen weights (weights.py). A prompt is a .npy (or .safetensors) file with a JSON of
 what made it beside it.
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import tempfile
@@ -17,21 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import msgpack
 import numpy as np
 import orbax.checkpoint as ocp
-import tensorstore as ts
 from etils import epath
-from flax import serialization, traverse_util
 from orbax.checkpoint import checkpoint_managers
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.network import T5Config, Transformer
-
-POCKET = Path(__file__).parent / "pocket"
 
 # A NamedTuple with a field `trained`: train.TrainState.
 State = TypeVar("State")
@@ -55,124 +45,6 @@ def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, atomically."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-# Frozen models
-
-
-def frozen_path(name: str) -> Path:
-    """Where a frozen model is: `name` is a file, or a model the package ships."""
-    shipped = POCKET / f"{name}.safetensors"
-    return shipped if shipped.exists() else Path(name)
-
-
-def save_frozen(path: Path, params: Any, config: T5Config, **origin: Any) -> None:
-    """Writes parameters to `path` (.safetensors), their size and origin to a JSON."""
-    flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
-    with atomic(path) as temporary:
-        safetensors.save_file({k: np.asarray(v) for k, v in flat.items()}, temporary)
-    description = {"config": dataclasses.asdict(config)} | origin
-    write_json(path.with_suffix(".json"), description)
-
-
-def load_frozen(name: str, model: Transformer, mesh: jax.sharding.Mesh) -> Any:
-    """Reads a frozen model's parameters, each placed as its sharding says.
-
-    Args:
-      name: "pocket_nano"; the path of a safetensors file that `pretrain` wrote; or the
-        folder of a T5X checkpoint such as T5 1.1's, here or in a bucket (gs://...).
-
-    Raises:
-      UserError: nothing there, not whole, or tensors that are missing, too many or of
-        another shape than `model`'s; all are listed. Nothing stays random.
-    """
-    path = frozen_path(name)
-    if path.is_file():
-        found = _read_safetensors(path)
-    elif name.startswith("gs://") or (path / "checkpoint").is_file():
-        found = _read_t5x(name)
-    else:
-        shipped = ", ".join(sorted(p.stem for p in POCKET.glob("*.safetensors")))
-        raise UserError(
-            f"no frozen model at {name!r}; INITIAL_CHECKPOINT_PATH must be a "
-            ".safetensors file that `prompt-tuning pretrain` wrote, the folder of a "
-            f"T5X checkpoint, or a model in the package: {shipped}"
-        )
-    shapes = traverse_util.flatten_dict(partitioning.param_shapes(model), sep="/")
-    problems = [f"{n} is missing" for n in sorted(shapes.keys() - found.keys())]
-    problems += [f"{n} is unknown" for n in sorted(found.keys() - shapes.keys())]
-    problems += [
-        f"{n} is {found[n].shape} instead of {shapes[n].shape}"
-        for n in sorted(shapes.keys() & found.keys())
-        if found[n].shape != shapes[n].shape
-    ]
-    if problems:
-        raise UserError(
-            f"{path} does not hold the T5 that this run describes ({_size(model)}). "
-            f"{len(problems)} tensors differ: {'; '.join(problems[:8])}"
-            f"{' ...' if len(problems) > 8 else ''}. Choose the model's own gin file, "
-            "or another INITIAL_CHECKPOINT_PATH"
-        )
-    tree = traverse_util.unflatten_dict(found, sep="/")
-    return jax.device_put(tree, partitioning.param_shardings(model, mesh))
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return safetensors.load_file(path)
-    except SafetensorError as error:
-        raise UserError(
-            f"{path} is not a whole safetensors file ({error}); make it anew"
-        ) from None
-
-
-def _read_t5x(folder: str) -> dict[str, np.ndarray]:
-    """The arrays of a T5X checkpoint: an index in msgpack, the large ones in zarr."""
-    if folder.startswith("gs://"):
-        bucket, _, inside = folder.removeprefix("gs://").partition("/")
-        store = {"driver": "gcs", "bucket": bucket, "path": inside.rstrip("/") + "/"}
-    else:
-        store = {"driver": "file", "path": f"{Path(folder).resolve()}/"}
-    context = ts.Context({"gcs_request_retries": {"max_retries": 3}})
-    what = "its index"
-    try:
-        index = (
-            ts.KvStore.open(store, context=context).result().read("checkpoint").result()
-        )
-        tree = serialization.msgpack_restore(index.value)["optimizer"]["target"]
-        flat = traverse_util.flatten_dict(
-            tree, sep="/", is_leaf=lambda _, node: "kvstore" in node
-        )
-        arrays, reads = {}, {}
-        for name, leaf in flat.items():
-            if isinstance(leaf, np.ndarray):
-                arrays[name] = leaf
-                continue
-            what = name
-            inside = store["path"] + leaf["kvstore"]["path"].rstrip("/").split("/")[-1]
-            # A chunk that is not there is an error, not zeros.
-            spec = {
-                "driver": leaf["driver"],
-                "kvstore": store | {"path": inside + "/"},
-                "fill_missing_data_reads": False,
-            }
-            reads[name] = ts.open(spec, context=context).result().read()
-        for what, read in reads.items():
-            arrays[what] = np.asarray(read.result())
-    except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
-        raise UserError(
-            f"the T5X checkpoint {folder} cannot be read, at {what} "
-            f"({str(error).splitlines()[0][:200]}); the folder must hold a whole "
-            "checkpoint_N, and a bucket must be within reach"
-        ) from None
-    return arrays
-
-
-def _size(model: Transformer) -> str:
-    config = model.config
-    names = ("vocab_size", "emb_dim", "num_heads", "head_dim", "mlp_dim")
-    names += ("num_encoder_layers", "num_decoder_layers")
-    return ", ".join(f"{name} {getattr(config, name)}" for name in names)
 
 
 # Training states

@@ -84,6 +84,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     sub = add("tasks", _tasks, "list the tasks; show or check their data")
     _task_flags(sub)
     sub = add("pretrain", _pretrain, "make a frozen model: span corruption, prefix LM")
+    sub = add("plan", _plan, "memory a run needs on each device; fewest devices")
+    _plan_flags(sub)
+    sub = add("params", _params, "parameters of every size (the paper's Table 4)")
+    sub = add("convert", _convert, "write a T5 checkpoint of any format in ours")
+    sub.add_argument("--output", required=True, metavar="FILE")
     sub = add("export", _export, "write a prompt as .npy or .safetensors")
     sub.add_argument("--output", required=True, metavar="FILE")
     sub.add_argument(
@@ -123,6 +128,14 @@ def _task_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", type=int, metavar="N", help="print the first N alone"
     )
+
+
+def _plan_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="SIZE", help="reads gin/models/SIZE.gin")
+    parser.add_argument(
+        "--mesh", default="1x1", metavar="DATAxMODEL", help="devices (default 1x1)"
+    )
+    parser.add_argument("--batch", metavar="N", help="examples in a step, BATCH_SIZE")
 
 
 def _configured(args: argparse.Namespace, trained: bool = False) -> "Run":
@@ -198,6 +211,36 @@ def _pretrain(args: argparse.Namespace) -> None:
     from prompt_tuning import pretrain
 
     pretrain.pretrain(settings)
+
+
+def _convert(args: argparse.Namespace) -> None:
+    settings = _configured(args)
+    from pathlib import Path
+
+    from prompt_tuning import network, weights
+
+    model = network.Transformer(network.T5Config())
+    weights.convert(settings.initial_checkpoint_path, model, Path(args.output))
+    print(f"frozen model: {args.output}")
+
+
+def _plan(args: argparse.Namespace) -> None:
+    if args.model:
+        args.gin_file.insert(0, f"gin/models/{args.model}.gin")
+    if args.batch:
+        args.bindings.append(f"BATCH_SIZE={args.batch}")
+    settings = _configured(args)
+    from prompt_tuning import plan
+
+    for line in plan.describe(settings, args.mesh):
+        print(line, flush=True)
+
+
+def _params(args: argparse.Namespace) -> None:
+    from prompt_tuning import plan
+
+    for line in plan.parameter_table():
+        print(line)
 
 
 def _export(args: argparse.Namespace) -> None:

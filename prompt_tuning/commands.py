@@ -20,6 +20,7 @@ from prompt_tuning import (
     partitioning,
     report,
     train,
+    weights,
 )
 from prompt_tuning.errors import UserError
 from prompt_tuning.run import (
@@ -189,8 +190,13 @@ def _write_trained(
         checkpoints.save_prompt(folder / "prompt.npy", state.trained, description)
     else:
         path = folder / "model.safetensors"
-        config_ = parts.model.config
-        checkpoints.save_frozen(path, state.trained, config_, **description)
+        weights.save_frozen(
+            path,
+            state.trained,
+            parts.model.config,
+            weights.find_vocabulary(run.initial_checkpoint_path),
+            **description,
+        )
 
 
 def _description(run: Run, parts: Setup, step: int) -> dict[str, Any]:

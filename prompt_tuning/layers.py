@@ -24,20 +24,108 @@ def normal(stddev: float, axes: tuple[str, ...]) -> Callable[..., jax.Array]:
     return nn.with_logical_partitioning(nn.initializers.normal(stddev), axes)
 
 
-def _dense(
-    features: int, stddev: float, axes: tuple[str, str], dtype: jnp.dtype
-) -> nn.Dense:
-    return nn.Dense(features, False, dtype, kernel_init=normal(stddev, axes))
+def quantize(values: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """Rounds to int8 with one scale a channel: values are about int8 * scale.
+
+    Args:
+      values: floats [..., in, out], of a kernel; or an embedding's [V, D].
+      axis: what a product sums over, -2 for a kernel; the others are the channels.
+
+    Returns:
+      (int8 of the same shape, float32 scale without `axis`). No value moves by more
+      than half its scale.
+    """
+    values = values.astype(jnp.float32)
+    scale = jnp.max(jnp.abs(values), axis, keepdims=True) / 127
+    scale = jnp.where(scale == 0, 1.0, scale)
+    return jnp.round(values / scale).astype(jnp.int8), jnp.squeeze(scale, axis)
+
+
+def _weights(
+    module: nn.Module,
+    name: str,
+    shape: tuple[int, int],
+    stddev: float,
+    axes: tuple[str, str],
+    channel: int,
+) -> tuple[jax.Array, jax.Array | None]:
+    """A matrix as module.param_dtype keeps it, and its scales [channels] if int8."""
+    if module.param_dtype != "int8":
+        dtype = jnp.dtype(module.param_dtype)
+        return module.param(name, normal(stddev, axes), shape, dtype), None
+    # A random one is a normal distribution cut at four standard deviations.
+    step = 4 / 127
+
+    def init(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        values = jnp.round(jax.random.normal(key, shape) / step)
+        return jnp.clip(values, -127, 127).astype(jnp.int8)
+
+    scale_init = nn.initializers.constant(stddev * step)
+    return (
+        module.param(name, nn.with_logical_partitioning(init, axes), shape),
+        module.param(
+            f"{name}_scale",
+            nn.with_logical_partitioning(scale_init, axes[channel : channel + 1]),
+            shape[channel : channel + 1],
+        ),
+    )
+
+
+class Dense(nn.Module):
+    """x @ kernel; the scales of an int8 kernel are applied to the product.
+
+    So no float copy of an int8 kernel is needed, here or in the gradient.
+    """
+
+    features: int
+    stddev: float
+    axes: tuple[str, str]
+    dtype: jnp.dtype
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., in] -> [..., features]"""
+        shape = (x.shape[-1], self.features)
+        kernel, scale = _weights(self, "kernel", shape, self.stddev, self.axes, 1)
+        y = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
+        if scale is None:
+            return y
+        return y * scale.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+class Embed(nn.Module):
+    """Rows of a table, one for each token."""
+
+    rows: int
+    features: int
+    dtype: jnp.dtype
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """[...] int32 -> [..., features]"""
+        shape = (self.rows, self.features)
+        axes = ("vocab", "embed")
+        table, scale = _weights(self, "embedding", shape, 1.0, axes, 0)
+        x = jnp.take(table, tokens, axis=0).astype(self.dtype)
+        if scale is None:
+            return x
+        return x * jnp.take(scale, tokens).astype(self.dtype)[..., None]
 
 
 class Dropout(nn.Module):
-    """Dropout whose mask is shared along the length axis, as T5 does it."""
+    """Dropout whose mask is shared along the length axis, as T5 does it.
+
+    It drops where the model is applied with an rng "dropout", and nowhere else.
+    """
 
     rate: float
 
     @nn.compact
-    def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
-        return nn.Dropout(self.rate, broadcast_dims=(-2,))(x, deterministic)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        drop = nn.Dropout(self.rate, broadcast_dims=(-2,))
+        return drop(x, deterministic=not self.has_rng("dropout"))
 
 
 class RMSNorm(nn.Module):
@@ -66,24 +154,33 @@ class GatedMLP(nn.Module):
 
     mlp_dim: int
     dtype: jnp.dtype
+    param_dtype: str
     dropout_rate: float
 
     @nn.compact
-    def __call__(self, x_BxTxD: jax.Array, deterministic: bool) -> jax.Array:
+    def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
         emb_dim = x_BxTxD.shape[-1]
 
         def into(name: str) -> jax.Array:
-            kernel_init = normal(emb_dim**-0.5, ("embed", "mlp"))
-            return nn.Dense(
-                self.mlp_dim, False, self.dtype, kernel_init=kernel_init, name=name
+            return Dense(
+                self.mlp_dim,
+                emb_dim**-0.5,
+                ("embed", "mlp"),
+                self.dtype,
+                self.param_dtype,
+                name=name,
             )(x_BxTxD)
 
         h_BxTxF = nn.gelu(into("wi_0"), approximate=True) * into("wi_1")
-        h_BxTxF = Dropout(self.dropout_rate)(h_BxTxF, deterministic)
-        kernel_init = normal(self.mlp_dim**-0.5, ("mlp", "embed"))
-        return nn.Dense(emb_dim, False, self.dtype, kernel_init=kernel_init, name="wo")(
-            h_BxTxF
-        )
+        h_BxTxF = Dropout(self.dropout_rate)(h_BxTxF)
+        return Dense(
+            emb_dim,
+            self.mlp_dim**-0.5,
+            ("mlp", "embed"),
+            self.dtype,
+            self.param_dtype,
+            name="wo",
+        )(h_BxTxF)
 
 
 class Attention(nn.Module):
@@ -97,15 +194,17 @@ class Attention(nn.Module):
     head_dim: int
     emb_dim: int
     dtype: jnp.dtype
+    param_dtype: str
     dropout_rate: float
 
     def setup(self):
         heads, std = self.num_heads * self.head_dim, self.emb_dim**-0.5
-        into = ("embed", "joined_kv")
-        self.query = _dense(heads, std * self.head_dim**-0.5, into, self.dtype)
-        self.key = _dense(heads, std, into, self.dtype)
-        self.value = _dense(heads, std, into, self.dtype)
-        self.out = _dense(self.emb_dim, heads**-0.5, ("joined_kv", "embed"), self.dtype)
+        into, out = ("embed", "joined_kv"), ("joined_kv", "embed")
+        kept = self.dtype, self.param_dtype
+        self.query = Dense(heads, std * self.head_dim**-0.5, into, *kept)
+        self.key = Dense(heads, std, into, *kept)
+        self.value = Dense(heads, std, into, *kept)
+        self.out = Dense(self.emb_dim, heads**-0.5, out, *kept)
         self.dropout = Dropout(self.dropout_rate)
 
     def _split(self, x: jax.Array) -> jax.Array:
@@ -120,7 +219,6 @@ class Attention(nn.Module):
         x_BxQxD: jax.Array,
         keys_values: KeysValues,
         bias: jax.Array,
-        deterministic: bool,
     ) -> jax.Array:
         """Attends from x to `keys_values`.
 
@@ -135,9 +233,7 @@ class Attention(nn.Module):
         query_BxQxHxK = self._split(self.query(x_BxQxD))
         scores_BxHxQxL = jnp.einsum("bqhk,blhk->bhql", query_BxQxHxK, keys_BxLxHxK)
         weights_BxHxQxL = nn.softmax(scores_BxHxQxL.astype(jnp.float32) + bias)
-        weights_BxHxQxL = self.dropout(
-            weights_BxHxQxL.astype(self.dtype), deterministic
-        )
+        weights_BxHxQxL = self.dropout(weights_BxHxQxL.astype(self.dtype))
         x_BxQxHxK = jnp.einsum("bhql,blhk->bqhk", weights_BxHxQxL, values_BxLxHxK)
         return self.out(x_BxQxHxK.reshape(*x_BxQxD.shape[:-1], -1))
 

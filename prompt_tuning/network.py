@@ -13,6 +13,7 @@ respect to it needs no mask, and the pretrained tree stays as it is.
 """
 
 import dataclasses
+from typing import Any
 
 import gin
 import jax
@@ -22,7 +23,11 @@ from flax import linen as nn
 from prompt_tuning import layers, prompts
 from prompt_tuning.errors import UserError
 
-Cache = list[tuple[layers.KeysValues, layers.KeysValues]]
+# Of one layer: self-attention's keys and values so far, and cross-attention's.
+LayerCache = tuple[layers.KeysValues, layers.KeysValues]
+# Of all: the same two, each a list with an item a layer, or stacked arrays if scanned.
+Cache = tuple[Any, Any]
+Layers = nn.Module | list[nn.Module]
 
 
 @gin.configurable
@@ -30,8 +35,13 @@ Cache = list[tuple[layers.KeysValues, layers.KeysValues]]
 class T5Config:
     """The size of a T5 1.1. The defaults are those of the embedded pocket_nano.
 
-    dtype is the type of the activations; parameters and logits are float32.
     dropout_rate is 0 because a frozen model needs none; T5 fine-tuning uses 0.1.
+    dtype is the type of the activations; logits are float32.
+    param_dtype is how kernels and embeddings are kept: float32, bfloat16, or int8 with
+      a float32 scale for each output channel (each row of an embedding).
+    remat computes a layer's activations again in the backward pass: memory for time.
+    scan_layers compiles one layer for a whole stack, whose parameters are then stacked
+      under `layers`, their first axis the layer's number.
     """
 
     vocab_size: int = 2_048
@@ -45,6 +55,9 @@ class T5Config:
     relpos_max_distance: int = 128
     dropout_rate: float = 0.0
     dtype: str = "float32"
+    param_dtype: str = "float32"
+    remat: bool = False
+    scan_layers: bool = False
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -62,10 +75,18 @@ class T5Config:
                 f"T5Config.dropout_rate is {self.dropout_rate!r}; it must be a number "
                 "from 0 to below 1"
             )
-        if self.dtype not in ("float32", "bfloat16"):
-            raise UserError(
-                f"T5Config.dtype is {self.dtype!r}; it must be float32 or bfloat16"
-            )
+        choices = {
+            "dtype": ("float32", "bfloat16"),
+            "param_dtype": ("float32", "bfloat16", "int8"),
+            "remat": (False, True),
+            "scan_layers": (False, True),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise UserError(
+                    f"T5Config.{name} is {getattr(self, name)!r}; it must be "
+                    f"{' or '.join(map(str, known))}"
+                )
 
 
 def _attention(config: T5Config) -> layers.Attention:
@@ -74,12 +95,18 @@ def _attention(config: T5Config) -> layers.Attention:
         config.head_dim,
         config.emb_dim,
         jnp.dtype(config.dtype),
+        config.param_dtype,
         config.dropout_rate,
     )
 
 
 def _mlp(config: T5Config) -> layers.GatedMLP:
-    return layers.GatedMLP(config.mlp_dim, jnp.dtype(config.dtype), config.dropout_rate)
+    return layers.GatedMLP(
+        config.mlp_dim,
+        jnp.dtype(config.dtype),
+        config.param_dtype,
+        config.dropout_rate,
+    )
 
 
 def _norm(config: T5Config) -> layers.RMSNorm:
@@ -108,14 +135,15 @@ class EncoderLayer(nn.Module):
         self.dropout = layers.Dropout(self.config.dropout_rate)
 
     def __call__(
-        self, x_BxLxD: jax.Array, bias: jax.Array, deterministic: bool
-    ) -> jax.Array:
+        self, x_BxLxD: jax.Array, own: tuple[()], shared: tuple[jax.Array]
+    ) -> tuple[jax.Array, tuple[()]]:
+        """Args: `shared` is the bias. Returns: (x [B, L, D], nothing)."""
+        (bias,) = shared
         h_BxLxD = self.pre_attention_layer_norm(x_BxLxD)
         keys_values = self.attention.keys_values(h_BxLxD)
-        h_BxLxD = self.attention(h_BxLxD, keys_values, bias, deterministic)
-        x_BxLxD += self.dropout(h_BxLxD, deterministic)
-        h_BxLxD = self.mlp(self.pre_mlp_layer_norm(x_BxLxD), deterministic)
-        return x_BxLxD + self.dropout(h_BxLxD, deterministic)
+        x_BxLxD += self.dropout(self.attention(h_BxLxD, keys_values, bias))
+        h_BxLxD = self.mlp(self.pre_mlp_layer_norm(x_BxLxD))
+        return x_BxLxD + self.dropout(h_BxLxD), own
 
 
 class DecoderLayer(nn.Module):
@@ -133,36 +161,81 @@ class DecoderLayer(nn.Module):
         self.dropout = layers.Dropout(self.config.dropout_rate)
 
     def __call__(
-        self,
-        x_BxSxD: jax.Array,
-        encoder_keys_values: layers.KeysValues,
-        self_bias: jax.Array,
-        cross_bias: jax.Array,
-        deterministic: bool,
-        cached: layers.KeysValues | None = None,
-        index: jax.Array | None = None,
-    ) -> tuple[jax.Array, layers.KeysValues]:
-        """One layer; with `cached`, the keys and values are written there at `index`.
+        self, x_BxSxD: jax.Array, own: tuple[()] | LayerCache, shared: tuple
+    ) -> tuple[jax.Array, tuple[()] | layers.KeysValues]:
+        """One layer, of all positions or, with a cache, of one.
+
+        Args:
+          own: this layer's cache, or () for all positions at once.
+          shared: (encoder's output, bias of self-attention, bias of cross-attention,
+            the position); without a cache the last is None, with one the first.
 
         Returns:
-          (x [B, S, D], the keys and values that self-attention saw)
+          (x [B, S, D], the cache's keys and values with this position's in place)
         """
+        encoded_BxLxD, self_bias, cross_bias, index = shared
         h_BxSxD = self.pre_self_attention_layer_norm(x_BxSxD)
         keys_values = self.self_attention.keys_values(h_BxSxD)
-        if cached is not None:
+        if own:
+            before, across = own
             keys_values = tuple(
                 jax.lax.dynamic_update_slice_in_dim(old, new, index, axis=1)
-                for old, new in zip(cached, keys_values, strict=True)
+                for old, new in zip(before, keys_values, strict=True)
             )
-        h_BxSxD = self.self_attention(h_BxSxD, keys_values, self_bias, deterministic)
-        x_BxSxD += self.dropout(h_BxSxD, deterministic)
+        else:
+            across = self.encoder_decoder_attention.keys_values(encoded_BxLxD)
+        x_BxSxD += self.dropout(self.self_attention(h_BxSxD, keys_values, self_bias))
         h_BxSxD = self.pre_cross_attention_layer_norm(x_BxSxD)
-        h_BxSxD = self.encoder_decoder_attention(
-            h_BxSxD, encoder_keys_values, cross_bias, deterministic
-        )
-        x_BxSxD += self.dropout(h_BxSxD, deterministic)
-        h_BxSxD = self.mlp(self.pre_mlp_layer_norm(x_BxSxD), deterministic)
-        return x_BxSxD + self.dropout(h_BxSxD, deterministic), keys_values
+        h_BxSxD = self.encoder_decoder_attention(h_BxSxD, across, cross_bias)
+        x_BxSxD += self.dropout(h_BxSxD)
+        h_BxSxD = self.mlp(self.pre_mlp_layer_norm(x_BxSxD))
+        return x_BxSxD + self.dropout(h_BxSxD), keys_values if own else ()
+
+    def across(
+        self, encoded_BxLxD: jax.Array, own: tuple[()], shared: tuple[()]
+    ) -> tuple[jax.Array, layers.KeysValues]:
+        """(the encoder's output, the keys and values that decoding keeps of it)"""
+        return encoded_BxLxD, self.encoder_decoder_attention.keys_values(encoded_BxLxD)
+
+
+def _layers(
+    layer: type[nn.Module], config: T5Config, number: int, *methods: str
+) -> Layers:
+    """The layers of a stack: a list, or with scan_layers one module for all."""
+    if config.remat:  # inside of a loop nothing can be merged with the first pass
+        layer = nn.remat(layer, prevent_cse=not config.scan_layers)
+    if not config.scan_layers:
+        return [layer(config) for _ in range(number)]
+    return nn.scan(
+        layer,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=(0, nn.broadcast),
+        length=number,
+        metadata_params={nn.PARTITION_NAME: "layers"},
+        methods=["__call__", *methods],
+    )(config)
+
+
+def _run(
+    stack: Layers, x: jax.Array, own: tuple, shared: tuple, method: str = "__call__"
+) -> tuple[jax.Array, Any]:
+    """x through each layer of a stack, (x, own, shared) -> (x, out).
+
+    Args:
+      own: for each layer's `own` a list with an item a layer; stacked arrays when
+        layers are scanned.
+
+    Returns:
+      (x, each layer's out: a list, or stacked arrays)
+    """
+    if isinstance(stack, nn.Module):
+        return getattr(stack, method)(x, own, shared)
+    outs = []
+    for index, layer in enumerate(stack):
+        x, out = getattr(layer, method)(x, tuple(part[index] for part in own), shared)
+        outs.append(out)
+    return x, outs
 
 
 class Encoder(nn.Module):
@@ -171,24 +244,19 @@ class Encoder(nn.Module):
     config: T5Config
 
     def setup(self):
-        self.relpos_bias = _relative_bias(self.config, bidirectional=True)
-        self.layers = [
-            EncoderLayer(self.config) for _ in range(self.config.num_encoder_layers)
-        ]
-        self.encoder_norm = _norm(self.config)
-        self.dropout = layers.Dropout(self.config.dropout_rate)
+        config = self.config
+        self.relpos_bias = _relative_bias(config, bidirectional=True)
+        self.layers = _layers(EncoderLayer, config, config.num_encoder_layers)
+        self.encoder_norm = _norm(config)
+        self.dropout = layers.Dropout(config.dropout_rate)
 
-    def __call__(
-        self, x_BxLxD: jax.Array, mask_BxL: jax.Array, deterministic: bool
-    ) -> jax.Array:
+    def __call__(self, x_BxLxD: jax.Array, mask_BxL: jax.Array) -> jax.Array:
         length = x_BxLxD.shape[1]
         bias = self.relpos_bias(length, length) + layers.visible(
             mask_BxL[:, None, None, :]
         )
-        x_BxLxD = self.dropout(x_BxLxD, deterministic)
-        for layer in self.layers:
-            x_BxLxD = layer(x_BxLxD, bias, deterministic)
-        return self.dropout(self.encoder_norm(x_BxLxD), deterministic)
+        x_BxLxD, _ = _run(self.layers, self.dropout(x_BxLxD), (), (bias,))
+        return self.dropout(self.encoder_norm(x_BxLxD))
 
 
 class Decoder(nn.Module):
@@ -199,59 +267,54 @@ class Decoder(nn.Module):
     def setup(self):
         config = self.config
         self.relpos_bias = _relative_bias(config, bidirectional=False)
-        self.layers = [DecoderLayer(config) for _ in range(config.num_decoder_layers)]
+        self.layers = _layers(DecoderLayer, config, config.num_decoder_layers, "across")
         self.decoder_norm = _norm(config)
         self.dropout = layers.Dropout(config.dropout_rate)
-        self.logits_dense = nn.Dense(
+        self.logits_dense = layers.Dense(
             config.vocab_size,
-            use_bias=False,
-            dtype=jnp.float32,
-            kernel_init=layers.normal(config.emb_dim**-0.5, ("embed", "vocab")),
+            config.emb_dim**-0.5,
+            ("embed", "vocab"),
+            jnp.dtype("float32"),
+            config.param_dtype,
         )
 
     def _self_bias(self, length: int) -> jax.Array:
         causal_SxS = jnp.tri(length, dtype=bool)
         return self.relpos_bias(length, length) + layers.visible(causal_SxS[None, None])
 
-    def start(self, encoded_BxLxD: jax.Array) -> list[layers.KeysValues]:
-        """What each layer keeps of the encoder: its keys and values."""
-        return [
-            layer.encoder_decoder_attention.keys_values(encoded_BxLxD)
-            for layer in self.layers
-        ]
-
     def __call__(
-        self,
-        x_BxSxD: jax.Array,
-        encoded_BxLxD: jax.Array,
-        mask_BxL: jax.Array,
-        deterministic: bool,
+        self, x_BxSxD: jax.Array, encoded_BxLxD: jax.Array, mask_BxL: jax.Array
     ) -> jax.Array:
         """Logits [B, S, V] of all positions at once (teacher forcing)."""
         self_bias = self._self_bias(x_BxSxD.shape[1])
         cross_bias = layers.visible(mask_BxL[:, None, None, :])
-        x_BxSxD = self.dropout(x_BxSxD, deterministic)
-        for layer, kv in zip(self.layers, self.start(encoded_BxLxD), strict=True):
-            x_BxSxD, _ = layer(x_BxSxD, kv, self_bias, cross_bias, deterministic)
-        x_BxSxD = self.dropout(self.decoder_norm(x_BxSxD), deterministic)
-        return self.logits_dense(x_BxSxD)
+        shared = encoded_BxLxD, self_bias, cross_bias, None
+        x_BxSxD, _ = _run(self.layers, self.dropout(x_BxSxD), (), shared)
+        return self.logits_dense(self.dropout(self.decoder_norm(x_BxSxD)))
+
+    def start(self, encoded_BxLxD: jax.Array, length: int) -> Cache:
+        """For each layer, empty self-attention and full cross-attention."""
+        _, across = _run(self.layers, encoded_BxLxD, (), (), "across")
+
+        def empty(x: jax.Array) -> jax.Array:
+            return jnp.zeros((*x.shape[:-3], length, *x.shape[-2:]), x.dtype)
+
+        return jax.tree.map(empty, across), across
 
     def step(
         self, x_Bx1xD: jax.Array, cache: Cache, mask_BxL: jax.Array, index: jax.Array
     ) -> tuple[jax.Array, Cache]:
         """Logits [B, V] of position `index` alone, and the cache that now holds it."""
-        length = cache[0][0][0].shape[1]
+        before, across = cache
+        length = jax.tree.leaves(before)[0].shape[-3]
         self_bias = jax.lax.dynamic_slice_in_dim(
             self._self_bias(length), index, 1, axis=2
         )
         cross_bias = layers.visible(mask_BxL[:, None, None, :])
-        new_cache = []
-        for layer, (cached, kv) in zip(self.layers, cache, strict=True):
-            x_Bx1xD, cached = layer(
-                x_Bx1xD, kv, self_bias, cross_bias, True, cached, index
-            )
-            new_cache.append((cached, kv))
-        return self.logits_dense(self.decoder_norm(x_Bx1xD))[:, 0], new_cache
+        shared = None, self_bias, cross_bias, index
+        x_Bx1xD, before = _run(self.layers, x_Bx1xD, cache, shared)
+        logits_Bx1xV = self.logits_dense(self.decoder_norm(x_Bx1xD))
+        return logits_Bx1xV[:, 0], (before, across)
 
 
 class Transformer(nn.Module):
@@ -262,11 +325,11 @@ class Transformer(nn.Module):
 
     def setup(self):
         config = self.config
-        self.token_embedder = nn.Embed(
+        self.token_embedder = layers.Embed(
             config.vocab_size,
             config.emb_dim,
-            dtype=jnp.dtype(config.dtype),
-            embedding_init=layers.normal(1.0, ("vocab", "embed")),
+            jnp.dtype(config.dtype),
+            config.param_dtype,
         )
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
@@ -275,48 +338,41 @@ class Transformer(nn.Module):
         self,
         batch: dict[str, jax.Array],
         prompt: jax.Array | None = None,
-        deterministic: bool = True,
     ) -> jax.Array:
         """Logits [B, S, V] in float32 under teacher forcing.
+
+        Applied with an rng "dropout" it drops out, else not.
 
         Args:
           batch: encoder_input_tokens [B, T] and decoder_input_tokens [B, S], int32, 0
             where padded.
           prompt: [P, D], or [B, P, D] for one prompt an example; None for none.
-          deterministic: False to drop out (rng "dropout").
         """
-        encoded_BxLxD, mask_BxL = self.encode(
-            batch["encoder_input_tokens"], prompt, deterministic
-        )
-        x_BxSxD = self.token_embedder(batch["decoder_input_tokens"])
-        return self.decoder(x_BxSxD, encoded_BxLxD, mask_BxL, deterministic)
+        encoded_BxLxD, mask_BxL = self.encode(batch["encoder_input_tokens"], prompt)
+        return self.decode(batch["decoder_input_tokens"], encoded_BxLxD, mask_BxL)
 
     def encode(
         self,
         tokens_BxT: jax.Array,
         prompt: jax.Array | None = None,
-        deterministic: bool = True,
     ) -> tuple[jax.Array, jax.Array]:
         """The encoder's output [B, L, D] and its mask [B, L], False at padding."""
         x_BxLxD = self.token_embedder(tokens_BxT)
         mask_BxL = tokens_BxT != prompts.PAD_ID
         if prompt is not None:
             x_BxLxD, mask_BxL = self.combine(prompt, x_BxLxD, tokens_BxT)
-        return self.encoder(x_BxLxD, mask_BxL, deterministic), mask_BxL
+        return self.encoder(x_BxLxD, mask_BxL), mask_BxL
 
     def decode(
         self, tokens_BxS: jax.Array, encoded_BxLxD: jax.Array, mask_BxL: jax.Array
     ) -> jax.Array:
         """Logits [B, S, V] of decoder inputs, given what `encode` returned."""
         x_BxSxD = self.token_embedder(tokens_BxS)
-        return self.decoder(x_BxSxD, encoded_BxLxD, mask_BxL, True)
+        return self.decoder(x_BxSxD, encoded_BxLxD, mask_BxL)
 
     def start_cache(self, encoded_BxLxD: jax.Array, length: int) -> Cache:
-        """For each layer, empty self-attention and full cross-attention keys/values."""
-        config = self.config
-        shape = (encoded_BxLxD.shape[0], length, config.num_heads, config.head_dim)
-        empty = jnp.zeros(shape, jnp.dtype(config.dtype))
-        return [((empty, empty), kv) for kv in self.decoder.start(encoded_BxLxD)]
+        """What decoding keeps of each layer, for up to `length` positions."""
+        return self.decoder.start(encoded_BxLxD, length)
 
     def decode_step(
         self, token_B: jax.Array, cache: Cache, mask_BxL: jax.Array, index: jax.Array
@@ -324,3 +380,12 @@ class Transformer(nn.Module):
         """Logits [B, V] after `token_B` at position `index`, and the new cache."""
         x_Bx1xD = self.token_embedder(token_B[:, None])
         return self.decoder.step(x_Bx1xD, cache, mask_BxL, index)
+
+
+def embedding_table(params: dict) -> jax.Array:
+    """The frozen model's input embeddings [V, D] in float32, however they are kept."""
+    kept = params["token_embedder"]
+    table_VxD = kept["embedding"].astype(jnp.float32)
+    if "embedding_scale" in kept:
+        table_VxD *= kept["embedding_scale"][:, None]
+    return table_VxD

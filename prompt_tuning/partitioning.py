@@ -22,6 +22,7 @@ RULES = (
     ("heads", None),  # only of the relative bias, which is small: 6 heads in T5 Small
     ("embed", None),
     ("relpos_buckets", None),
+    ("layers", None),
 )
 
 

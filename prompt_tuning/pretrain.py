@@ -26,6 +26,7 @@ from prompt_tuning import (
     partitioning,
     run,
     train,
+    weights,
 )
 from prompt_tuning.errors import UserError
 
@@ -81,6 +82,12 @@ def pretrain(
         state = checkpoints.restore_state(states, state, last)
     train.keep_lines(folder / "train.jsonl", last or 0)
     origin = {"task": setup.task.name, "seed": settings.seed}
+    save = functools.partial(
+        weights.save_frozen,
+        config=setup.model.config,
+        vocabulary=weights.find_vocabulary(settings.initial_checkpoint_path),
+        **origin,
+    )
 
     loss_fn = jax.jit(_loss(setup.model))
     measure_skill = _skill(settings, skill_task)
@@ -88,9 +95,7 @@ def pretrain(
     def at_period(state: train.TrainState, step: int) -> dict[str, str]:
         if step == span_corruption_steps:
             path = folder / "span_corruption.safetensors"
-            checkpoints.save_frozen(
-                path, state.trained, setup.model.config, **origin, span_corruption=step
-            )
+            save(path, state.trained, span_corruption=step)
         stage = make_batches(held_out, start_step=step)
         loss = np.mean([loss_fn(state.trained, next(stage)).item() for _ in range(8)])
         checkpoints.save_state(states, state, step, score=-loss)
@@ -121,11 +126,9 @@ def pretrain(
     finally:  # an error or Ctrl-C too leaves the last state whole
         states.wait_until_finished()
     path = folder / "frozen.safetensors"
-    checkpoints.save_frozen(
+    save(
         path,
         state.trained,
-        setup.model.config,
-        **origin,
         span_corruption=span_corruption_steps,
         prefix_lm=int(state.step) - span_corruption_steps,
         **measure_skill(state.trained),

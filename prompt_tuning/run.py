@@ -26,6 +26,7 @@ from prompt_tuning import (
     network,
     partitioning,
     prompts,
+    weights,
 )
 from prompt_tuning.errors import UserError
 
@@ -43,8 +44,9 @@ class Run:
       mixture_or_task_module (one, or several).
     task_feature_lengths: {"inputs": T, "targets": S} in tokens; what is not given is as
       long as the longest example, inputs at most 512.
-    vocabulary: a SentencePiece model's path, or "pocket", "t5", "mt5", "byt5".
-    initial_checkpoint_path: the frozen model, checkpoints.py.
+    vocabulary: a SentencePiece model's path, or "t5", "mt5", "byt5"; by default the
+      spiece.model beside the frozen model, or T5's if there is none.
+    initial_checkpoint_path: the frozen model, as weights.load_frozen reads it.
     tuning: "prompt", or "model" to train the weights instead (the paper's baseline).
     prompt_length: 100 (paper section 3.2). prompt_init: one of INITS; "string" needs
       prompt_string, "file" needs prompt_file. prompt_place: "prefix" or "suffix".
@@ -62,7 +64,7 @@ class Run:
         "tasks.paper",
     )
     task_feature_lengths: dict[str, int] | None = None
-    vocabulary: str = "pocket"
+    vocabulary: str | None = None
     initial_checkpoint_path: str = "pocket_nano"
     tuning: str = "prompt"
     prompt_length: int = 100
@@ -126,10 +128,9 @@ class Setup(NamedTuple):
 
 
 def load_vocabulary(run: Run) -> data.seqio.Vocabulary:
-    """The vocabulary of the frozen model, as VOCABULARY says."""
-    if run.vocabulary == "pocket":
-        return data.load_vocabulary(str(checkpoints.POCKET / "spiece.model"))
-    return data.load_vocabulary(run.vocabulary)
+    """The vocabulary that VOCABULARY says, else the frozen model's, else T5's."""
+    beside = weights.find_vocabulary(run.initial_checkpoint_path)
+    return data.load_vocabulary(run.vocabulary or str(beside or "t5"))
 
 
 def setup(run: Run, frozen: bool = True) -> Setup:
@@ -137,6 +138,11 @@ def setup(run: Run, frozen: bool = True) -> Setup:
     mesh = partitioning.mesh()
     partitioning.check_batch_size(run.batch_size, mesh, run.num_microbatches)
     model = network.Transformer(network.T5Config(), PLACES[run.prompt_place])
+    if run.tuning == "model" and model.config.param_dtype != "float32":
+        raise UserError(
+            f"TUNING is model, but T5Config.param_dtype is {model.config.param_dtype}: "
+            "weights are trained in float32; keep them so"
+        )
     vocabulary = load_vocabulary(run)
     data.check_vocabulary(vocabulary.vocab_size, model.config.vocab_size)
     task = data.get_task(
@@ -153,7 +159,7 @@ def setup(run: Run, frozen: bool = True) -> Setup:
                 f"{task.name} has no inputs: it is plain text, to `pretrain` on; give "
                 "MIXTURE_OR_TASK_NAME a task of inputs and targets"
             )
-        params = checkpoints.load_frozen(run.initial_checkpoint_path, model, mesh)
+        params = weights.load_frozen(run.initial_checkpoint_path, model, mesh)
     return Setup(mesh, model, params, task)
 
 
@@ -229,7 +235,7 @@ def _values(text: str) -> dict[str, Any]:
 
 def initial_prompt(run: Run, parts: Setup) -> jax.Array:
     """The prompt [P, D] before training, as PROMPT_INIT says (paper section 3.2)."""
-    embedding_VxD = parts.params["token_embedder"]["embedding"]
+    embedding_VxD = network.embedding_table(parts.params)
     vocabulary = parts.task.output_features["targets"].vocabulary
     match run.prompt_init:
         case "random_uniform":

@@ -69,8 +69,7 @@ def make_step(
             {"params": params},
             batch,
             prompt,
-            deterministic=model.config.dropout_rate == 0,
-            rngs={"dropout": rng},
+            rngs={"dropout": rng} if model.config.dropout_rate else None,
         )
         targets = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
         loss, _ = losses.cross_entropy(logits_BxSxV, *targets, z_loss)

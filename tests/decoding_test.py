@@ -1,13 +1,14 @@
 """The cache changes the cost of decoding, not what is decoded."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
 import pytest
 import tiny
 
-from prompt_tuning import decoding, network
+from prompt_tuning import decoding, network, partitioning
 
 LENGTH = 6
 
@@ -93,3 +94,26 @@ def test_label_scores_are_sums_of_the_full_forward_pass(params, forward):
         size = np.count_nonzero(label_S)
         expected = log_p_BxSxV[:, range(size), label_S[:size]].sum(1)
         np.testing.assert_allclose(column, expected, atol=1e-4)
+
+
+def test_scanned_layers_decode_the_same(params):
+    model = network.Transformer(dataclasses.replace(tiny.CONFIG, scan_layers=True))
+    shapes = partitioning.param_shapes(model)
+    stacked = jax.tree_util.tree_map_with_path(
+        lambda path, x: _stacked(params, [key.key for key in path]), shapes
+    )
+    inputs_BxT = tiny.batch(examples=16)["encoder_input_tokens"]
+    got = greedy(stacked, inputs_BxT, tiny.prompt(), model=model)
+    np.testing.assert_array_equal(got, greedy(params, inputs_BxT, tiny.prompt()))
+
+
+def _stacked(params, path):
+    """The layers' arrays as one, found by names alone."""
+    if "layers" not in path:
+        return functools.reduce(dict.__getitem__, path, params)
+    at = path.index("layers")
+    stack = functools.reduce(dict.__getitem__, path[:at], params)
+    names = sorted(name for name in stack if name.startswith("layers_"))
+    return np.stack(
+        [functools.reduce(dict.__getitem__, path[at + 1 :], stack[n]) for n in names]
+    )

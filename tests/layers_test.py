@@ -69,24 +69,24 @@ def test_rms_norm():
 
 
 def test_gated_mlp():
-    mlp = layers.GatedMLP(7, jnp.dtype("float32"), 0.0)
-    params = initialised(mlp, X_BxTxD, True)
+    mlp = layers.GatedMLP(7, jnp.dtype("float32"), "float32", 0.0)
+    params = initialised(mlp, X_BxTxD)
     h = X_BxTxD @ params["wi_0"]["kernel"]
     gelu = 0.5 * h * (1 + np.tanh(np.sqrt(2 / np.pi) * (h + 0.044715 * h**3)))
     expected = gelu * (X_BxTxD @ params["wi_1"]["kernel"]) @ params["wo"]["kernel"]
-    got = mlp.apply({"params": params}, X_BxTxD, True)
+    got = mlp.apply({"params": params}, X_BxTxD)
     np.testing.assert_allclose(got, expected, atol=1e-5)
     assert all(set(dense) == {"kernel"} for dense in params.values()), "no biases"
 
 
 def attend(module, x, source, bias):
-    return module(x, module.keys_values(source), bias, True)
+    return module(x, module.keys_values(source), bias)
 
 
 @pytest.fixture(scope="module")
 def attention():
     """(A function (x, source, bias) -> what x attends to in source, its parameters)."""
-    module = layers.Attention(2, 4, 6, jnp.dtype("float32"), 0.0)
+    module = layers.Attention(2, 4, 6, jnp.dtype("float32"), "float32", 0.0)
     bias = jnp.zeros((1, 1, 1, 5))
     params = initialised(module, X_BxTxD, X_BxTxD, bias, method=attend)
 
@@ -142,21 +142,21 @@ def test_relative_bias_looks_up_its_buckets():
 def test_dropout_drops_a_feature_at_all_positions_or_none():
     x = jnp.ones((2, 50, 64))
     rngs = {"dropout": jax.random.key(0)}
-    got = layers.Dropout(0.25).apply({}, x, False, rngs=rngs)
+    got = layers.Dropout(0.25).apply({}, x, rngs=rngs)
     np.testing.assert_array_equal(got, jnp.broadcast_to(got[:, :1], x.shape))
     assert set(np.unique(got)) == {np.float32(0), np.float32(1 / 0.75)}
     assert 0.1 < np.mean(got == 0) < 0.4
-    np.testing.assert_array_equal(layers.Dropout(0.25).apply({}, x, True), x)
+    np.testing.assert_array_equal(layers.Dropout(0.25).apply({}, x), x)
 
 
 def test_kernels_start_as_t5s():
     """Normal, with the query smaller by sqrt(K), which stands for 1/sqrt(K)."""
     emb_dim, heads, head_dim, mlp_dim = 64, 4, 16, 96
     x = jnp.zeros((1, 2, emb_dim))
-    attention = layers.Attention(heads, head_dim, emb_dim, jnp.dtype("float32"), 0.0)
-
+    kept = jnp.dtype("float32"), "float32", 0.0
+    attention = layers.Attention(heads, head_dim, emb_dim, *kept)
     params = initialised(attention, x, x, jnp.zeros((1, 1, 1, 2)), method=attend)
-    params |= initialised(layers.GatedMLP(mlp_dim, jnp.dtype("float32"), 0.0), x, True)
+    params |= initialised(layers.GatedMLP(mlp_dim, *kept), x)
     expected = {
         "query": (emb_dim * head_dim) ** -0.5,
         "key": emb_dim**-0.5,
@@ -168,3 +168,45 @@ def test_kernels_start_as_t5s():
     }
     got = {name: np.std(dense["kernel"]) for name, dense in params.items()}
     assert got == pytest.approx(expected, rel=0.05)
+
+
+def test_int8_moves_no_value_by_more_than_half_its_channels_scale():
+    values = RNG.normal(size=(6, 4)).astype(np.float32) * [1, 10, 0, 0.001]
+    for axis in (0, 1):
+        rounded, scale = layers.quantize(jnp.asarray(values), axis)
+        assert rounded.dtype == jnp.int8 and scale.shape == (values.shape[1 - axis],)
+        scale = np.expand_dims(scale, axis)
+        error = np.abs(np.asarray(rounded) * scale - values)
+        assert (error <= scale / 2 * 1.001).all()
+        largest = np.abs(values).max(axis)
+        assert (np.abs(rounded).max(axis) == 127 * (largest > 0)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_int8_product_is_that_of_the_rounded_kernel(dtype):
+    kernel, scale = layers.quantize(RNG.normal(size=(4, 6)) * np.arange(1, 7), 0)
+    dense = layers.Dense(6, 1.0, ("embed", "mlp"), jnp.dtype(dtype), "int8")
+    params = {"kernel": kernel, "kernel_scale": scale}
+    expected = X_BxTxD[..., :4] @ (np.asarray(kernel) * np.asarray(scale))
+    got = dense.apply({"params": params}, X_BxTxD[..., :4])
+    assert got.dtype == dtype
+    tolerance = 1e-5 if dtype == "float32" else 0.02 * np.abs(expected).max()
+    np.testing.assert_allclose(got.astype("float32"), expected, atol=tolerance)
+
+
+def test_an_int8_embedding_has_a_scale_for_each_row():
+    table, scale = layers.quantize(
+        RNG.normal(size=(5, 3)) * np.arange(1, 6)[:, None], 1
+    )
+    embed = layers.Embed(5, 3, jnp.dtype("float32"), "int8")
+    params = {"embedding": table, "embedding_scale": scale}
+    got = embed.apply({"params": params}, jnp.array([[4, 0, 4]]))
+    expected = np.asarray(table)[[4, 0, 4]] * np.asarray(scale)[[4, 0, 4], None]
+    np.testing.assert_allclose(got[0], expected, rtol=1e-6)
+
+
+def test_random_int8_weights_have_the_spread_of_random_floats():
+    dense = layers.Dense(64, 0.5, ("embed", "mlp"), jnp.dtype("float32"), "int8")
+    params = initialised(dense, jnp.zeros((1, 128)))
+    values = params["kernel"] * params["kernel_scale"][None]
+    assert np.std(values) == pytest.approx(0.5, rel=0.05)

@@ -15,7 +15,7 @@ import pytest
 import tiny
 from flax import traverse_util
 
-from prompt_tuning import network, partitioning, prompts
+from prompt_tuning import formats, network, partitioning, prompts, weights
 from prompt_tuning.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,7 +127,7 @@ def test_dropout_is_off_unless_asked_and_follows_its_rng():
     @jax.jit
     def dropped(seed):
         rngs = {"dropout": jax.random.key(seed)}
-        return model.apply({"params": params}, batch, None, False, rngs=rngs)
+        return model.apply({"params": params}, batch, None, rngs=rngs)
 
     plain = logits(tiny.MODEL, params, batch)
     first, again, other = dropped(0), dropped(0), dropped(1)
@@ -275,9 +275,112 @@ def test_a_prompt_of_peft_gives_the_same_logits(make_golden):
         ("num_heads", 0),
         ("mlp_dim", 1.5),
         ("dtype", "float7"),
+        ("param_dtype", "int4"),
+        ("remat", "yes"),
         ("dropout_rate", 1.0),
     ],
 )
 def test_a_size_that_is_none_is_an_error(name, value):
     with pytest.raises(UserError, match=rf"T5Config.{name} is {value!r}; it must be"):
         network.T5Config(**{name: value})
+
+
+# How the same network is kept and computed
+
+
+def changed(**changes):
+    return network.Transformer(dataclasses.replace(tiny.CONFIG, **changes))
+
+
+def kept(params, **changes):
+    """Float parameters as load_frozen would keep them."""
+    model = changed(**changes)
+    tensors = {
+        name: formats.Tensor(value.shape, value.__getitem__)
+        for name, value in traverse_util.flatten_dict(params, sep="/").items()
+    }
+    return weights.place(tensors, model, partitioning.mesh(), "these")
+
+
+def loss_and_gradient(model, params, batch):
+    def loss(prompt):
+        logits = model.apply({"params": params}, batch, prompt).astype(jnp.float32)
+        return jnp.mean(jnp.square(logits)) * 10
+
+    return jax.jit(jax.value_and_grad(loss))(tiny.prompt())
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return loss_and_gradient(tiny.MODEL, tiny.params(), tiny.batch())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"remat": True}, {"scan_layers": True}, {"remat": True, "scan_layers": True}],
+)
+def test_remat_and_scan_change_no_result(plain, changes):
+    params = kept(tiny.params(), **changes)
+    got = loss_and_gradient(changed(**changes), params, tiny.batch())
+    np.testing.assert_allclose(got[0], plain[0], rtol=1e-5)
+    np.testing.assert_allclose(got[1], plain[1], atol=1e-5 * np.abs(plain[1]).max())
+
+
+def test_remat_keeps_less_for_the_backward_pass():
+    def residuals(model):
+        def apply(prompt, params):
+            return model.apply({"params": params}, tiny.batch(), prompt)
+
+        shapes = jax.eval_shape(
+            lambda params: jax.vjp(lambda p: apply(p, params), tiny.prompt())[1],
+            tiny.params(),
+        )
+        return sum(x.size for x in jax.tree.leaves(shapes))
+
+    assert residuals(changed(remat=True)) < 0.7 * residuals(tiny.MODEL)
+
+
+def test_scanned_layers_have_stacked_parameters():
+    shapes = traverse_util.flatten_dict(
+        partitioning.param_shapes(changed(scan_layers=True, param_dtype="int8")),
+        sep="/",
+    )
+    assert shapes["decoder/layers/mlp/wo/kernel"].shape == (2, 24, 16)
+    assert shapes["decoder/layers/mlp/wo/kernel_scale"].shape == (2, 16)
+    assert shapes["decoder/layers/mlp/wo/kernel"].dtype == jnp.int8
+    assert not [name for name in shapes if "layers_" in name]
+
+
+def test_an_int8_model_is_the_float_model_of_its_rounded_weights():
+    params = kept(tiny.params(), param_dtype="int8")
+    assert params["encoder"]["encoder_norm"]["scale"].dtype == jnp.float32
+    rounded = {}
+    flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
+    for name, value in flat.items():
+        if name.endswith("_scale"):
+            continue
+        scale = flat.get(f"{name}_scale", np.float32(1))
+        if name.endswith("embedding"):
+            scale = scale[:, None] if np.ndim(scale) else scale
+        rounded[name] = value.astype(np.float32) * scale
+    rounded = traverse_util.unflatten_dict(rounded, sep="/")
+    expected = loss_and_gradient(tiny.MODEL, rounded, tiny.batch())
+    got = loss_and_gradient(changed(param_dtype="int8"), params, tiny.batch())
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        got[1], expected[1], atol=1e-4 * np.abs(expected[1]).max()
+    )
+    np.testing.assert_allclose(
+        network.embedding_table(params), rounded["token_embedder"]["embedding"]
+    )
+
+
+@pytest.mark.parametrize(("param_dtype", "bound"), [("bfloat16", 0.03), ("int8", 0.05)])
+def test_smaller_weights_give_near_logits(param_dtype, bound):
+    """The bounds are a few times what rounding at 1/256 and 1/254 of a channel does."""
+    params = tiny.params()
+    expected = logits(tiny.MODEL, params, tiny.batch(), tiny.prompt())
+    small = kept(params, param_dtype=param_dtype)
+    got = logits(changed(param_dtype=param_dtype), small, tiny.batch(), tiny.prompt())
+    error = np.abs(got - expected).max() / np.std(expected)
+    assert 0 < error < bound * 4

@@ -8,11 +8,11 @@ import optax
 import pytest
 
 from prompt_tuning import (
-    checkpoints,
     losses,
     network,
     optimizer,
     partitioning,
+    weights,
 )
 
 CONFIG = network.T5Config(
@@ -42,7 +42,7 @@ def t5x(shared):
     answers["prompt"] = answers["prompt"].astype(np.float32)
     batch = {name: tokens for name, tokens in answers.items() if "_tokens" in name}
     targets = batch["decoder_target_tokens"]
-    params = checkpoints.load_frozen(str(checkpoint), MODEL, partitioning.mesh())
+    params = weights.load_frozen(str(checkpoint), MODEL, partitioning.mesh())
     params = jax.device_get(params)  # one device compiles faster than eight
 
     def loss(prompt):

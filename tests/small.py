@@ -14,7 +14,7 @@ import tensorflow as tf
 import tiny
 
 import tasks
-from prompt_tuning import checkpoints, cli, config, network, run
+from prompt_tuning import cli, config, network, run, weights
 from tasks import pocket
 
 CONFIG = network.T5Config(
@@ -28,7 +28,7 @@ CONFIG = network.T5Config(
 MODEL = network.Transformer(CONFIG)
 LABELS = ("food", "bird", "tool")
 VOCABULARY = seqio.SentencePieceVocabulary(
-    str(checkpoints.POCKET / "spiece.model"), extra_ids=100
+    str(weights.POCKET / "spiece.model"), extra_ids=100
 )
 _FEATURE = seqio.Feature(VOCABULARY, add_eos=True)
 
@@ -76,7 +76,9 @@ _add_task("small_text", texts, ("targets",))
 
 def save_frozen(path, model=MODEL):
     """Writes random parameters, and returns their path."""
-    checkpoints.save_frozen(path, tiny.params(model), model.config)
+    weights.save_frozen(
+        path, tiny.params(model), model.config, weights.POCKET / weights.VOCABULARY
+    )
     return path
 
 

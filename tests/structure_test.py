@@ -15,11 +15,11 @@ ORDER = """
 errors objectives
 layers prompts losses partitioning config
 network optimizer
-decoding checkpoints
-train data
+decoding checkpoints formats
+weights train data
 evaluate report
 run
-commands pretrain listing
+commands pretrain listing plan
 cli
 __main__
 """

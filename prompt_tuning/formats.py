@@ -1,0 +1,339 @@
+"""Formats of T5 checkpoints: each becomes our parameter names and tensors to be read.
+
+Opening a checkpoint reads names and shapes alone. A tensor, or the part of it that a
+host needs, is read when it is asked for.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import msgpack
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore as ts
+from flax import serialization, traverse_util
+from safetensors import SafetensorError, safe_open
+
+from prompt_tuning.errors import UserError
+
+Index = tuple[slice, ...]
+
+
+class Tensor(NamedTuple):
+    """An array in a file. read(index) gives the part at `index`, a slice an axis."""
+
+    shape: tuple[int, ...]
+    read: Callable[[Index], np.ndarray]
+
+    @property
+    def all(self) -> Index:
+        return (slice(None),) * len(self.shape)
+
+
+# What goes wrong in files that are damaged, half-written or out of reach.
+READ_ERRORS = (
+    ValueError,
+    KeyError,
+    TypeError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    msgpack.UnpackException,
+)
+
+
+def open_checkpoint(name: str) -> dict[str, Tensor]:
+    """Looks what is at `name`, and gives its tensors by our parameters' names.
+
+    Args:
+      name: a .safetensors file; or a folder, here or in a bucket (gs://...): of T5X
+        (the older format with zarr arrays, or Orbax), or of Hugging Face's transformers
+        (.safetensors or pytorch_model.bin, in one file or several).
+
+    Raises:
+      UserError: nothing there, no such format, or not whole.
+    """
+    path = Path(name)
+    bucket = name.startswith("gs://")
+    try:
+        if path.is_file():
+            return _own(_open_safetensors(path))
+        for index, whole, open_file in (
+            ("model.safetensors.index.json", "model.safetensors", _open_safetensors),
+            ("pytorch_model.bin.index.json", "pytorch_model.bin", _open_torch),
+        ):
+            if (path / index).is_file() or (path / whole).is_file():
+                return hugging_face(_open_files(path, index, whole, open_file))
+        if (path / "checkpoint").is_file() or (bucket and _exists(name, "checkpoint")):
+            return _open_t5x(name)
+        if bucket or (path / "_METADATA").is_file():
+            return _open_orbax(name)
+        for item in ("default", "state", "params"):
+            if (path / item / "_METADATA").is_file():
+                return _open_orbax(f"{name}/{item}")
+    except READ_ERRORS as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"the checkpoint {name} cannot be read ({first_line(error)}); it must be "
+            "whole, and a bucket within reach"
+        ) from None
+    raise UserError(
+        f"there is no checkpoint of a known format at {name!r}{_near(path)}"
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, shortly."""
+    lines = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"
+
+
+def _near(path: Path) -> str:
+    """What is in the folder instead, to end a message."""
+    if not path.exists():
+        return ": there is nothing of that name"
+    if path.is_file():
+        return ""
+    steps = sorted(p.name for p in path.glob("checkpoint_*"))
+    if steps:
+        return f"; give one of the checkpoints in it, such as {steps[-1]}"
+    there = sorted(p.name for p in path.iterdir())[:5]
+    return f"; it holds {', '.join(there) or 'nothing'}"
+
+
+# safetensors, of ours or Hugging Face's
+
+
+def _open_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file, by the names in it."""
+    try:
+        file = safe_open(path, framework="numpy")
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} is not a whole safetensors file ({error}); make or copy it anew"
+        ) from None
+
+    def tensor(name: str) -> Tensor:
+        part = file.get_slice(name)
+        return Tensor(tuple(part.get_shape()), lambda index: part[index or ...])
+
+    return {name: tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+
+
+def _own(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One file may be ours or, where it was copied from, Hugging Face's."""
+    return hugging_face(tensors) if "shared.weight" in tensors else tensors
+
+
+# Hugging Face's transformers
+
+_ATTENTION = {"q": "query", "k": "key", "v": "value", "o": "out"}
+_ENCODER = {
+    "layer.0.layer_norm": "pre_attention_layer_norm",
+    "layer.0.SelfAttention": "attention",
+    "layer.1.layer_norm": "pre_mlp_layer_norm",
+    "layer.1.DenseReluDense": "mlp",
+}
+_DECODER = {
+    "layer.0.layer_norm": "pre_self_attention_layer_norm",
+    "layer.0.SelfAttention": "self_attention",
+    "layer.1.layer_norm": "pre_cross_attention_layer_norm",
+    "layer.1.EncDecAttention": "encoder_decoder_attention",
+    "layer.2.layer_norm": "pre_mlp_layer_norm",
+    "layer.2.DenseReluDense": "mlp",
+}
+
+
+def hugging_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of transformers' T5ForConditionalGeneration under our names and layouts.
+
+    Its kernels are [out, in] and ours [in, out]. Unknown names stay as they are.
+
+    Raises:
+      UserError: a T5 1.0, whose MLP has no gate or whose softmax is the embedding.
+    """
+    names = tensors.keys()
+    if any(".wi.weight" in name for name in names) or (
+        "shared.weight" in names and "lm_head.weight" not in names
+    ):
+        raise UserError(
+            "the checkpoint is of a T5 1.0, or of another model whose softmax is its "
+            "embedding: there is no lm_head.weight, or an MLP without gate. Give a "
+            "T5 1.1, its LM adaptation, a Flan-T5 or an mT5"
+        )
+    renamed = (_renamed(name, tensor) for name, tensor in tensors.items())
+    return dict(pair for pair in renamed if pair)
+
+
+def _renamed(name: str, tensor: Tensor) -> tuple[str, Tensor] | None:
+    stack, _, rest = name.removesuffix(".weight").partition(".")
+    if rest == "embed_tokens":  # a copy of shared.weight
+        return None
+    if name == "shared.weight":
+        return "token_embedder/embedding", tensor
+    if name == "lm_head.weight":
+        return "decoder/logits_dense/kernel", _transposed(tensor)
+    if rest == "final_layer_norm":
+        return f"{stack}/{stack}_norm/scale", tensor
+    if rest.endswith("relative_attention_bias"):
+        return f"{stack}/relpos_bias/rel_embedding", _transposed(tensor)
+    _, number, *inner = rest.split(".")
+    parts = _ENCODER if stack == "encoder" else _DECODER
+    part = parts.get(".".join(inner[:3]))
+    if part is None:
+        return name, tensor
+    if part.endswith("norm"):
+        return f"{stack}/layers_{number}/{part}/scale", tensor
+    kernel = _ATTENTION.get(inner[3], inner[3])
+    return f"{stack}/layers_{number}/{part}/{kernel}/kernel", _transposed(tensor)
+
+
+def _transposed(tensor: Tensor) -> Tensor:
+    return Tensor(tensor.shape[::-1], lambda index: tensor.read(index[::-1]).T)
+
+
+def _open_files(
+    folder: Path, index: str, whole: str, open_file: Callable[[Path], dict]
+) -> dict[str, Tensor]:
+    """The tensors of one file, or of those that an index names."""
+    files = {whole}
+    if (folder / index).is_file():
+        files = set(json.loads((folder / index).read_text())["weight_map"].values())
+    for file in sorted(files):
+        if not (folder / file).is_file():
+            raise UserError(
+                f"{folder / index} names {file}, which is not there: the checkpoint is "
+                "not whole; copy the rest of it"
+            )
+    opened = (open_file(folder / file) for file in sorted(files))
+    return functools.reduce(dict.__or__, opened)
+
+
+def _open_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        import torch  # of no use to anybody who has no such file
+    except ImportError:
+        raise UserError(
+            f"{path} is a PyTorch file, and PyTorch is not installed: `pip install "
+            "torch`, or copy the model's .safetensors instead"
+        ) from None
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # a file from before PyTorch 1.6 cannot be mapped
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+
+    def tensor(value: Any) -> Tensor:
+        def read(index: Index) -> np.ndarray:
+            part = value[index]
+            if part.dtype != torch.bfloat16:
+                return part.numpy()
+            return part.contiguous().view(torch.int16).numpy().view(jax.numpy.bfloat16)
+
+        return Tensor(tuple(value.shape), read)
+
+    return {name: tensor(value) for name, value in tensors.items()}
+
+
+# T5X
+
+
+def _exists(folder: str, name: str) -> bool:
+    return _keys(folder).read(name).result().state == "value"
+
+
+def _keys(folder: str) -> ts.KvStore:
+    return ts.KvStore.open(_store(folder), context=_context()).result()
+
+
+def _context() -> ts.Context:
+    return ts.Context({"gcs_request_retries": {"max_retries": 3}})
+
+
+def _store(folder: str) -> dict[str, str]:
+    if not folder.startswith("gs://"):
+        return {"driver": "file", "path": f"{Path(folder).resolve()}/"}
+    bucket, _, inside = folder.removeprefix("gs://").partition("/")
+    return {"driver": "gcs", "bucket": bucket, "path": inside.rstrip("/") + "/"}
+
+
+def _open_t5x(folder: str) -> dict[str, Tensor]:
+    """The older format: an index in msgpack, the large arrays in zarr."""
+    index = _keys(folder).read("checkpoint").result()
+    tree = serialization.msgpack_restore(index.value)["optimizer"]["target"]
+    flat = traverse_util.flatten_dict(
+        tree, sep="/", is_leaf=lambda _, node: "kvstore" in node
+    )
+    context, store = _context(), _store(folder)
+
+    def spec(leaf: dict[str, Any]) -> dict[str, Any]:
+        inside = leaf["kvstore"]["path"].rstrip("/").split("/")[-1]
+        return {
+            "driver": leaf["driver"],
+            "kvstore": store | {"path": f"{store['path']}{inside}/"},
+            "fill_missing_data_reads": False,  # an error, not zeros
+        }
+
+    opening = {
+        name: ts.open(spec(leaf), context=context)
+        for name, leaf in flat.items()
+        if not isinstance(leaf, np.ndarray)
+    }
+    return {
+        name: Tensor(leaf.shape, leaf.__getitem__)
+        if name not in opening
+        else _stored(name, folder, opening[name])
+        for name, leaf in flat.items()
+    }
+
+
+def _stored(name: str, folder: str, opening: ts.Future) -> Tensor:
+    try:
+        array = opening.result()
+    except ValueError as error:
+        raise UserError(
+            f"the T5X checkpoint {folder} is not whole: {name} cannot be opened "
+            f"({first_line(error)}); copy it again"
+        ) from None
+    return Tensor(
+        tuple(array.shape), lambda index: np.asarray(array[index].read().result())
+    )
+
+
+def _open_orbax(folder: str) -> dict[str, Tensor]:
+    """Orbax: a tree that holds the parameters, or a T5X state that holds them."""
+    checkpointer = ocp.PyTreeCheckpointer()
+    # Absolute, as Orbax wants it.
+    where = folder if folder.startswith("gs://") else str(Path(folder).resolve())
+    tree = checkpointer.metadata(where).item_metadata.tree
+    path = next(path for path in _PARAMS if _at(tree, path) is not None)
+    flat = traverse_util.flatten_dict(_at(tree, path), sep="/")
+
+    @functools.lru_cache(maxsize=1)  # several devices' parts of one tensor
+    def whole(name: str) -> np.ndarray:
+        item = traverse_util.unflatten_dict({(*path, *name.split("/")): 0})
+        as_numpy = jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item
+        )
+        args = ocp.args.PyTreeRestore(item, as_numpy, partial_restore=True)
+        (array,) = jax.tree.leaves(checkpointer.restore(where, args=args))
+        return array
+
+    return {
+        name: Tensor(tuple(leaf.shape), lambda index, name=name: whole(name)[index])
+        for name, leaf in flat.items()
+    }
+
+
+# Where the parameters are in a tree that Orbax saved: T5X's, and ours or anybody's.
+_PARAMS = (("target",), ("optimizer", "target"), ("params", "params"), ("params",), ())
+
+
+def _at(tree: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree

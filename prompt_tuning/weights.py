@@ -1,0 +1,267 @@
+"""Frozen models: read from any format onto the devices, and written in ours.
+
+Our own format is one safetensors file whose names are the paths of the parameter tree
+("encoder/layers_0/mlp/wi_0/kernel"), with a JSON of its size and origin beside it, and
+the vocabulary, spiece.model, where it is known.
+"""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jax.sharding import Mesh, Sharding
+from safetensors import numpy as safetensors
+
+from prompt_tuning import formats, layers, partitioning
+from prompt_tuning.checkpoints import atomic, write_json
+from prompt_tuning.errors import UserError
+from prompt_tuning.network import T5Config, Transformer
+
+POCKET = Path(__file__).parent / "pocket"
+VOCABULARY = "spiece.model"
+
+
+def frozen_path(name: str) -> str:
+    """Where a frozen model is: `name` is a path, or a model that the package ships."""
+    shipped = POCKET / f"{name}.safetensors"
+    return str(shipped) if shipped.exists() else name
+
+
+def find_vocabulary(name: str) -> Path | None:
+    """The SentencePiece model that lies beside a frozen model's weights, if any."""
+    path = Path(frozen_path(name))
+    beside = (path if path.is_dir() else path.parent) / VOCABULARY
+    return beside if beside.is_file() else None
+
+
+def load_frozen(name: str, model: Transformer, mesh: Mesh) -> Any:
+    """Reads a frozen model's parameters, each placed as its sharding says.
+
+    One tensor is read at a time, and of it the parts that this host's devices hold. It
+    is cast, or rounded to int8, there.
+
+    Args:
+      name: "pocket_nano", a model in the package; or what formats.py can open.
+
+    Raises:
+      UserError: nothing there, not whole, or tensors that are missing, too many or of
+        another shape than `model`'s; all are listed. Nothing stays random.
+    """
+    return place(_fitting_tensors(name, model), model, mesh, name)
+
+
+def place(
+    tensors: Mapping[str, formats.Tensor], model: Transformer, mesh: Mesh, source: str
+) -> Any:
+    """The parameters of `model` on `mesh`, from the tensors of its float32 self.
+
+    Args:
+      source: where they are from, for messages.
+    """
+    shardings = _flat(partitioning.param_shardings(_float_model(model), mesh))
+    layered = _changed(model, scan_layers=False)
+    shapes, kept = (
+        _flat(of)
+        for of in (
+            partitioning.param_shapes(layered),
+            partitioning.param_shardings(layered, mesh),
+        )
+    )
+    read: dict[str, jax.Array] = {}
+    for key, tensor in tensors.items():
+        array = _on_devices(source, key, tensor, shardings[key])
+        if shapes[key].dtype == jnp.int8:
+            places = kept[key], kept[f"{key}_scale"]
+            axis = 1 if key.endswith("embedding") else 0
+            quantize = jax.jit(layers.quantize, static_argnums=1, out_shardings=places)
+            read[key], read[f"{key}_scale"] = quantize(array, axis)
+        else:
+            read[key] = array.astype(shapes[key].dtype)
+    if model.config.scan_layers:
+        stacked = _flat(partitioning.param_shardings(model, mesh))
+        read = {key: _stack(key, read, stacked[key]) for key in stacked}
+    return traverse_util.unflatten_dict(read, sep="/")
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    return traverse_util.flatten_dict(tree, sep="/")
+
+
+def _changed(model: Transformer, **changes: Any) -> Transformer:
+    return Transformer(dataclasses.replace(model.config, **changes), model.combine)
+
+
+def _float_model(model: Transformer) -> Transformer:
+    """The model as files hold it: a tensor for each layer, and no scales."""
+    return _changed(model, param_dtype="float32", scan_layers=False)
+
+
+def _fitting_tensors(name: str, model: Transformer) -> dict[str, formats.Tensor]:
+    """The tensors at `name`, which are those of `model`, or a UserError."""
+    found = formats.open_checkpoint(frozen_path(name))
+    shapes = _flat(partitioning.param_shapes(_float_model(model)))
+    problems = [f"{n} is missing" for n in sorted(shapes.keys() - found.keys())]
+    problems += [f"{n} is unknown" for n in sorted(found.keys() - shapes.keys())]
+    problems += [
+        f"{n} is {found[n].shape} instead of {shapes[n].shape}"
+        for n in sorted(shapes.keys() & found.keys())
+        if found[n].shape != shapes[n].shape
+    ]
+    if problems:
+        raise UserError(
+            f"{name} does not hold the T5 that this run describes ({_size(model)}). "
+            f"{len(problems)} tensors differ: {'; '.join(problems[:8])}"
+            f"{' ...' if len(problems) > 8 else ''}. Choose the model's own gin file"
+            f"{_gin_file(found)}, or another INITIAL_CHECKPOINT_PATH"
+        )
+    return {key: found[key] for key in sorted(found)}
+
+
+def _size(model: Transformer) -> str:
+    config = model.config
+    names = ("vocab_size", "emb_dim", "num_heads", "head_dim", "mlp_dim")
+    names += ("num_encoder_layers", "num_decoder_layers")
+    return ", ".join(f"{name} {getattr(config, name)}" for name in names)
+
+
+# emb_dim and mlp_dim tell the sizes of T5 1.1 apart.
+_SIZES = {
+    (512, 1024): "small",
+    (768, 2048): "base",
+    (1024, 2816): "large",
+    (2048, 5120): "xl",
+    (4096, 10240): "xxl",
+}
+
+
+def _gin_file(found: dict[str, formats.Tensor]) -> str:
+    """The gin file of the size that was found, to be named in a message."""
+    kernel = found.get("encoder/layers_0/mlp/wi_0/kernel")
+    size = _SIZES.get(kernel.shape) if kernel else None
+    if not size:
+        return ""
+    rows = found["token_embedder/embedding"].shape[0]
+    setting = f" with T5Config.vocab_size={rows}" if rows != 32_128 else ""
+    return f" (it looks like gin/models/{size}.gin{setting})"
+
+
+def _on_devices(
+    source: str, key: str, tensor: formats.Tensor, sharding: Sharding
+) -> jax.Array:
+    """A tensor on its devices, as it is in the file."""
+    parts: dict[tuple, np.ndarray] = {}
+
+    def part(index: formats.Index) -> np.ndarray:
+        where = tuple((s.start, s.stop) for s in index)
+        if where not in parts:  # replicas are read once
+            parts[where] = np.asarray(tensor.read(index))
+        return parts[where]
+
+    try:
+        return jax.make_array_from_callback(tensor.shape, sharding, part)
+    except formats.READ_ERRORS as error:
+        raise UserError(
+            f"{source} is damaged or out of reach: {key} cannot be read "
+            f"({formats.first_line(error)}); copy the checkpoint again"
+        ) from None
+
+
+def _stack(key: str, read: dict[str, jax.Array], sharding: Sharding) -> jax.Array:
+    """What scanned layers have as one array; the layers' own are let go."""
+    if "/layers/" not in key:
+        return read.pop(key)
+    before, after = key.split("/layers/")
+    number = sum(k.startswith(f"{before}/layers_") for k in read if k.endswith(after))
+    parts = [read.pop(f"{before}/layers_{i}/{after}") for i in range(number)]
+    return jax.jit(_stack_all, out_shardings=sharding)(*parts)
+
+
+def _stack_all(*arrays: jax.Array) -> jax.Array:
+    return jnp.stack(arrays)
+
+
+def _unstacked(flat: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What files hold: the arrays of scanned layers as one for each layer."""
+    for key, value in flat.items():
+        if "/layers/" not in key:
+            yield key, value
+            continue
+        for index, part in enumerate(value):
+            yield key.replace("/layers/", f"/layers_{index}/"), part
+
+
+def save_frozen(
+    path: Path, params: Any, config: T5Config, vocabulary: Path | None, **origin: Any
+) -> None:
+    """Writes parameters to `path` (.safetensors), their size and origin to a JSON.
+
+    Args:
+      vocabulary: the SentencePiece model, which is copied beside them.
+    """
+    flat = dict(_unstacked(_flat(jax.device_get(params))))
+    with atomic(path) as temporary:
+        safetensors.save_file({k: np.asarray(v) for k, v in flat.items()}, temporary)
+    _write_beside(path, config, vocabulary, origin)
+
+
+def convert(name: str, model: Transformer, output: Path) -> None:
+    """Writes any checkpoint that load_frozen reads in our format, a tensor at a time.
+
+    Raises:
+      UserError: as load_frozen's; or `model` keeps int8, which is made when loading.
+    """
+    config = model.config
+    if config.param_dtype == "int8":
+        raise UserError(
+            "a checkpoint is written in float32 or bfloat16; int8 is made of either "
+            "while it is read: give T5Config.param_dtype=int8 to `train` instead"
+        )
+    if output.suffix != ".safetensors":
+        raise UserError(f"--output is {str(output)!r}; it must end in .safetensors")
+    tensors = _fitting_tensors(name, model)
+    kept = _flat(partitioning.param_shapes(_changed(model, scan_layers=False)))
+    shapes = {key: (x.shape, kept[key].dtype) for key, x in tensors.items()}
+    one = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
+    values = (
+        np.asarray(_on_devices(name, key, tensor, one)).astype(kept[key].dtype)
+        for key, tensor in tensors.items()
+    )
+    _write(output, shapes, values)
+    _write_beside(output, config, find_vocabulary(name), {"converted_from": name})
+
+
+def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) -> None:
+    """Writes a safetensors file as its tensors come, which the library cannot.
+
+    The format: the header's length in 8 bytes, the header in JSON, then the data.
+    """
+    header, end = {}, 0
+    for key, (shape, dtype) in shapes.items():
+        start, end = end, end + int(np.prod(shape)) * np.dtype(dtype).itemsize
+        name = {"float32": "F32", "bfloat16": "BF16"}[np.dtype(dtype).name]
+        offsets = [start, end]
+        header[key] = {"dtype": name, "shape": shape, "data_offsets": offsets}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors:
+            file.write(np.ascontiguousarray(tensor).data.cast("B"))
+
+
+def _write_beside(
+    path: Path, config: T5Config, vocabulary: Path | None, origin: dict[str, Any]
+) -> None:
+    write_json(
+        path.with_suffix(".json"), {"config": dataclasses.asdict(config)} | origin
+    )
+    if vocabulary and vocabulary.parent.resolve() != path.parent.resolve():
+        with atomic(path.parent / VOCABULARY) as temporary:
+            shutil.copyfile(vocabulary, temporary)
