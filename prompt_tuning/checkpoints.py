@@ -5,11 +5,6 @@ frozen weights (weights.py). A prompt is a .npy (or .safetensors) file with a JS
 what made it beside it.
 """
 
-import contextlib
-import json
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,29 +17,10 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from prompt_tuning.errors import UserError
+from prompt_tuning.files import atomic, write_json
 
 # A NamedTuple with a field `trained`: train.TrainState.
 State = TypeVar("State")
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A path to write; it becomes `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 # Training states

@@ -4,6 +4,7 @@ Everything heavy is imported inside the commands, so that `--help` is quick.
 """
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -74,16 +75,20 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         )
         return sub
 
-    add("train", _train, "tune a prompt (or the model) and evaluate it")
+    sub = add("train", _train, "tune a prompt (or the model) and evaluate it")
+    _host_flags(sub)
     sub = add("evaluate", _evaluate, "evaluate a trained prompt on a split")
+    _host_flags(sub)
     _prompt_flag(sub)
     sub = add("predict", _predict, "answer text lines or JSONL with JSONL")
+    _host_flags(sub)
     _prompt_flag(sub)
     sub.add_argument("--input", default="-", metavar="FILE", help="default: stdin")
     sub.add_argument("--output", default="-", metavar="FILE", help="default: stdout")
     sub = add("tasks", _tasks, "list the tasks; show or check their data")
     _task_flags(sub)
     sub = add("pretrain", _pretrain, "make a frozen model: span corruption, prefix LM")
+    _host_flags(sub)
     sub = add("plan", _plan, "memory a run needs on each device; fewest devices")
     _plan_flags(sub)
     sub = add("params", _params, "parameters of every size (the paper's Table 4)")
@@ -113,6 +118,14 @@ def _prompt_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompt", metavar="FILE", help="default: prompt.npy in MODEL_DIR"
     )
+
+
+def _host_flags(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(hosts=True)
+    text = "of a run on several hosts, where neither Slurm nor a TPU pod tells"
+    parser.add_argument("--coordinator_address", metavar="HOST:PORT", help=text)
+    parser.add_argument("--num_processes", type=int, metavar="N")
+    parser.add_argument("--process_id", type=int, metavar="I", help="from 0 to N - 1")
 
 
 def _task_flags(parser: argparse.ArgumentParser) -> None:
@@ -153,8 +166,14 @@ def _configured(args: argparse.Namespace, trained: bool = False) -> "Run":
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("jax").setLevel(logging.ERROR)
 
-    from prompt_tuning import config, run
+    from prompt_tuning import config, files, partitioning, run
 
+    if "hosts" in args:
+        partitioning.start_hosts(
+            args.coordinator_address, args.num_processes, args.process_id
+        )
+        if not files.is_writer():  # one host tells
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     # As with `python -m`: a module of tasks may lie in the folder one is in.
     sys.path.append(os.getcwd())
     search_paths = [path for path in args.gin_search_paths.split(",") if path]
@@ -232,6 +251,7 @@ def _plan(args: argparse.Namespace) -> None:
     settings = _configured(args)
     from prompt_tuning import plan
 
+    plan.use_virtual_devices(math.prod(plan.parse_mesh(args.mesh)))
     for line in plan.describe(settings, args.mesh):
         print(line, flush=True)
 

@@ -16,6 +16,7 @@ from prompt_tuning import (
     checkpoints,
     data,
     evaluate,
+    files,
     optimizer,
     partitioning,
     report,
@@ -72,7 +73,7 @@ def train_and_report(run: Run) -> None:
         metrics, illegal = measure(state)
         score = evaluate.development_score(metrics, training.sizes)
         line = {"step": step, "score": score, "metrics": metrics, "illegal": illegal}
-        with eval_log.open("a") as lines:
+        with files.log(eval_log).open("a") as lines:
             lines.write(json.dumps(line) + "\n")
         checkpoints.save_state(states, state, step, score)
         return {run.eval_split: f"{score:.1f}"}
@@ -84,7 +85,13 @@ def train_and_report(run: Run) -> None:
             state,
             parts.params if run.tuning == "prompt" else None,
             train.make_step(parts.model, adafactor, run.tuning, run.num_microbatches),
-            data.batches(training, run.batch_size, run.seed, int(state.step)),
+            data.batches(
+                training,
+                run.batch_size,
+                run.seed,
+                int(state.step),
+                partitioning.host_rows(parts.mesh, run.batch_size),
+            ),
             steps=run.train_steps,
             period=run.eval_period,
             at_period=at_period,
@@ -111,7 +118,7 @@ def train_and_report(run: Run) -> None:
         "trained": trained._asdict(),
         "cut": {run.train_split: training.cut, run.eval_split: development.cut},
     }
-    checkpoints.write_json(folder / "metrics.json", results)
+    files.write_json(folder / "metrics.json", results)
     report.learning_curve(
         folder / "learning_curve.png",
         f"{parts.task.name} on {Path(run.initial_checkpoint_path).stem}",
@@ -126,12 +133,8 @@ def _first_state(
     run: Run, parts: Setup, adafactor: optax.GradientTransformation
 ) -> train.TrainState:
     """The state before training: a new prompt, or the pretrained weights."""
-    if run.tuning == "prompt":
-        prompt_PxD = jax.device_put(
-            initial_prompt(run, parts), partitioning.replicated(parts.mesh)
-        )
-        return train.new_state(prompt_PxD, adafactor)
-    return train.new_state(parts.params, adafactor)
+    trained = initial_prompt(run, parts) if run.tuning == "prompt" else parts.params
+    return partitioning.placed(train.new_state(trained, adafactor), parts.mesh)
 
 
 def _model_and_prompt(run: Run, parts: Setup, state: train.TrainState) -> tuple:
@@ -342,7 +345,7 @@ def predict(
     elif path.exists() and not path.is_file():  # /dev/null, say: not to be replaced
         path.write_text(lines, encoding="utf-8")
     else:
-        with checkpoints.atomic(path.resolve()) as temporary:
+        with files.atomic(path.resolve()) as temporary:
             temporary.write_text(lines, encoding="utf-8")
 
 

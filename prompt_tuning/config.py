@@ -8,7 +8,6 @@ import ast
 import difflib
 import importlib
 import inspect
-import os
 import tokenize
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import gin
 from gin import config_parser
 
 from prompt_tuning.errors import UserError
+from prompt_tuning.files import atomic
 
 # Installed, gin/ lies inside the package; in a checkout it lies beside it.
 _HERE = Path(__file__).resolve().parent
@@ -102,10 +102,8 @@ def write_operative_config(path: str | Path) -> None:
 
     A reader never sees half a file: it appears under its name only when complete.
     """
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(gin.operative_config_str(), encoding="utf-8")
-    os.replace(partial, path)
+    with atomic(Path(path)) as temporary:
+        temporary.write_text(gin.operative_config_str(), encoding="utf-8")
 
 
 def _read(

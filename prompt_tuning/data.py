@@ -406,13 +406,20 @@ def _ids(text: str, vocabulary: seqio.Vocabulary) -> list[int]:
 
 
 def batches(
-    examples: Examples, batch_size: int, seed: int, start_step: int = 0
+    examples: Examples,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    host_rows: Sequence[int] | slice = slice(None),
 ) -> Iterator[Batch]:
     """Batches without end, the first being batch number `start_step`.
 
     One task: every epoch is a permutation drawn from (seed, epoch), and a batch may
     hold the end of one epoch and the start of the next. A mixture: from (seed, step),
     each example's task is drawn by its rate and the example uniformly from the task.
+
+    Args:
+      host_rows: which rows of each batch this host makes, partitioning.host_rows.
 
     Yields:
       T5X's keys, int32: encoder_input_tokens [B, T], and [B, S] each
@@ -422,7 +429,7 @@ def batches(
     choose = _rows_by_rate if len(examples.sizes) > 1 else _rows_by_epoch
     rows_of = choose(examples, batch_size, seed)
     for step in itertools.count(start_step):
-        yield _batch(examples, rows_of(step))
+        yield _batch(examples, np.asarray(rows_of(step))[host_rows])
 
 
 def _rows_by_epoch(

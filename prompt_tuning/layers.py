@@ -61,11 +61,12 @@ def _weights(
         return jnp.clip(values, -127, 127).astype(jnp.int8)
 
     scale_init = nn.initializers.constant(stddev * step)
+    scale_axis = axes[channel] if axes[channel] != "embed" else "features"
     return (
         module.param(name, nn.with_logical_partitioning(init, axes), shape),
         module.param(
             f"{name}_scale",
-            nn.with_logical_partitioning(scale_init, axes[channel : channel + 1]),
+            nn.with_logical_partitioning(scale_init, (scale_axis,)),
             shape[channel : channel + 1],
         ),
     )
@@ -138,7 +139,7 @@ class RMSNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         scale_D = self.param(
             "scale",
-            nn.with_logical_partitioning(nn.initializers.ones, ("embed",)),
+            nn.with_logical_partitioning(nn.initializers.ones, ("features",)),
             (x.shape[-1],),
         )
         x32 = x.astype(jnp.float32)

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from prompt_tuning import layers, prompts
+from prompt_tuning import layers, partitioning, prompts
 from prompt_tuning.errors import UserError
 
 # Of one layer: self-attention's keys and values so far, and cross-attention's.
@@ -139,6 +139,7 @@ class EncoderLayer(nn.Module):
     ) -> tuple[jax.Array, tuple[()]]:
         """Args: `shared` is the bias. Returns: (x [B, L, D], nothing)."""
         (bias,) = shared
+        x_BxLxD = partitioning.split_batch(x_BxLxD)
         h_BxLxD = self.pre_attention_layer_norm(x_BxLxD)
         keys_values = self.attention.keys_values(h_BxLxD)
         x_BxLxD += self.dropout(self.attention(h_BxLxD, keys_values, bias))
@@ -174,6 +175,7 @@ class DecoderLayer(nn.Module):
           (x [B, S, D], the cache's keys and values with this position's in place)
         """
         encoded_BxLxD, self_bias, cross_bias, index = shared
+        x_BxSxD = partitioning.split_batch(x_BxSxD)
         h_BxSxD = self.pre_self_attention_layer_norm(x_BxSxD)
         keys_values = self.self_attention.keys_values(h_BxSxD)
         if own:

@@ -1,9 +1,13 @@
 """Devices as a mesh, and one table from logical parameter axes to mesh axes.
 
 The mesh has two axes: "data", over which a batch is split, and "model", over which the
-frozen weights are. jit with NamedSharding (what pjit became) does the rest.
+frozen weights are; fully sharded, the weights are split over both. jit with
+NamedSharding (what pjit became) does the rest, on one host or many.
 """
 
+import importlib.util
+import math
+import os
 from typing import Any
 
 import flax.linen as nn
@@ -19,17 +23,68 @@ RULES = (
     ("vocab", "model"),
     ("joined_kv", "model"),
     ("mlp", "model"),
-    ("heads", None),  # only of the relative bias, which is small: 6 heads in T5 Small
-    ("embed", None),
+    ("heads", "model"),
+    ("embed", None),  # "data" where weights are fully sharded
+    ("features", None),  # of scales, which are small
     ("relpos_buckets", None),
     ("layers", None),
 )
 
 
+def start_hosts(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Makes the processes of a run one; before anything else of JAX is used.
+
+    A Slurm step of several tasks and a TPU pod are found by themselves, others are told
+    by the arguments, which go to jax.distributed.initialize. One process alone needs
+    nothing and waits for nobody.
+
+    Raises:
+      UserError: some of the arguments without the others, or the processes do not meet.
+    """
+    told = (coordinator_address, num_processes, process_id)
+    if told.count(None) in (1, 2):
+        raise UserError(
+            "--coordinator_address, --num_processes and --process_id belong together; "
+            f"they are {', '.join(map(str, told))}: give all three, or none on Slurm, "
+            "a TPU pod or one host"
+        )
+    if None in told and not _in_slurm_step() and not _on_tpu():
+        return
+    try:
+        jax.distributed.initialize(*told, initialization_timeout=TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise UserError(
+            f"the processes of this run did not meet within {TIMEOUT} s ({reason}); "
+            "start all of them, each with the same --coordinator_address=HOST:PORT, a "
+            "port of process 0's host that the others can reach"
+        ) from None
+
+
+TIMEOUT = 300  # seconds
+
+
+def _in_slurm_step() -> bool:
+    """Several tasks that `srun` started, not a shell that merely runs under Slurm."""
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+    return "SLURM_PROCID" in os.environ and int(tasks) > 1
+
+
+def _on_tpu() -> bool:
+    devices = ("/dev/accel0", "/dev/vfio/0")
+    return bool(importlib.util.find_spec("libtpu")) and any(
+        map(os.path.exists, devices)
+    )
+
+
 @gin.configurable
 def mesh(data: int = -1, model: int = 1) -> Mesh:
     """All devices as a (data, model) grid; -1 takes what the other axis leaves."""
-    devices = jax.device_count()
+    devices = jax.device_count()  # of all hosts
     if data == -1 and model > 0:
         data = devices // model
     if data * model != devices:
@@ -58,10 +113,41 @@ def placed(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(place, tree)
 
 
-def param_shardings(model: nn.Module, mesh: Mesh) -> Any:
-    """For each parameter of `model` its NamedSharding, as a tree."""
+@gin.configurable(allowlist=["fully_sharded"])
+def param_shardings(model: nn.Module, mesh: Mesh, fully_sharded: bool = False) -> Any:
+    """For each parameter of `model` its NamedSharding, as a tree.
+
+    Args:
+      fully_sharded: split weights over "data" too, and gather a layer's when it is
+        computed: less memory for more communication.
+    """
+    rules = dict(RULES) | ({"embed": "data"} if fully_sharded else {})
     specs = nn.get_partition_spec(_boxed(model))
-    return nn.logical_to_mesh_sharding(specs, mesh, RULES)
+    return nn.logical_to_mesh_sharding(specs, mesh, tuple(rules.items()))
+
+
+def check_mesh(model: nn.Module, mesh: Mesh) -> None:
+    """Raises UserError unless every parameter can be split evenly over `mesh`."""
+    config = model.config
+    sizes = {name: getattr(config, name) for name in _SPLIT}
+    uneven = [f"{n} {size}" for n, size in sizes.items() if size % mesh.shape["model"]]
+    if uneven:
+        raise UserError(
+            f"the mesh has {mesh.shape['model']} devices along 'model', which do not "
+            f"divide {', '.join(uneven)}; set mesh.model to a divisor of "
+            f"{math.gcd(*sizes.values())}"
+        )
+    flat = jax.tree.leaves(param_shardings(model, mesh))
+    fully_sharded = any("data" in sharding.spec for sharding in flat)
+    if fully_sharded and config.emb_dim % mesh.shape["data"]:
+        raise UserError(
+            f"the mesh has {mesh.shape['data']} devices along 'data', which do not "
+            f"divide emb_dim {config.emb_dim}; fully sharded weights need that"
+        )
+
+
+# What is split over "model".
+_SPLIT = ("num_heads", "mlp_dim", "vocab_size")
 
 
 def param_shapes(model: nn.Module) -> Any:
@@ -85,6 +171,25 @@ def _boxed(model: nn.Module) -> Any:
 def _example() -> dict[str, jax.Array]:
     tokens = np.zeros((1, 1), np.int32)
     return {"encoder_input_tokens": tokens, "decoder_input_tokens": tokens}
+
+
+def split_batch(x: jax.Array) -> jax.Array:
+    """Keeps x [B, ...] split over "data" alone, inside jit, in a `jax.set_mesh`.
+
+    Fully sharded weights could as well have the compiler split the features of x; then
+    each device would work on the whole batch.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec("data"))
+
+
+def host_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
+    """Which rows of a batch this host's devices hold, in ascending order."""
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    parts = sharding.addressable_devices_indices_map((batch_size,)).values()
+    rows = {row for (part,) in parts for row in range(*part.indices(batch_size))}
+    return np.array(sorted(rows))
 
 
 def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

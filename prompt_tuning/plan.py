@@ -113,6 +113,15 @@ def parse_mesh(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+MOST_DEVICES = 64  # that are tried for the smallest mesh
+
+
+def use_virtual_devices(number: int) -> None:
+    """Makes JAX see the CPU as many devices; before anything of JAX is used."""
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", max(number, MOST_DEVICES))
+
+
 def virtual_mesh(data: int, model: int) -> Mesh:
     """A mesh of the first data * model devices here."""
     devices = jax.devices()[: data * model]
@@ -121,7 +130,9 @@ def virtual_mesh(data: int, model: int) -> Mesh:
     )
 
 
-def need(model: network.Transformer, mesh: Mesh, work: Workload) -> Need:
+def need(
+    model: network.Transformer, mesh: Mesh, work: Workload, **sharding: bool
+) -> Need:
     """What one prompt-tuning step needs on each device of `mesh`.
 
     Weights and state are exact. For the rest the step is compiled for the mesh in
@@ -130,15 +141,15 @@ def need(model: network.Transformer, mesh: Mesh, work: Workload) -> Need:
     Activations are what the step holds above the forward pass alone.
     """
     shapes = partitioning.param_shapes(model)
-    shardings = partitioning.param_shardings(model, mesh)
+    shardings = partitioning.param_shardings(model, mesh, **sharding)
     weights = jax.tree.map(_shard_bytes, shapes, shardings)
     config = dataclasses.replace(model.config, dtype="float32", param_dtype="float32")
     wide = network.Transformer(config, model.combine)
-    arguments = _arguments(wide, mesh, work)
+    arguments = _arguments(wide, mesh, work, **sharding)
     state = arguments[0]
     step_fn = train.make_step(wide, _ADAFACTOR, "prompt", work.num_microbatches)
     forward_fn = functools.partial(_loss, wide, work.num_microbatches)
-    step, forward = (_temporaries(fn, arguments) for fn in (step_fn, forward_fn))
+    step, forward = (_temporaries(fn, arguments, mesh) for fn in (step_fn, forward_fn))
     width = jnp.dtype(model.config.dtype).itemsize / 4
     return Need(
         weights=sum(jax.tree.leaves(weights)),
@@ -172,7 +183,9 @@ def _loss(
     return losses.cross_entropy(logits_BxSxV, *targets)[0]
 
 
-def _arguments(model: network.Transformer, mesh: Mesh, work: Workload) -> tuple:
+def _arguments(
+    model: network.Transformer, mesh: Mesh, work: Workload, **sharding: bool
+) -> tuple:
     """Shapes and shardings of the step's arguments."""
 
     def struct(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
@@ -188,7 +201,7 @@ def _arguments(model: network.Transformer, mesh: Mesh, work: Workload) -> tuple:
     params = jax.tree.map(
         struct,
         partitioning.param_shapes(model),
-        partitioning.param_shardings(model, mesh),
+        partitioning.param_shardings(model, mesh, **sharding),
     )
     lengths = dict.fromkeys(
         ("decoder_input_tokens", "decoder_target_tokens", "decoder_loss_weights"),
@@ -202,13 +215,11 @@ def _arguments(model: network.Transformer, mesh: Mesh, work: Workload) -> tuple:
     return state, params, batch, rng
 
 
-def _temporaries(fn: Any, arguments: tuple) -> int:
+def _temporaries(fn: Any, arguments: tuple, mesh: Mesh) -> int:
     """Bytes on each device that the compiled function holds for a while."""
-    compiled = jax.jit(fn).lower(*arguments).compile()
+    with jax.set_mesh(mesh):
+        compiled = jax.jit(fn).lower(*arguments).compile()
     return compiled.memory_analysis().temp_size_in_bytes
-
-
-MOST_DEVICES = 64  # tried for the smallest mesh
 
 
 def smallest_meshes(

@@ -14,6 +14,7 @@ from typing import Any
 import gin
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from prompt_tuning import (
     checkpoints,
@@ -77,7 +78,7 @@ def pretrain(
     params = partitioning.init_params(
         setup.model, jax.random.key(settings.seed), setup.mesh
     )
-    state = train.new_state(params, adafactor)
+    state = partitioning.placed(train.new_state(params, adafactor), setup.mesh)
     if last is not None:
         state = checkpoints.restore_state(states, state, last)
     train.keep_lines(folder / "train.jsonl", last or 0)
@@ -114,7 +115,9 @@ def pretrain(
                     state,
                     None,
                     step_fn,
-                    make_batches(documents, start_step=first),
+                    _on_this_host(
+                        make_batches(documents, start_step=first), setup.mesh
+                    ),
                     steps=end,
                     period=settings.eval_period,
                     at_period=at_period,
@@ -194,6 +197,13 @@ def _stages(
     yield from objectives.batches(
         documents, objectives.prefix_lm, *shape, seed, max(start_step, switch)
     )
+
+
+def _on_this_host(batches: Iterator[data.Batch], mesh: Mesh) -> Iterator[data.Batch]:
+    """The rows of each batch that this host's devices hold."""
+    for batch in batches:
+        rows = partitioning.host_rows(mesh, len(batch["encoder_input_tokens"]))
+        yield {name: value[rows] for name, value in batch.items()}
 
 
 def _loss(model: network.Transformer) -> Callable[[Any, data.Batch], jax.Array]:

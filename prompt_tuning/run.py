@@ -23,6 +23,7 @@ from prompt_tuning import (
     data,
     decoding,
     evaluate,
+    files,
     network,
     partitioning,
     prompts,
@@ -138,6 +139,7 @@ def setup(run: Run, frozen: bool = True) -> Setup:
     mesh = partitioning.mesh()
     partitioning.check_batch_size(run.batch_size, mesh, run.num_microbatches)
     model = network.Transformer(network.T5Config(), PLACES[run.prompt_place])
+    partitioning.check_mesh(model, mesh)
     if run.tuning == "model" and model.config.param_dtype != "float32":
         raise UserError(
             f"TUNING is model, but T5Config.param_dtype is {model.config.param_dtype}: "
@@ -170,6 +172,11 @@ def make_model_dir(run: Run) -> Path:
             "MODEL_DIR is not set; give the folder for what this run makes, "
             "--gin.MODEL_DIR=runs/mine"
         )
+    if "://" in run.model_dir:
+        raise UserError(
+            f"MODEL_DIR is {run.model_dir!r}, in a bucket; it must be a folder that "
+            "every host sees: mount the bucket (gcsfuse), or use a shared disk"
+        )
     return make_folder(Path(run.model_dir), "MODEL_DIR")
 
 
@@ -177,9 +184,9 @@ def make_folder(folder: Path, name: str) -> Path:
     """Makes a folder, or raises UserError with its `name` if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with checkpoints.atomic(folder / ".writable"):
+        with files.atomic(folder / ".writable"):
             pass
-        (folder / ".writable").unlink()
+        (folder / ".writable").unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"{name} {str(folder)!r} cannot be written ({error.strerror}); give a "
@@ -263,17 +270,23 @@ def make_predict_fn(
     Args:
       length: the most tokens of a greedy prediction, EOS included.
     """
-    if run.decoding == "labels":
-        fn = jax.jit(functools.partial(decoding.label_scores, parts.model))
-    else:
-        fn = jax.jit(functools.partial(decoding.greedy, parts.model), static_argnums=3)
+    labels = run.decoding == "labels"
+    fn = jax.jit(
+        functools.partial(
+            decoding.label_scores if labels else decoding.greedy, parts.model
+        ),
+        static_argnums=() if labels else 3,
+        out_shardings=partitioning.replicated(parts.mesh),  # each host has them all
+    )
 
     def with_prompt(params: Any, prompt: Any) -> evaluate.PredictFn:
         def run_model(inputs_NxT: np.ndarray, last: Any) -> np.ndarray:
-            batch = partitioning.shard_batch({"inputs": inputs_NxT}, parts.mesh)
-            return jax.device_get(fn(params, batch["inputs"], prompt, last))
+            rows = partitioning.host_rows(parts.mesh, len(inputs_NxT))
+            batch = partitioning.shard_batch({"inputs": inputs_NxT[rows]}, parts.mesh)
+            with jax.set_mesh(parts.mesh):
+                return jax.device_get(fn(params, batch["inputs"], prompt, last))
 
-        if run.decoding == "labels":
+        if labels:
             return evaluate.label_predict_fn(parts.task, run_model)
         return lambda inputs_NxT: run_model(inputs_NxT, length)
 

@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, Sharding
 from safetensors import numpy as safetensors
 
 from prompt_tuning import formats, layers, partitioning
-from prompt_tuning.checkpoints import atomic, write_json
 from prompt_tuning.errors import UserError
+from prompt_tuning.files import atomic, write_json
 from prompt_tuning.network import T5Config, Transformer
 
 POCKET = Path(__file__).parent / "pocket"
@@ -205,6 +206,8 @@ def save_frozen(
     Args:
       vocabulary: the SentencePiece model, which is copied beside them.
     """
+    if jax.process_count() > 1:
+        params = multihost_utils.process_allgather(params, tiled=True)
     flat = dict(_unstacked(_flat(jax.device_get(params))))
     with atomic(path) as temporary:
         safetensors.save_file({k: np.asarray(v) for k, v in flat.items()}, temporary)
