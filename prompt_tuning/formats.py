@@ -6,6 +6,7 @@ host needs, is read when it is asked for.
 
 import functools
 import json
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +42,7 @@ READ_ERRORS = (
     TypeError,
     OSError,
     RuntimeError,
+    pickle.UnpicklingError,
     SafetensorError,
     msgpack.UnpackException,
 )
@@ -83,7 +85,9 @@ def open_checkpoint(name: str) -> dict[str, Tensor]:
             "whole, and a bucket within reach"
         ) from None
     raise UserError(
-        f"there is no checkpoint of a known format at {name!r}{_near(path)}"
+        f"no frozen model at {name!r}{_near(path)}. INITIAL_CHECKPOINT_PATH must be a "
+        ".safetensors file, a folder of T5X, Orbax or Hugging Face's transformers, or "
+        "pocket_nano, the model in the package"
     )
 
 

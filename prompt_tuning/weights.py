@@ -256,7 +256,7 @@ def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) 
     with atomic(path) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors:
-            file.write(np.ascontiguousarray(tensor).data.cast("B"))
+            file.write(np.ascontiguousarray(tensor).view(np.uint8))
 
 
 def _write_beside(

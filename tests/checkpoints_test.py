@@ -1,6 +1,5 @@
 """Files come back as they went, whole or not at all; states hold no frozen weight."""
 
-import dataclasses
 import json
 
 import jax
@@ -8,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from flax import traverse_util
 from safetensors import numpy as safetensors
 
 from prompt_tuning import checkpoints, network, optimizer, partitioning, train
@@ -19,73 +17,6 @@ ADAFACTOR = optimizer.adafactor(0.3)
 
 def files(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
-
-
-# Frozen models
-
-
-@pytest.fixture
-def frozen(tmp_path):
-    """(a frozen model's path, its parameters)."""
-    path, params = tmp_path / "some" / "model.safetensors", tiny.params()
-    checkpoints.save_frozen(path, params, tiny.CONFIG, recipe="random", steps=0)
-    return path, params
-
-
-def load(path, model=tiny.MODEL, mesh=None):
-    return checkpoints.load_frozen(str(path), model, mesh or partitioning.mesh())
-
-
-def test_a_frozen_model_comes_back_where_it_belongs(frozen):
-    path, params = frozen
-    mesh = partitioning.mesh(4, 2)
-    loaded = load(path, mesh=mesh)
-    jax.tree.map(np.testing.assert_array_equal, loaded, params)
-    shardings = jax.tree.map(lambda x: x.sharding, loaded)
-    assert shardings == partitioning.param_shardings(tiny.MODEL, mesh)
-    description = json.loads(path.with_suffix(".json").read_text())
-    assert network.T5Config(**description["config"]) == tiny.CONFIG
-    assert description["recipe"] == "random" and len(files(path.parent)) == 2
-
-
-def test_the_shipped_model_fits_the_default_size():
-    params = load("pocket_nano", network.Transformer(network.T5Config()))
-    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
-
-
-def test_every_tensor_that_does_not_fit_is_listed(frozen):
-    path, params = frozen
-    flat = traverse_util.flatten_dict(params, sep="/")
-    missing = "encoder/encoder_norm/scale"
-    del flat[missing]
-    flat["lm_head"] = np.zeros(3, np.float32)
-    flat["decoder/relpos_bias/rel_embedding"] = np.zeros((2, 8), np.float32)
-    safetensors.save_file(flat, path)
-    with pytest.raises(UserError) as error:
-        load(path)
-    for part in (
-        f"{missing} is missing",
-        "lm_head is unknown",
-        "decoder/relpos_bias/rel_embedding is (2, 8) instead of (2, 32)",
-        "3 tensors differ",
-        str(path),
-    ):
-        assert part in str(error.value)
-
-
-def test_a_model_of_another_size_is_an_error(frozen):
-    wider = network.Transformer(dataclasses.replace(tiny.CONFIG, emb_dim=32))
-    with pytest.raises(UserError, match=r"emb_dim 32.* is \(16,\) instead of \(32,\)"):
-        load(frozen[0], wider)
-
-
-def test_a_truncated_or_absent_file_is_an_error(frozen):
-    path, _ = frozen
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(UserError, match="not a whole safetensors file"):
-        load(path)
-    with pytest.raises(UserError, match=r"no frozen model at 'nano'.*pocket_nano"):
-        load("nano")
 
 
 # Training states
@@ -224,24 +155,3 @@ def test_what_is_no_prompt_is_an_error(tmp_path):
     safetensors.save_file({"a": np.zeros((1, 1)), "b": np.zeros((1, 1))}, several)
     with pytest.raises(UserError, match="one array"):
         checkpoints.load_prompt(several)
-
-
-def test_a_failure_while_writing_leaves_the_old_file(tmp_path):
-    path = tmp_path / "scores.json"
-    checkpoints.write_json(path, {"score": 1})
-    with pytest.raises(TypeError):
-        checkpoints.write_json(path, {"score": object()})
-    with pytest.raises(OSError), checkpoints.atomic(path) as temporary:
-        temporary.write_text("half")
-        raise OSError("disk full")
-    assert json.loads(path.read_text()) == {"score": 1}
-    assert files(tmp_path) == [path]
-
-
-def test_a_new_file_takes_the_old_ones_place_in_one_move(tmp_path):
-    path = tmp_path / "scores.json"
-    checkpoints.write_json(path, {"score": 1})
-    with path.open() as reader:
-        checkpoints.write_json(path, {"score": 2})
-        assert json.load(reader) == {"score": 1}, "who reads the old file can go on"
-    assert json.loads(path.read_text()) == {"score": 2}

@@ -52,7 +52,7 @@ def test_both_stages_leave_a_model_and_what_made_it(run):
     assert {path.name for path in run.iterdir()} == {
         *("config.gin", "checkpoints", "train.jsonl"),
         *("span_corruption.safetensors", "span_corruption.json"),
-        *("frozen.safetensors", "frozen.json"),
+        *("frozen.safetensors", "frozen.json", "spiece.model"),
     }
     assert [line["step"] for line in log(run)] == [*range(1, 25)]
     description = json.loads((run / "frozen.json").read_text())
