@@ -257,14 +257,14 @@ def describe(settings: "Run", mesh: str) -> Iterator[str]:
     partitioning.check_batch_size(work.batch_size, devices, work.num_microbatches)
     needed = need(model, devices, work)
     config_ = model.config
-    kept = "computed again" if config_.remat else "kept"
+    kept = "computed again" if config_.remat else "all kept"
     yield (
-        f"{count(model):,} parameters in {config_.param_dtype}, activations in "
-        f"{config_.dtype} and {kept} for the backward pass"
+        f"model     {count(model):,} parameters in {config_.param_dtype}, activations "
+        f"in {config_.dtype}, {kept}"
     )
     yield (
-        f"one step of {work.batch_size} examples in {work.num_microbatches} parts: "
-        f"inputs {work.inputs}, targets {work.targets}, prompt {work.prompt_length}"
+        f"one step  {work.batch_size} examples in {work.num_microbatches} parts, inputs "
+        f"{work.inputs}, targets {work.targets}, prompt {work.prompt_length}"
     )
     yield from ("", f"GB on each device, mesh data={data} x model={along}", "")
     rows = needed._asdict() | {"total": needed.total}

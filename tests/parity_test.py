@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from prompt_tuning import (
+    checkpoints,
     losses,
     network,
     optimizer,
@@ -79,3 +80,34 @@ def test_three_adafactor_steps_are_t5xs(t5x, step_offset):
         updates, state = jax.jit(adafactor.update)(gradient, state, prompt)
         prompt = optax.apply_updates(prompt, updates)
         np.testing.assert_allclose(prompt, expected, atol=1e-5)
+
+
+def test_a_released_prompt_goes_into_a_model_as_wide_as_base(shared):
+    """100 x 768 float32, with the norms that paper.md reports of the three files."""
+    files = sorted((shared / "data/t5/prompts").rglob("*.npy"))
+    if not files:
+        pytest.skip("there is no ../shared/data/t5/prompts")
+    base = network.T5Config(
+        vocab_size=64,
+        emb_dim=768,
+        num_heads=12,
+        head_dim=64,
+        mlp_dim=2048,
+        num_encoder_layers=1,
+        num_decoder_layers=1,
+    )
+    model = network.Transformer(base)
+    params = partitioning.init_params(model, jax.random.key(0), partitioning.mesh())
+    apply = jax.jit(model.apply)
+    tokens = {
+        "encoder_input_tokens": np.array([[5, 9, 1]]),
+        "decoder_input_tokens": np.array([[0, 7]]),
+    }
+    seen = []
+    for file in files:
+        prompt = checkpoints.load_prompt(file)
+        assert prompt.shape == (100, 768)
+        assert 800 < np.linalg.norm(prompt, axis=1).mean() < 1400
+        seen.append(np.asarray(apply({"params": params}, tokens, prompt)))
+        assert np.isfinite(seen[-1]).all()
+    assert np.abs(seen[0] - seen[1]).max() > 0.01, "the prompt matters"

@@ -1,15 +1,19 @@
 """On the eight virtual devices of conftest.py."""
 
 import dataclasses
+import functools
+import os
 
+import gin
 import jax
 import numpy as np
+import optax
 import pytest
 import tiny
 from flax import traverse_util
 from jax.sharding import PartitionSpec as P
 
-from prompt_tuning import network, partitioning
+from prompt_tuning import network, partitioning, train
 from prompt_tuning.errors import UserError
 
 
@@ -31,7 +35,7 @@ def test_every_parameter_is_split_as_its_axes_say():
     shapes = traverse_util.flatten_dict(partitioning.param_shapes(tiny.MODEL), sep="/")
     assert flat.keys() == shapes.keys()
     expected = {
-        "rel_embedding": P(None, None),
+        "rel_embedding": P("model", None),
         "embedding": P("model", None),
         "scale": P(None),
         "out/kernel": P("model", None),
@@ -79,3 +83,159 @@ def test_a_batch_that_cannot_be_split_evenly_is_an_error(size, microbatches, adv
     with pytest.raises(UserError, match=f"BATCH_SIZE is {size}.*{advice}"):
         partitioning.check_batch_size(size, mesh, microbatches)
     partitioning.check_batch_size(32, mesh, microbatches)
+
+
+# The same step on every mesh
+
+WIDE = network.Transformer(dataclasses.replace(tiny.CONFIG, num_heads=8, head_dim=2))
+MESHES = [(8, 1), (4, 2), (2, 4), (1, 8)]
+
+
+@functools.cache
+def stepped(data, model, fully_sharded=False, tuning="prompt"):
+    """One step on a mesh of some of the devices: (metrics, what was trained)."""
+    devices = jax.devices()[: data * model]
+    mesh = jax.make_mesh(
+        (data, model),
+        ("data", "model"),
+        (jax.sharding.AxisType.Auto,) * 2,
+        devices=devices,
+    )
+    shardings = partitioning.param_shardings(WIDE, mesh, fully_sharded)
+    params = jax.device_put(tiny.params(WIDE), shardings)
+    trained, frozen = tiny.prompt(), params
+    if tuning == "model":
+        trained, frozen = params, None
+    # A gradient step, which a small error of the gradient moves by as little.
+    sgd = optax.sgd(0.3)
+    state = partitioning.placed(train.new_state(trained, sgd), mesh)
+    step = jax.jit(train.make_step(WIDE, sgd, tuning))
+    batch = partitioning.shard_batch(tiny.batch(), mesh)
+    with jax.set_mesh(mesh):
+        state, metrics = step(state, frozen, batch, jax.random.key(0))
+    metrics = {name: value.item() for name, value in metrics.items()}
+    return metrics, jax.device_get(state.trained)
+
+
+@pytest.mark.parametrize("sizes", MESHES)
+@pytest.mark.parametrize("fully_sharded", [False, True])
+def test_loss_gradient_and_step_are_those_of_one_device(sizes, fully_sharded):
+    expected, prompt = stepped(1, 1)
+    got, moved = stepped(*sizes, fully_sharded)
+    assert got == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(moved, prompt, atol=1e-5)
+    assert np.abs(prompt - tiny.prompt()).max() > 0.1, "the step moves it"
+
+
+def test_model_tuning_is_the_same_fully_sharded():
+    (expected, params), (got, sharded) = (
+        stepped(*sizes, fully_sharded, "model")
+        for sizes, fully_sharded in (((1, 1), False), ((4, 2), True))
+    )
+    assert got == pytest.approx(expected, rel=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), sharded, params
+    )
+
+
+def test_fully_sharded_weights_are_split_over_both_axes():
+    mesh = partitioning.mesh(4, 2)
+    shardings = partitioning.param_shardings(WIDE, mesh, fully_sharded=True)
+    kernel = shardings["encoder"]["layers_0"]["mlp"]["wi_0"]["kernel"]
+    assert kernel.spec == P("data", "model")
+    assert kernel.shard_shape((16, 24)) == (4, 12)
+    norm = shardings["encoder"]["encoder_norm"]["scale"]
+    assert norm.is_fully_replicated
+
+
+def test_fully_sharded_weights_leave_each_device_its_part_of_the_batch():
+    """Without the constraint in each layer the compiler splits features instead."""
+    mesh = partitioning.mesh(8, 1)
+    shardings = partitioning.param_shardings(WIDE, mesh, fully_sharded=True)
+    structs = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+        partitioning.param_shapes(WIDE),
+        shardings,
+    )
+    batch = partitioning.shard_batch(tiny.batch(examples=64, inputs=33), mesh)
+
+    def loss(prompt, params, batch):
+        return WIDE.apply({"params": params}, batch, prompt).sum()
+
+    with jax.set_mesh(mesh):
+        compiled = (
+            jax.jit(jax.grad(loss)).lower(tiny.prompt(), structs, batch).compile()
+        )
+    text = compiled.as_text()
+    assert "f32[8,36,16]" in text, "8 examples of 36 positions on each device"
+    assert "f32[64,36," not in text, "no device has all examples"
+    assert "all-gather" in text
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fully_sharded", "words"),
+    [
+        ((1, 8), False, "8 devices along 'model', which do not divide num_heads 2"),
+        ((8, 1), True, "8 devices along 'data', which do not divide emb_dim 12"),
+    ],
+)
+def test_a_mesh_that_does_not_divide_the_model_is_an_error(sizes, fully_sharded, words):
+    config = dataclasses.replace(tiny.CONFIG, emb_dim=12)
+    mesh = partitioning.mesh(*sizes)
+    gin.bind_parameter("param_shardings.fully_sharded", fully_sharded)
+    with pytest.raises(UserError, match=words):
+        partitioning.check_mesh(network.Transformer(config), mesh)
+    partitioning.check_mesh(WIDE, mesh)
+
+
+# Hosts
+
+
+@pytest.mark.parametrize(("sizes", "batch"), [((8, 1), 16), ((4, 2), 8), ((1, 8), 4)])
+def test_one_host_holds_all_rows(sizes, batch):
+    rows = partitioning.host_rows(partitioning.mesh(*sizes), batch)
+    np.testing.assert_array_equal(rows, np.arange(batch))
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The arguments of each jax.distributed.initialize, which does not run."""
+    calls = []
+    monkeypatch.setattr(
+        jax.distributed, "initialize", lambda *args, **kwargs: calls.append(args)
+    )
+    for name in list(os.environ):
+        if name.startswith("SLURM"):
+            monkeypatch.delenv(name)
+    return calls
+
+
+def test_one_process_waits_for_nobody(started, monkeypatch):
+    partitioning.start_hosts()
+    monkeypatch.setenv("SLURM_PROCID", "0")  # a shell under Slurm, a step of one task
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    partitioning.start_hosts()
+    assert not started
+
+
+def test_a_slurm_step_and_flags_start_several(started, monkeypatch):
+    partitioning.start_hosts("host:1", 2, 0)
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    partitioning.start_hosts()
+    assert started == [("host:1", 2, 0), (None, None, None)]
+
+
+def test_flags_of_hosts_belong_together(started):
+    with pytest.raises(UserError, match="belong together; they are host:1, None, None"):
+        partitioning.start_hosts("host:1")
+    assert not started
+
+
+def test_processes_that_do_not_meet_are_told(monkeypatch):
+    def initialize(*args, **kwargs):
+        raise RuntimeError("DEADLINE_EXCEEDED: nobody came")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(UserError, match=r"did not meet within 300 s .*nobody came"):
+        partitioning.start_hosts("host:1", 2, 0)

@@ -1,0 +1,117 @@
+"""Two real processes over localhost train what one trains."""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small
+import tiny
+
+from prompt_tuning import network, weights
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = network.T5Config(
+    emb_dim=16,
+    num_heads=8,
+    head_dim=4,
+    mlp_dim=24,
+    num_encoder_layers=1,
+    num_decoder_layers=1,
+)
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "frozen.safetensors"
+    params = tiny.params(network.Transformer(CONFIG))
+    weights.save_frozen(path, params, CONFIG, weights.POCKET / weights.VOCABULARY)
+    return path
+
+
+def start(frozen, folder, devices, mesh, steps, *flags):
+    """A process that runs `train` on some virtual devices."""
+    settings = {
+        "MODEL_DIR": folder,
+        "INITIAL_CHECKPOINT_PATH": frozen,
+        "TRAIN_STEPS": steps,
+        "EVAL_PERIOD": 2,
+        "mesh.data": mesh[0],
+        "mesh.model": mesh[1],
+        **{f"T5Config.{k}": v for k, v in dataclasses.asdict(CONFIG).items()},
+    }
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
+        "--xla_backend_optimization_level=0",
+        "JAX_NUMPY_RANK_PROMOTION": "allow",  # JAX's own host checks promote
+    }
+    program = [sys.executable, "-m", "prompt_tuning", "train"]
+    return subprocess.Popen(
+        [*program, *small.flags(**settings), *flags],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(processes):
+    """What each process printed; it must have ended well."""
+    outputs = [process.communicate(timeout=300) for process in processes]
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors[-3000:]
+    return [output for output, _ in outputs]
+
+
+def two(frozen, folder, mesh, steps):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    flags = [f"--coordinator_address=localhost:{port}", "--num_processes=2"]
+    return finished(
+        [
+            start(frozen, folder, 4, mesh, steps, *flags, f"--process_id={number}")
+            for number in range(2)
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(frozen, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    finished([start(frozen, folder, 8, (4, 2), 4)])
+    return folder
+
+
+def lines(folder, name):
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("mesh", "goes_on"),
+    [
+        ((8, 1), False),
+        pytest.param((4, 2), True, marks=pytest.mark.slow),
+        pytest.param((1, 8), False, marks=pytest.mark.slow),  # the model spans both
+    ],
+)
+def test_two_processes_make_the_prompt_of_one(frozen, alone, tmp_path, mesh, goes_on):
+    folder = tmp_path / "run"
+    if goes_on:
+        two(frozen, folder, mesh, 2)
+    told, silent = two(frozen, folder, mesh, 4)
+    expected, got = (np.load(path / "prompt.npy") for path in (alone, folder))
+    np.testing.assert_allclose(got, expected, atol=2e-3 * np.abs(expected).max())
+    losses = [[x["loss"] for x in lines(p, "train.jsonl")] for p in (alone, folder)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3) and len(losses[0]) == 4
+    assert [x["step"] for x in lines(folder, "eval.jsonl")] == [0, 2, 4]
+    assert "trained prompt" in told and silent == "", "one host tells"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {path.name for path in alone.iterdir()}
