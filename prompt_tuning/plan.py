@@ -255,6 +255,7 @@ def describe(settings: "Run", mesh: str) -> Iterator[str]:
     data, along = parse_mesh(mesh)
     devices = virtual_mesh(data, along)
     partitioning.check_batch_size(work.batch_size, devices, work.num_microbatches)
+    partitioning.check_mesh(model, devices)
     needed = need(model, devices, work)
     config_ = model.config
     kept = "computed again" if config_.remat else "all kept"
@@ -263,8 +264,8 @@ def describe(settings: "Run", mesh: str) -> Iterator[str]:
         f"in {config_.dtype}, {kept}"
     )
     yield (
-        f"one step  {work.batch_size} examples in {work.num_microbatches} parts, inputs "
-        f"{work.inputs}, targets {work.targets}, prompt {work.prompt_length}"
+        f"one step  {work.batch_size} examples in {work.num_microbatches} parts, "
+        f"inputs {work.inputs}, targets {work.targets}, prompt {work.prompt_length}"
     )
     yield from ("", f"GB on each device, mesh data={data} x model={along}", "")
     rows = needed._asdict() | {"total": needed.total}

@@ -10,7 +10,7 @@ import jax
 import pytest
 import tiny
 
-from prompt_tuning import network, optimizer, partitioning, plan, train
+from prompt_tuning import network, optimizer, partitioning, plan, run, train
 from prompt_tuning.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,6 +68,11 @@ def test_a_size_is_seven_integers(name):
     bound = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert len(bound) == 8 and bound[-1].startswith("INITIAL_CHECKPOINT_PATH")
     assert f"t5_1_1_lm100k_{name}/checkpoint_1100000" in bound[-1]
+
+
+def test_a_mesh_that_does_not_divide_the_heads_is_an_error():
+    with pytest.raises(UserError, match="do not divide num_heads 4"):
+        next(plan.describe(run.Run(), "1x8"))
 
 
 @pytest.mark.parametrize("text", ["8", "8x", "0x4", "axb", "8x4x2"])
@@ -151,11 +156,11 @@ needed = plan.need(network.Transformer(config), plan.virtual_mesh(8, 4), work)
 print(*needed)
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
-    run = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
-    assert run.returncode == 0, run.stderr[-2000:]
-    needed = plan.Need(*map(int, run.stdout.split()))
+    assert result.returncode == 0, result.stderr[-2000:]
+    needed = plan.Need(*map(int, result.stdout.split()))
     assert needed.weights == pytest.approx(2 * 11_135_332_352 / 4, rel=1e-3)
     assert 5.8e9 < needed.total < 8e9
 
@@ -164,19 +169,19 @@ def test_plan_tells_of_a_run():
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
     flags = ["--mesh=4x2", "--batch=16", "--gin.PROMPT_LENGTH=20"]
     flags.append("--gin.TASK_FEATURE_LENGTHS={'inputs': 64, 'targets': 4}")
-    run = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "prompt_tuning", "plan", *flags],
         env=environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
-    assert (run.returncode, run.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
     for words in (
         "1,312,512 parameters in float32",
         "16 examples in 1 parts, inputs 64, targets 4, prompt 20",
         "mesh data=4 x model=2",
         "H200-141  141 GB",
     ):
-        assert words in run.stdout
+        assert words in result.stdout
     assert partitioning.mesh().size == 8, "this process has its own devices"
