@@ -102,6 +102,32 @@ class Workload(NamedTuple):
     num_microbatches: int = 1
 
 
+def step_flops(config: network.T5Config, work: Workload) -> int:
+    """Floating-point operations of the matrix products of a prompt-tuning step.
+
+    Forward, and the gradients of activations: of weights there are none, nor of what
+    the prompt does not reach, which is the decoder up to its first cross-attention.
+    """
+    c, heads = config, config.num_heads * config.head_dim
+    source = work.prompt_length + work.inputs
+    # Multiplications for one position of each stack, or for one pair of positions.
+    square, mlp = c.emb_dim * heads, 3 * c.emb_dim * c.mlp_dim
+    encoder = c.num_encoder_layers * source * (4 * square + mlp)
+    decoder = c.num_decoder_layers * (
+        work.targets * (6 * square + mlp) + source * 2 * square
+    )
+    logits = work.targets * c.emb_dim * c.vocab_size
+    # Scores and weighted sums; backward each has a product for either side.
+    attention = 2 * heads * c.num_encoder_layers * source**2
+    attention += 2 * heads * c.num_decoder_layers * work.targets * source
+    own = 2 * heads * c.num_decoder_layers * work.targets**2
+    forward = encoder + decoder + logits + attention + own
+    unreached = 5 * square * work.targets + 4 * heads * work.targets**2
+    unreached += heads * work.targets * source  # the first cross-attention's queries
+    backward = encoder + decoder + logits + 2 * (attention + own) - unreached
+    return 2 * work.batch_size * (forward + backward)
+
+
 def parse_mesh(text: str) -> tuple[int, int]:
     """ "8x4" -> (8, 4), devices along "data" and along "model"."""
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)

@@ -36,8 +36,14 @@ def frozen_path(name: str) -> str:
 
 
 def find_vocabulary(name: str) -> Path | None:
-    """The SentencePiece model that lies beside a frozen model's weights, if any."""
+    """The SentencePiece model that lies beside a frozen model's weights, if any.
+
+    Raises:
+      UserError: there is no such frozen model here.
+    """
     path = Path(frozen_path(name))
+    if not path.exists() and "://" not in name:
+        formats.open_checkpoint(name)  # which says so
     beside = (path if path.is_dir() else path.parent) / VOCABULARY
     return beside if beside.is_file() else None
 

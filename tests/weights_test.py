@@ -206,7 +206,8 @@ def test_a_scanned_model_is_saved_layer_by_layer(frozen, tmp_path):
 def test_the_vocabulary_is_the_one_beside_the_weights(tmp_path):
     assert weights.find_vocabulary("pocket_nano") == VOCABULARY
     assert weights.find_vocabulary(str(tmp_path)) is None
-    (tmp_path / "spiece.model").touch()
+    for name in ("spiece.model", "model.safetensors"):
+        (tmp_path / name).touch()
     for name in (tmp_path, tmp_path / "model.safetensors"):
         assert weights.find_vocabulary(str(name)) == tmp_path / "spiece.model"
     assert weights.find_vocabulary("gs://bucket/checkpoint_1") is None

@@ -1,0 +1,183 @@
+"""The training step against the machine's matmul rate and against PEFT's.
+
+    python scripts/bench/step.py [--peft_python=PYTHON]
+
+Prompt tuning of T5 1.1 Small, random weights, float32, 8 examples of 256 tokens,
+targets of 16, a prompt of 100. The programs take turns, and each figure is the median
+of its turns. PYTHON is that of an environment with torch, transformers and peft.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+BATCH, INPUTS, TARGETS, PROMPT = 8, 256, 16, 100
+SIZE = {"vocab": 32_128, "width": 512, "heads": 6, "mlp": 1_024, "layers": 8}
+TURNS, STEPS = 10, 2  # each turn is the time of so many steps
+
+
+def ours() -> Callable[[], None]:
+    """A function that runs one step of ours."""
+    import jax
+    import numpy as np
+
+    from prompt_tuning import network, optimizer, partitioning, plan, train
+
+    model = network.Transformer(plan.size("small"))
+    mesh = partitioning.mesh()
+    params = partitioning.init_params(model, jax.random.key(0), mesh)
+    adafactor = optimizer.adafactor(0.3)
+    rng = np.random.default_rng(0)
+    prompt = rng.normal(size=(PROMPT, SIZE["width"])).astype(np.float32)
+    state = partitioning.placed(train.new_state(prompt, adafactor), mesh)
+    tokens = {
+        "encoder_input_tokens": (BATCH, INPUTS),
+        "decoder_input_tokens": (BATCH, TARGETS),
+        "decoder_target_tokens": (BATCH, TARGETS),
+        "decoder_loss_weights": (BATCH, TARGETS),
+    }
+    batch = partitioning.shard_batch(
+        {name: rng.integers(2, 32_000, shape) for name, shape in tokens.items()}
+        | {"decoder_loss_weights": np.ones((BATCH, TARGETS), np.int32)},
+        mesh,
+    )
+    compiled = jax.jit(train.make_step(model, adafactor), donate_argnums=0)
+    key = jax.random.key(0)
+
+    def step() -> None:
+        nonlocal state
+        state, _ = compiled(state, params, batch, key)
+        jax.block_until_ready(state)
+
+    return step
+
+
+def matmul_rate() -> float:
+    """GFLOP/s of large float32 products in JAX: the median of five."""
+    import jax
+    import jax.numpy as jnp
+
+    n = 2_048
+    x = jnp.ones((n, n))
+    product = jax.jit(lambda x: x @ x)
+    return statistics.median(
+        2 * n**3 / timed(lambda: product(x).block_until_ready()) / 1e9 for _ in range(5)
+    )
+
+
+def peft() -> Callable[[], None]:
+    """A function that runs one step of transformers and PEFT, with no dropout."""
+    import torch
+    from peft import PromptTuningConfig, TaskType, get_peft_model
+    from transformers import Adafactor, T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=SIZE["vocab"],
+        d_model=SIZE["width"],
+        d_ff=SIZE["mlp"],
+        d_kv=64,
+        num_heads=SIZE["heads"],
+        num_layers=SIZE["layers"],
+        feed_forward_proj="gated-gelu",
+        dropout_rate=0.0,
+        tie_word_embeddings=False,
+        decoder_start_token_id=0,
+    )
+    model = T5ForConditionalGeneration(config)
+    model.lm_head.weight = torch.nn.Parameter(torch.randn(SIZE["vocab"], SIZE["width"]))
+    prompt = PromptTuningConfig(
+        task_type=TaskType.SEQ_2_SEQ_LM,
+        num_virtual_tokens=PROMPT,
+        num_transformer_submodules=1,
+    )
+    model = get_peft_model(model, prompt)
+    tuned = [p for p in model.parameters() if p.requires_grad]
+    adafactor = Adafactor(tuned, lr=0.3, scale_parameter=False, relative_step=False)
+    batch = {
+        "input_ids": torch.randint(2, 32_000, (BATCH, INPUTS)),
+        "attention_mask": torch.ones(BATCH, INPUTS, dtype=torch.long),
+        "labels": torch.randint(2, 32_000, (BATCH, TARGETS)),
+    }
+
+    def step() -> None:
+        adafactor.zero_grad()
+        model(**batch).loss.backward()
+        adafactor.step()
+
+    return step
+
+
+def timed(step: Callable[[], None]) -> float:
+    """Seconds of one call, the mean of STEPS after one that does not count."""
+    step()
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        step()
+    return (time.perf_counter() - start) / STEPS
+
+
+def serve(make_step: Callable[[], Callable[[], None]]) -> None:
+    """Times a turn for each line of standard input."""
+    step = make_step()
+    step()
+    for _ in sys.stdin:
+        print(timed(step), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peft_python", metavar="PYTHON")
+    parser.add_argument("--serve", choices=("ours", "peft"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        serve({"ours": ours, "peft": peft}[args.serve])
+        return
+    from prompt_tuning import plan
+
+    pythons = {"ours": sys.executable} | (
+        {"peft": args.peft_python} if args.peft_python else {}
+    )
+    programs = {
+        name: subprocess.Popen(
+            [python, __file__, f"--serve={name}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name, python in pythons.items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    rates = []
+    for _ in range(TURNS):
+        for name, program in programs.items():
+            program.stdin.write("\n")
+            program.stdin.flush()
+            times[name].append(float(program.stdout.readline()))
+        rates.append(matmul_rate())
+    for program in programs.values():
+        program.stdin.close()
+        program.wait()
+    work = plan.Workload(PROMPT, BATCH, INPUTS, TARGETS)
+    flops = plan.step_flops(plan.size("small"), work)
+    rate = statistics.median(rates)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    print(
+        f"T5 1.1 Small, float32, {json.dumps(work._asdict())}\n"
+        f"the step's products: {flops / 1e9:.0f} GFLOP; the machine's rate: {rate:.0f} "
+        f"GFLOP/s, so {flops / rate / 1e6:.0f} ms at least\n"
+    )
+    for name, seconds in medians.items():
+        share = flops / seconds / 1e9 / rate
+        print(
+            f"{name:<6}{1e3 * seconds:8.0f} ms  {share:6.1%} of the rate  "
+            f"{seconds / medians['ours']:5.2f} times ours"
+        )
+
+
+if __name__ == "__main__":
+    main()
