@@ -239,16 +239,17 @@ def _open_torch(path: Path) -> dict[str, Tensor]:
             f"{path} is a PyTorch file, and PyTorch is not installed: `pip install "
             "torch`, or copy the model's .safetensors instead"
         ) from None
+    load = functools.partial(torch.load, path, map_location="cpu", weights_only=True)
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # a file from before PyTorch 1.6 cannot be mapped
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            tensors = load(mmap=True)
+        except RuntimeError:  # a file from before PyTorch 1.6 cannot be mapped
+            tensors = load()
     except pickle.UnpicklingError:  # whose text proposes to run what is in the file
         raise UserError(
             f"{path} is damaged, or holds more than tensors; give the "
             "pytorch_model.bin that transformers saves"
         ) from None
-
     others = [name for name, value in tensors.items() if not torch.is_tensor(value)]
     if others:
         raise UserError(
