@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from flax import traverse_util
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, Sharding
@@ -246,7 +246,11 @@ def _on_host(array: jax.Array, layer: int | None) -> np.ndarray:
 
 
 def save_frozen(
-    path: Path, params: Any, config: T5Config, vocabulary: Path | None, **origin: Any
+    path: Path,
+    params: Any,
+    config: T5Config,
+    vocabulary: str | Path | None = None,
+    **origin: Any,
 ) -> None:
     """Writes parameters to `path` (.safetensors), their size and origin to a JSON.
 
@@ -278,6 +282,7 @@ def convert(name: str, model: Transformer, output: Path) -> None:
         )
     if output.suffix != ".safetensors":
         raise UserError(f"--output is {str(output)!r}; it must end in .safetensors")
+    _check_vocabulary(name, output)
     tensors = _fitting_tensors(name, model)
     kept = _flat(partitioning.param_shapes(_changed(model, scan_layers=False)))
     shapes = {key: (x.shape, kept[key].dtype) for key, x in tensors.items()}
@@ -288,6 +293,16 @@ def convert(name: str, model: Transformer, output: Path) -> None:
     )
     _write(output, shapes, values)
     _write_beside(output, config, find_vocabulary(name), {"converted_from": name})
+
+
+def _check_vocabulary(name: str, output: Path) -> None:
+    """Raises if `output` would lie beside another vocabulary than `name` does."""
+    old, new = find_vocabulary(str(output)), find_vocabulary(name)
+    if old and not (new and old.read_bytes() == new.read_bytes()):
+        raise UserError(
+            f"{old} is there, and is not the vocabulary of {name}; give --output a "
+            "folder of its own, as a model's vocabulary lies beside it"
+        )
 
 
 def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) -> None:
@@ -313,11 +328,15 @@ def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) 
 
 
 def _write_beside(
-    path: Path, config: T5Config, vocabulary: Path | None, origin: dict[str, Any]
+    path: Path,
+    config: T5Config,
+    vocabulary: str | Path | None,
+    origin: dict[str, Any],
 ) -> None:
     write_json(
         path.with_suffix(".json"), {"config": dataclasses.asdict(config)} | origin
     )
-    if vocabulary and vocabulary.parent.resolve() != path.parent.resolve():
+    if vocabulary:  # in a bucket, maybe
+        model = epath.Path(vocabulary).read_bytes()
         with atomic(path.parent / VOCABULARY) as temporary:
-            shutil.copyfile(vocabulary, temporary)
+            temporary.write_bytes(model)

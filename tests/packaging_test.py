@@ -48,7 +48,7 @@ def test_every_package_imported_is_declared_and_the_other_way_round(setup):
     declared = names(setup["install_requires"])
     found = imported("prompt_tuning", "tasks")
     missing = {module for module, by in found.items() if not by & declared}
-    assert missing.keys() == {"torch"}, "which who has PyTorch's files has, or is told"
+    assert missing == {"torch"}, "which who has PyTorch's files has, or is told"
     unused = declared - set().union(*found.values())
     assert unused == {"importlib_resources"}, "which TFDS imports and does not declare"
 
