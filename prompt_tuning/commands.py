@@ -33,6 +33,7 @@ from prompt_tuning.run import (
     make_model_dir,
     make_predict_fn,
     setup,
+    vocabulary_file,
 )
 
 
@@ -197,7 +198,7 @@ def _write_trained(
             path,
             state.trained,
             parts.model.config,
-            weights.find_vocabulary(run.initial_checkpoint_path),
+            vocabulary_file(parts),
             **description,
         )
 

@@ -55,10 +55,10 @@ KEYS = ("inputs", "targets")  # the features of a task that the model reads
 MAX_INPUT_LENGTH = 512  # tokens; T5's length for SuperGLUE and GLUE
 EXTRA_IDS = 100  # T5's sentinels, after the SentencePiece model's own ids
 SENTINEL = "<extra_id_0>"  # the first of them, which has the last id
-# Vocabularies by name, and the sentinels to add: mT5's file has its own.
+# Vocabularies by name.
 NAMED = {
-    "t5": ("gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model", EXTRA_IDS),
-    "mt5": ("gs://t5-data/vocabs/mc4.250000.100extra/sentencepiece.model", 0),
+    "t5": "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model",
+    "mt5": "gs://t5-data/vocabs/mc4.250000.100extra/sentencepiece.model",
 }
 SEED = 42  # of stochastic preprocessors; seqio.Evaluator's default
 
@@ -77,7 +77,7 @@ for _name in ("tensorflow", "urllib3"):  # urllib3 tells of every attempt of a d
 
 
 def load_vocabulary(path: str) -> seqio.Vocabulary:
-    """Reads a SentencePiece model and adds T5's 100 sentinels.
+    """Reads a SentencePiece model; T5's 100 sentinels are added unless in it, as mT5's.
 
     Args:
       path: a file here, or any path TensorFlow reads (gs://...); or "t5", "mt5", whose
@@ -89,10 +89,13 @@ def load_vocabulary(path: str) -> seqio.Vocabulary:
     """
     if path == "byt5":
         return seqio.ByteVocabulary()
-    path, extra_ids = NAMED.get(path, (path, EXTRA_IDS))
-    vocabulary = seqio.SentencePieceVocabulary(str(path), extra_ids=extra_ids)
+    path = NAMED.get(path, path)
+    vocabulary = seqio.SentencePieceVocabulary(path)
     try:
-        vocabulary.load_model()
+        pieces = SENTINEL, f"▁{SENTINEL}"
+        if {*map(vocabulary.tokenizer.piece_to_id, pieces)} == {vocabulary.unk_id}:
+            vocabulary = seqio.SentencePieceVocabulary(path, extra_ids=EXTRA_IDS)
+            vocabulary.load_model()
     except Exception as error:  # TensorFlow's, protobuf's or SentencePiece's
         reason = str(error).split("\n")[0][:200]
         raise UserError(

@@ -7,6 +7,7 @@ host needs, is read when it is asked for.
 import functools
 import json
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ from safetensors import SafetensorError, safe_open
 from prompt_tuning.errors import UserError
 
 Index = tuple[slice, ...]
+
+RETRIES = 3  # of a request to a bucket, after 1, 2 and 4 seconds
 
 
 class Tensor(NamedTuple):
@@ -70,13 +73,13 @@ def open_checkpoint(name: str) -> dict[str, Tensor]:
         ):
             if (path / index).is_file() or (path / whole).is_file():
                 return hugging_face(_open_files(path, index, whole, open_file))
-        if (path / "checkpoint").is_file() or (bucket and _exists(name, "checkpoint")):
-            return _open_t5x(name)
-        if bucket or (path / "_METADATA").is_file():
-            return _open_orbax(name)
-        for item in ("default", "state", "params"):
-            if (path / item / "_METADATA").is_file():
-                return _open_orbax(f"{name}/{item}")
+        if bucket or path.is_dir():
+            if _exists(name, "checkpoint"):
+                return _open_t5x(name)
+            for item in ("", "/default", "/state", "/params"):  # "state" is T5X's
+                if _exists(name + item, "_METADATA"):
+                    _check_ended(name)
+                    return _open_orbax(name + item)
     except READ_ERRORS as error:
         if isinstance(error, UserError):
             raise
@@ -136,20 +139,38 @@ def _own(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 # Hugging Face's transformers
 
-_ATTENTION = {"q": "query", "k": "key", "v": "value", "o": "out"}
-_ENCODER = {
-    "layer.0.layer_norm": "pre_attention_layer_norm",
-    "layer.0.SelfAttention": "attention",
-    "layer.1.layer_norm": "pre_mlp_layer_norm",
-    "layer.1.DenseReluDense": "mlp",
+# Each layer's parts, by their place in it: the norm before, and what it is before.
+_PARTS = {
+    ("encoder", "0"): ("pre_attention_layer_norm", "attention"),
+    ("encoder", "1"): ("pre_mlp_layer_norm", "mlp"),
+    ("decoder", "0"): ("pre_self_attention_layer_norm", "self_attention"),
+    ("decoder", "1"): ("pre_cross_attention_layer_norm", "encoder_decoder_attention"),
+    ("decoder", "2"): ("pre_mlp_layer_norm", "mlp"),
 }
-_DECODER = {
-    "layer.0.layer_norm": "pre_self_attention_layer_norm",
-    "layer.0.SelfAttention": "self_attention",
-    "layer.1.layer_norm": "pre_cross_attention_layer_norm",
-    "layer.1.EncDecAttention": "encoder_decoder_attention",
-    "layer.2.layer_norm": "pre_mlp_layer_norm",
-    "layer.2.DenseReluDense": "mlp",
+_KERNELS = {"q": "query", "k": "key", "v": "value", "o": "out"}
+_KERNELS |= {name: name for name in ("wi_0", "wi_1", "wo")}
+_IN_LAYER = re.compile(
+    r"(encoder|decoder)\.block\.(\d+)\.layer\.(\d)\.(?:layer_norm|"
+    r"(?:SelfAttention|EncDecAttention|DenseReluDense)\.(\w+))\.weight"
+)
+_OUTSIDE = {
+    "shared.weight": "token_embedder/embedding",
+    "lm_head.weight": "decoder/logits_dense/kernel",
+} | {
+    name: ours
+    for stack in ("encoder", "decoder")
+    for name, ours in {
+        f"{stack}.final_layer_norm.weight": f"{stack}/{stack}_norm/scale",
+        f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight": (
+            f"{stack}/relpos_bias/rel_embedding"
+        ),
+    }.items()
+}
+_UNUSED = {
+    "encoder.embed_tokens.weight",  # a copy of shared.weight
+    "decoder.embed_tokens.weight",
+    # In some old files; transformers leaves it out too.
+    "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
 }
 
 
@@ -170,31 +191,23 @@ def hugging_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             "embedding: there is no lm_head.weight, or an MLP without gate. Give a "
             "T5 1.1, its LM adaptation, a Flan-T5 or an mT5"
         )
-    renamed = (_renamed(name, tensor) for name, tensor in tensors.items())
-    return dict(pair for pair in renamed if pair)
+    return {
+        our_name(name): _transposed(tensor) if name != "shared.weight" else tensor
+        for name, tensor in tensors.items()
+        if name not in _UNUSED
+    }
 
 
-def _renamed(name: str, tensor: Tensor) -> tuple[str, Tensor] | None:
-    stack, _, rest = name.removesuffix(".weight").partition(".")
-    if rest == "embed_tokens":  # a copy of shared.weight
-        return None
-    if name == "shared.weight":
-        return "token_embedder/embedding", tensor
-    if name == "lm_head.weight":
-        return "decoder/logits_dense/kernel", _transposed(tensor)
-    if rest == "final_layer_norm":
-        return f"{stack}/{stack}_norm/scale", tensor
-    if rest.endswith("relative_attention_bias"):
-        return f"{stack}/relpos_bias/rel_embedding", _transposed(tensor)
-    _, number, *inner = rest.split(".")
-    parts = _ENCODER if stack == "encoder" else _DECODER
-    part = parts.get(".".join(inner[:3]))
-    if part is None:
-        return name, tensor
-    if part.endswith("norm"):
-        return f"{stack}/layers_{number}/{part}/scale", tensor
-    kernel = _ATTENTION.get(inner[3], inner[3])
-    return f"{stack}/layers_{number}/{part}/{kernel}/kernel", _transposed(tensor)
+def our_name(name: str) -> str:
+    """Our name of a tensor of transformers; one that we do not have stays as it is."""
+    if match := _IN_LAYER.fullmatch(name):
+        stack, layer, place, kernel = match.groups()
+        norm, part = _PARTS.get((stack, place), (None, None))
+        if part and not kernel:
+            return f"{stack}/layers_{layer}/{norm}/scale"
+        if part and kernel in _KERNELS:
+            return f"{stack}/layers_{layer}/{part}/{_KERNELS[kernel]}/kernel"
+    return _OUTSIDE.get(name, name)
 
 
 def _transposed(tensor: Tensor) -> Tensor:
@@ -226,10 +239,23 @@ def _open_torch(path: Path) -> dict[str, Tensor]:
             f"{path} is a PyTorch file, and PyTorch is not installed: `pip install "
             "torch`, or copy the model's .safetensors instead"
         ) from None
+    load = functools.partial(torch.load, path, map_location="cpu", weights_only=True)
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # a file from before PyTorch 1.6 cannot be mapped
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            tensors = load(mmap=True)
+        except RuntimeError:  # a file from before PyTorch 1.6 cannot be mapped
+            tensors = load()
+    except pickle.UnpicklingError:  # whose text proposes to run what is in the file
+        raise UserError(
+            f"{path} is damaged, or holds more than tensors; give the "
+            "pytorch_model.bin that transformers saves"
+        ) from None
+    others = [name for name, value in tensors.items() if not torch.is_tensor(value)]
+    if others:
+        raise UserError(
+            f"{path} holds more than a model's tensors ({others[0]}, say); give the "
+            "pytorch_model.bin that transformers saves"
+        )
 
     def tensor(value: Any) -> Tensor:
         def read(index: Index) -> np.ndarray:
@@ -255,7 +281,7 @@ def _keys(folder: str) -> ts.KvStore:
 
 
 def _context() -> ts.Context:
-    return ts.Context({"gcs_request_retries": {"max_retries": 3}})
+    return ts.Context({"gcs_request_retries": {"max_retries": RETRIES}})
 
 
 def _store(folder: str) -> dict[str, str]:
@@ -308,11 +334,23 @@ def _stored(name: str, folder: str, opening: ts.Future) -> Tensor:
     )
 
 
+def _check_ended(folder: str) -> None:
+    """Raises unless Orbax marked the folder, or a step with it inside, as whole."""
+    if not ocp.utils.is_checkpoint_finalized(_absolute(folder)):
+        raise UserError(
+            f"{folder} is not whole: whoever wrote it was stopped before the end; give "
+            "a checkpoint that was finished"
+        )
+
+
+def _absolute(folder: str) -> str:
+    return folder if folder.startswith("gs://") else str(Path(folder).resolve())
+
+
 def _open_orbax(folder: str) -> dict[str, Tensor]:
     """Orbax: a tree that holds the parameters, or a T5X state that holds them."""
     checkpointer = ocp.PyTreeCheckpointer()
-    # Absolute, as Orbax wants it.
-    where = folder if folder.startswith("gs://") else str(Path(folder).resolve())
+    where = _absolute(folder)  # as Orbax wants it
     tree = checkpointer.metadata(where).item_metadata.tree
     path = next(path for path in _PARAMS if _at(tree, path) is not None)
     flat = traverse_util.flatten_dict(_at(tree, path), sep="/")

@@ -15,7 +15,7 @@ import numpy as np
 from prompt_tuning import data
 from prompt_tuning.data import seqio  # which starts TensorFlow without its chatter
 from prompt_tuning.errors import UserError
-from prompt_tuning.run import Run, load_vocabulary
+from prompt_tuning.run import Run, load_vocabulary, vocabulary_name
 
 NAMED = 20  # bad rows of a split that `check` names; it counts all
 
@@ -93,7 +93,7 @@ def check(run: Run) -> Iterator[str]:
     if run.tfds_data_dir:
         seqio.set_tfds_data_dir_override(run.tfds_data_dir)
     seen, bad = set(), 0
-    yield f"tokens are those of the vocabulary {run.vocabulary}"
+    yield f"tokens are those of the vocabulary {vocabulary_name(run)}"
     for name in seqio.TaskRegistry.names():
         source = seqio.TaskRegistry.get(name).source
         alias = getattr(source, "alias", name)

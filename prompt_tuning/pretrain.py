@@ -86,7 +86,7 @@ def pretrain(
     save = functools.partial(
         weights.save_frozen,
         config=setup.model.config,
-        vocabulary=weights.find_vocabulary(settings.initial_checkpoint_path),
+        vocabulary=run.vocabulary_file(setup),
         **origin,
     )
 

@@ -128,10 +128,21 @@ class Setup(NamedTuple):
     task: data.Task
 
 
-def load_vocabulary(run: Run) -> data.seqio.Vocabulary:
-    """The vocabulary that VOCABULARY says, else the frozen model's, else T5's."""
+def vocabulary_name(run: Run) -> str:
+    """What VOCABULARY says, else the file beside the frozen model, else "t5"."""
     beside = weights.find_vocabulary(run.initial_checkpoint_path)
-    return data.load_vocabulary(run.vocabulary or str(beside or "t5"))
+    return run.vocabulary or str(beside or "t5")
+
+
+def load_vocabulary(run: Run) -> data.seqio.Vocabulary:
+    """The vocabulary of `vocabulary_name`."""
+    return data.load_vocabulary(vocabulary_name(run))
+
+
+def vocabulary_file(parts: Setup) -> str | None:
+    """The file of the vocabulary in use, to be kept beside weights; bytes have none."""
+    vocabulary = parts.task.output_features["targets"].vocabulary
+    return getattr(vocabulary, "sentencepiece_model_file", None)
 
 
 def setup(run: Run, frozen: bool = True) -> Setup:

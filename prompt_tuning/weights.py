@@ -5,24 +5,26 @@ Our own format is one safetensors file whose names are the paths of the paramete
 the vocabulary, spiece.model, where it is known.
 """
 
+import collections
 import dataclasses
+import functools
 import json
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from flax import traverse_util
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, Sharding
-from safetensors import numpy as safetensors
 
 from prompt_tuning import formats, layers, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.files import atomic, write_json
+from prompt_tuning.files import atomic, is_writer, write_json
 from prompt_tuning.network import T5Config, Transformer
 
 POCKET = Path(__file__).parent / "pocket"
@@ -72,29 +74,67 @@ def place(
     Args:
       source: where they are from, for messages.
     """
-    shardings = _flat(partitioning.param_shardings(_float_model(model), mesh))
-    layered = _changed(model, scan_layers=False)
-    shapes, kept = (
-        _flat(of)
-        for of in (
-            partitioning.param_shapes(layered),
-            partitioning.param_shardings(layered, mesh),
-        )
+    in_files, kept, scanned = (
+        _Places(_flat(partitioning.param_shapes(of)), _shardings(of, mesh))
+        for of in (_float_model(model), _changed(model, scan_layers=False), model)
     )
-    read: dict[str, jax.Array] = {}
+    params: dict[str, jax.Array] = {}
     for key, tensor in tensors.items():
-        array = _on_devices(source, key, tensor, shardings[key])
-        if shapes[key].dtype == jnp.int8:
-            places = kept[key], kept[f"{key}_scale"]
-            axis = 1 if key.endswith("embedding") else 0
-            quantize = jax.jit(layers.quantize, static_argnums=1, out_shardings=places)
-            read[key], read[f"{key}_scale"] = quantize(array, axis)
-        else:
-            read[key] = array.astype(shapes[key].dtype)
-    if model.config.scan_layers:
-        stacked = _flat(partitioning.param_shardings(model, mesh))
-        read = {key: _stack(key, read, stacked[key]) for key in stacked}
-    return traverse_util.unflatten_dict(read, sep="/")
+        array = _on_devices(source, key, tensor, in_files.shardings[key])
+        for name, values in _as_kept(key, array, kept):
+            stack, layer = _in_stack(name)
+            if stack not in scanned.shapes:  # layers are not scanned, or it is in none
+                params[name] = values
+                continue
+            shape, sharding = scanned.shapes[stack], scanned.shardings[stack]
+            if stack not in params:
+                params[stack] = jnp.zeros(shape.shape, shape.dtype, device=sharding)
+            # In place: the stack is never there twice.
+            params[stack] = _setter(sharding)(params[stack], values, layer)
+    return traverse_util.unflatten_dict(params, sep="/")
+
+
+class _Places(NamedTuple):
+    """What a model keeps: its arrays' shapes and types, and where they are."""
+
+    shapes: dict[str, jax.ShapeDtypeStruct]
+    shardings: dict[str, Sharding]
+
+
+def _shardings(model: Transformer, mesh: Mesh) -> dict[str, Sharding]:
+    return _flat(partitioning.param_shardings(model, mesh))
+
+
+def _as_kept(
+    key: str, array: jax.Array, kept: _Places
+) -> Iterable[tuple[str, jax.Array]]:
+    """The array cast, or rounded to int8 and with its scales."""
+    dtype = kept.shapes[key].dtype
+    if dtype != jnp.int8:
+        return [(key, array.astype(dtype))]
+    names = key, f"{key}_scale"
+    quantize = _quantizer(tuple(kept.shardings[name] for name in names))
+    axis = 1 if key.endswith("embedding") else 0
+    return zip(names, quantize(array, axis), strict=True)
+
+
+@functools.cache
+def _quantizer(shardings: tuple[Sharding, Sharding]) -> Callable[..., Any]:
+    return jax.jit(layers.quantize, static_argnums=1, out_shardings=shardings)
+
+
+def _in_stack(name: str) -> tuple[str, int]:
+    """Where scanned layers have it: the stack's name, and the number of the layer."""
+    parts = re.split(r"/layers_(\d+)/", name)
+    return (f"{parts[0]}/layers/{parts[2]}", int(parts[1])) if parts[1:] else ("", 0)
+
+
+@functools.cache
+def _setter(sharding: Sharding) -> Callable[..., jax.Array]:
+    def put(stack: jax.Array, values: jax.Array, layer: int) -> jax.Array:
+        return jax.lax.dynamic_update_index_in_dim(stack, values, layer, axis=0)
+
+    return jax.jit(put, donate_argnums=0, out_shardings=sharding)
 
 
 def _flat(tree: Any) -> dict[str, Any]:
@@ -168,55 +208,69 @@ def _on_devices(
     def part(index: formats.Index) -> np.ndarray:
         where = tuple((s.start, s.stop) for s in index)
         if where not in parts:  # replicas are read once
-            parts[where] = np.asarray(tensor.read(index))
+            parts[where] = _floats(key, np.asarray(tensor.read(index)))
         return parts[where]
 
     try:
         return jax.make_array_from_callback(tensor.shape, sharding, part)
     except formats.READ_ERRORS as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
             f"{source} is damaged or out of reach: {key} cannot be read "
             f"({formats.first_line(error)}); copy the checkpoint again"
         ) from None
 
 
-def _stack(key: str, read: dict[str, jax.Array], sharding: Sharding) -> jax.Array:
-    """What scanned layers have as one array; the layers' own are let go."""
-    if "/layers/" not in key:
-        return read.pop(key)
-    before, after = key.split("/layers/")
-    number = sum(k.startswith(f"{before}/layers_") for k in read if k.endswith(after))
-    parts = [read.pop(f"{before}/layers_{i}/{after}") for i in range(number)]
-    return jax.jit(_stack_all, out_shardings=sharding)(*parts)
+def _floats(key: str, values: np.ndarray) -> np.ndarray:
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        raise UserError(
+            f"{key} is of type {values.dtype}, such as another program's 8-bit weights "
+            "are; give a checkpoint in float32, bfloat16 or float16 (T5Config."
+            "param_dtype=int8 rounds it while it is read)"
+        )
+    return values
 
 
-def _stack_all(*arrays: jax.Array) -> jax.Array:
-    return jnp.stack(arrays)
-
-
-def _unstacked(flat: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What files hold: the arrays of scanned layers as one for each layer."""
-    for key, value in flat.items():
+def _of_layers(params: Any) -> dict[str, tuple[jax.Array, int | None]]:
+    """By name in a file: an array, and of scanned layers' the layer in it."""
+    out = {}
+    for key, value in _flat(params).items():
         if "/layers/" not in key:
-            yield key, value
+            out[key] = value, None
             continue
-        for index, part in enumerate(value):
-            yield key.replace("/layers/", f"/layers_{index}/"), part
+        for layer in range(value.shape[0]):
+            out[key.replace("/layers/", f"/layers_{layer}/")] = value, layer
+    return out
+
+
+def _on_host(array: jax.Array, layer: int | None) -> np.ndarray:
+    part = array if layer is None else array[layer]
+    if jax.process_count() > 1:
+        part = multihost_utils.process_allgather(part, tiled=True)
+    return np.asarray(part)
 
 
 def save_frozen(
-    path: Path, params: Any, config: T5Config, vocabulary: Path | None, **origin: Any
+    path: Path,
+    params: Any,
+    config: T5Config,
+    vocabulary: str | Path | None = None,
+    **origin: Any,
 ) -> None:
     """Writes parameters to `path` (.safetensors), their size and origin to a JSON.
+
+    A tensor at a time, each whole on every host; one host writes.
 
     Args:
       vocabulary: the SentencePiece model, which is copied beside them.
     """
-    if jax.process_count() > 1:
-        params = multihost_utils.process_allgather(params, tiled=True)
-    flat = dict(_unstacked(_flat(jax.device_get(params))))
-    with atomic(path) as temporary:
-        safetensors.save_file({k: np.asarray(v) for k, v in flat.items()}, temporary)
+    found = _of_layers(params)
+    shapes = {
+        key: (value.shape if layer is None else value.shape[1:], value.dtype)
+        for key, (value, layer) in found.items()
+    }
+    _write(path, shapes, (_on_host(value, layer) for value, layer in found.values()))
     _write_beside(path, config, vocabulary, origin)
 
 
@@ -234,6 +288,7 @@ def convert(name: str, model: Transformer, output: Path) -> None:
         )
     if output.suffix != ".safetensors":
         raise UserError(f"--output is {str(output)!r}; it must end in .safetensors")
+    _check_vocabulary(name, output)
     tensors = _fitting_tensors(name, model)
     kept = _flat(partitioning.param_shapes(_changed(model, scan_layers=False)))
     shapes = {key: (x.shape, kept[key].dtype) for key, x in tensors.items()}
@@ -244,6 +299,16 @@ def convert(name: str, model: Transformer, output: Path) -> None:
     )
     _write(output, shapes, values)
     _write_beside(output, config, find_vocabulary(name), {"converted_from": name})
+
+
+def _check_vocabulary(name: str, output: Path) -> None:
+    """Raises if `output` would lie beside another vocabulary than `name` does."""
+    old, new = find_vocabulary(str(output)), find_vocabulary(name)
+    if old and not (new and old.read_bytes() == new.read_bytes()):
+        raise UserError(
+            f"{old} is there, and is not the vocabulary of {name}; give --output a "
+            "folder of its own, as a model's vocabulary lies beside it"
+        )
 
 
 def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) -> None:
@@ -259,6 +324,9 @@ def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) 
         header[key] = {"dtype": name, "shape": shape, "data_offsets": offsets}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
+    if not is_writer():  # it has its part in gathering them
+        collections.deque(tensors, maxlen=0)
+        return
     with atomic(path) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors:
@@ -266,11 +334,15 @@ def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) 
 
 
 def _write_beside(
-    path: Path, config: T5Config, vocabulary: Path | None, origin: dict[str, Any]
+    path: Path,
+    config: T5Config,
+    vocabulary: str | Path | None,
+    origin: dict[str, Any],
 ) -> None:
     write_json(
         path.with_suffix(".json"), {"config": dataclasses.asdict(config)} | origin
     )
-    if vocabulary and vocabulary.parent.resolve() != path.parent.resolve():
+    if vocabulary:  # in a bucket, maybe
+        model = epath.Path(vocabulary).read_bytes()
         with atomic(path.parent / VOCABULARY) as temporary:
-            shutil.copyfile(vocabulary, temporary)
+            temporary.write_bytes(model)

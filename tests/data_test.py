@@ -124,6 +124,17 @@ def test_t5s_vocabulary_has_the_papers_ids(shared):
     assert vocabulary.encode("<extra_id_0>") == [32_099]
 
 
+def test_sentinels_that_a_vocabulary_has_are_not_added_again(tmp_path):
+    """mT5's file has them; 100 more would be too many for its embedding."""
+    own = [f"▁<extra_id_{i}>" for i in reversed(range(3))]
+    ids = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    path = train_spiece(tmp_path, user_defined_symbols=own, **ids)
+    vocabulary = data.load_vocabulary(path)
+    first = vocabulary.encode("<extra_id_0>")[-1]
+    assert vocabulary.tokenizer.id_to_piece(first) == "▁<extra_id_0>"
+    assert vocabulary.vocab_size < 100
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no model at all"])
 def test_an_unreadable_vocabulary_is_a_user_error(tmp_path, content):
     path = tmp_path / "spiece.model"

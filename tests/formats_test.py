@@ -1,6 +1,7 @@
 """Each format gives the same tensors under our names; what is damaged is told."""
 
 import json
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -131,7 +132,14 @@ def test_pytorch_files(tmp_path):
         half, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=False
     )
     check(tmp_path, jnp.bfloat16)
-    (tmp_path / "pytorch_model.bin").write_bytes(b"no zip, no pickle")
+    file = tmp_path / "pytorch_model.bin"
+    for content in (b"no zip, no pickle", pickle.dumps(print)):
+        file.write_bytes(content)
+        fails(tmp_path, "is damaged, or holds more than tensors")
+    torch.save({"model": tensors, "step": 3}, file)
+    fails(tmp_path, "holds more than a model's tensors (model, say)")
+    torch.save(tensors, file)
+    file.write_bytes(file.read_bytes()[:-2000])
     fails(tmp_path, "cannot be read")
 
 
@@ -153,10 +161,41 @@ def test_a_t5_1_0_is_told(tmp_path, old):
     fails(tmp_path, "T5 1.0", "Give a T5 1.1")
 
 
-def test_an_unknown_tensor_of_hugging_face_is_listed(tmp_path):
-    tensors = hugging_face() | {"encoder.block.0.layer.7.adapter.weight": np.ones(3)}
+WI = "encoder.block.0.layer.1.DenseReluDense.wi_0"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "prompt",
+        "bar.weight",
+        "encoder.block.0.layer.7.adapter.weight",
+        "encoder.block.0.layer.0.SelfAttention",
+        "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight",
+        f"{WI}.bias",  # once taken for the kernel
+        f"{WI}.SCB",
+    ],
+)
+def test_an_unknown_tensor_of_hugging_face_is_listed(tmp_path, name):
+    tensors = hugging_face() | {name: np.ones(3, np.float32)}
     safetensors.save_file(tensors, tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match=r"layer\.7\.adapter\.weight is unknown"):
+    with pytest.raises(UserError, match=f"1 tensors differ: {name} is unknown"):
+        weights.load_frozen(str(tmp_path), tiny.MODEL, partitioning.mesh())
+
+
+def test_what_transformers_leaves_out_is_left_out(tmp_path):
+    cross = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+    tensors = hugging_face() | {cross: np.ones((32, 2), np.float32)}
+    safetensors.save_file(tensors, tmp_path / "model.safetensors")
+    check(tmp_path)
+
+
+def test_another_programs_8_bit_weights_are_told(tmp_path):
+    """They would fit by shape, and mean nothing without their scales."""
+    tensors = hugging_face()
+    tensors[f"{WI}.weight"] = tensors[f"{WI}.weight"].astype(np.int8)
+    safetensors.save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"^encoder/layers_0/mlp/wi_0/kernel is .*int8"):
         weights.load_frozen(str(tmp_path), tiny.MODEL, partitioning.mesh())
 
 
@@ -224,7 +263,8 @@ def test_an_index_that_is_none_is_told(tmp_path):
         fails(tmp_path, "cannot be read")
 
 
-def test_a_bucket_out_of_reach_is_told():
+def test_a_bucket_out_of_reach_is_told(monkeypatch):
+    monkeypatch.setattr(formats, "RETRIES", 0)  # which would be waited between
     fails("gs://no-such-bucket-of-ours/checkpoint_1", "gs://no-such-bucket", "reach")
 
 
@@ -236,28 +276,40 @@ def test_the_folder_above_the_checkpoints_is_told(tmp_path):
 # Orbax
 
 
-@pytest.mark.parametrize("ocdbt", [True, False])
 @pytest.mark.parametrize(
     "path",
     [(), ("params",), ("params", "params"), ("target",), ("optimizer", "target")],
 )
-def test_orbax_trees_of_t5x_and_others(tmp_path, path, ocdbt):
-    if not ocdbt and path != ("target",):
-        return
+def test_orbax_trees_of_t5x_and_others(tmp_path, path):
     tree = tiny.params()
     for key in reversed(path):
-        tree = {key: tree} | (
-            {"state": {"step": np.int32(3)}} if path[0] != "p" else {}
-        )
-    checkpointer = ocp.PyTreeCheckpointer(use_ocdbt=ocdbt)
-    checkpointer.save(tmp_path / "checkpoint_3", tree)
+        tree = {key: tree, "state": {"step": np.int32(3)}}
+    ocp.PyTreeCheckpointer().save(tmp_path / "checkpoint_3", tree)
     check(tmp_path / "checkpoint_3")
+
+
+@pytest.mark.parametrize("options", [{"use_ocdbt": False}, {"use_zarr3": True}])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_orbax_other_layouts_on_disk(tmp_path, options, dtype):
+    tree = jax.tree.map(lambda x: x.astype(jnp.dtype(dtype)), tiny.params())
+    ocp.PyTreeCheckpointer(**options).save(tmp_path / "c", {"target": tree})
+    check(tmp_path / "c", jnp.dtype(dtype))
 
 
 def test_a_step_of_an_orbax_manager(tmp_path):
     with ocp.CheckpointManager(tmp_path) as manager:
         manager.save(5, args=ocp.args.StandardSave({"params": tiny.params()}))
     check(tmp_path / "5")
+    (tmp_path / "5").rename(tmp_path / "5.orbax-checkpoint-tmp")
+    fails(tmp_path / "5.orbax-checkpoint-tmp", "not whole", "before the end")
+
+
+def test_a_state_that_t5x_saved_with_orbax(tmp_path):
+    state = {"target": tiny.params(), "state": {"step": np.int32(3)}}
+    with ocp.CheckpointManager(tmp_path) as manager:
+        item = ocp.args.PyTreeSave(state)
+        manager.save(3, args=ocp.args.Composite(state=item))
+    check(tmp_path / "3")
 
 
 def test_a_damaged_orbax_checkpoint_is_told(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import small
 
-from prompt_tuning import config, data, evaluate, network, prompts, run
+from prompt_tuning import config, data, evaluate, network, prompts, run, weights
 from prompt_tuning.errors import UserError
 
 
@@ -52,6 +52,30 @@ def test_the_defaults_are_the_papers():
 def test_a_setting_that_makes_no_sense_is_named(wrong, message):
     with pytest.raises(UserError, match=message):
         run.Run(**wrong)
+
+
+# The vocabulary
+
+
+def test_the_vocabulary_is_as_set_or_beside_the_weights_or_t5s(tmp_path, frozen):
+    def name(**changes):
+        return run.vocabulary_name(small.settings(**changes))
+
+    assert name(INITIAL_CHECKPOINT_PATH=frozen) == str(frozen.parent / "spiece.model")
+    assert name(INITIAL_CHECKPOINT_PATH=frozen, VOCABULARY="mt5") == "mt5"
+    assert name() == str(weights.POCKET / "spiece.model")
+    for path in (tmp_path, tmp_path / "x.safetensors", "gs://bucket/checkpoint_1"):
+        assert name(INITIAL_CHECKPOINT_PATH=path) == "t5"
+
+
+def test_weights_are_kept_with_the_vocabulary_in_use(tmp_path, frozen):
+    """Not with that of the model which INITIAL_CHECKPOINT_PATH still names."""
+    path = tmp_path / "other.model"
+    path.write_bytes((weights.POCKET / "spiece.model").read_bytes())
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, VOCABULARY=path)
+    assert run.vocabulary_file(run.setup(settings, frozen=False)) == str(path)
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, VOCABULARY="byt5")
+    assert run.vocabulary_file(run.setup(settings, frozen=False)) is None
 
 
 # MODEL_DIR

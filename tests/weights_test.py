@@ -13,7 +13,7 @@ import tiny
 from flax import traverse_util
 from safetensors import numpy as safetensors
 
-from prompt_tuning import formats, network, partitioning, weights
+from prompt_tuning import checkpoints, formats, network, partitioning, weights
 from prompt_tuning.errors import UserError
 
 VOCABULARY = weights.POCKET / weights.VOCABULARY
@@ -134,7 +134,12 @@ def test_a_host_reads_each_part_once_and_holds_one_tensor_at_a_time():
 
     tensors = {name: tensor(name, values) for name, values in flat.items()}
     mesh = partitioning.mesh(4, 2)
-    weights.place(tensors, changed(param_dtype="int8"), mesh, "these")
+    gc.collect()
+    gc.freeze()  # collecting, for each tensor, what is younger is quick
+    try:
+        weights.place(tensors, changed(param_dtype="int8"), mesh, "these")
+    finally:
+        gc.unfreeze()
     once = sum(values.nbytes for values in flat.values())
     assert sum(size for _, size, _ in reads) == once, "replicas are not read again"
     kernels = [size for name, size, _ in reads if name.endswith("wi_0/kernel")]
@@ -154,6 +159,25 @@ def test_a_tensor_that_cannot_be_read_is_named():
     tensors[name] = formats.Tensor(flat[name].shape, broken)
     with pytest.raises(UserError, match=f"these is damaged.*{name}.*chunk 3"):
         weights.place(tensors, tiny.MODEL, partitioning.mesh(), "these")
+
+
+def test_a_released_prompt_fits_a_model_of_base_width(shared, tmp_path):
+    """Of one layer a stack, with 100 of the rows."""
+    file = shared / "data/t5/prompts/t5_1_1_lm100k_base-sst2.npy"
+    if not file.exists():
+        pytest.skip("there is no released prompt")
+    prompt_PxD = checkpoints.load_prompt(file)
+    config = network.T5Config(100, 768, 12, 64, 2048, 1, 1)
+    model = network.Transformer(config)
+    path = tmp_path / "base.safetensors"
+    weights.save_frozen(path, tiny.params(model), config)
+    params = load(path, model)
+    batch = tiny.batch(examples=2)
+    logits = [jax.jit(model.apply)({"params": params}, batch, prompt_PxD)]
+    logits += [jax.jit(model.apply)({"params": params}, batch)]
+    assert prompt_PxD.shape == (100, 768) and logits[0].shape == (2, 4, 100)
+    assert jnp.isfinite(logits[0]).all()
+    assert jnp.abs(logits[0] - logits[1]).mean() > 0.01, "the prompt matters"
 
 
 def test_a_known_size_is_named_by_its_gin_file():
@@ -194,6 +218,24 @@ def test_convert_makes_no_int8_and_no_other_ending(frozen, tmp_path):
     with pytest.raises(UserError, match=r"must end in \.safetensors"):
         weights.convert(str(frozen[0]), tiny.MODEL, tmp_path / "a.bin")
     assert list(tmp_path.iterdir()) == [frozen[0].parent]
+
+
+def test_convert_puts_no_model_beside_anothers_vocabulary(frozen, tmp_path):
+    (tmp_path / "spiece.model").write_bytes(b"of another model")
+    with pytest.raises(UserError, match="give --output a folder of its own"):
+        weights.convert(str(frozen[0]), tiny.MODEL, tmp_path / "a.safetensors")
+    assert sorted(tmp_path.iterdir()) == [frozen[0].parent, tmp_path / "spiece.model"]
+    weights.convert(str(frozen[0]), tiny.MODEL, frozen[0].parent / "b.safetensors")
+
+
+def test_a_conversion_that_breaks_off_leaves_nothing(frozen, tmp_path):
+    path, params = frozen
+    flat = traverse_util.flatten_dict(params, sep="/")
+    flat["encoder/layers_0/mlp/wo/kernel"] = np.ones((24, 16), np.int8)
+    safetensors.save_file(flat, path)
+    with pytest.raises(UserError, match="layers_0/mlp/wo/kernel is of type int8"):
+        weights.convert(str(path), tiny.MODEL, tmp_path / "new" / "a.safetensors")
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_a_scanned_model_is_saved_layer_by_layer(frozen, tmp_path):
