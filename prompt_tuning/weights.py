@@ -265,7 +265,7 @@ def save_frozen(
     Args:
       vocabulary: the SentencePiece model, which is copied beside them.
     """
-    found = _of_layers(params)
+    found = dict(sorted(_of_layers(params).items()))
     shapes = {
         key: (value.shape if layer is None else value.shape[1:], value.dtype)
         for key, (value, layer) in found.items()
@@ -303,8 +303,8 @@ def convert(name: str, model: Transformer, output: Path) -> None:
 
 def _check_vocabulary(name: str, output: Path) -> None:
     """Raises if `output` would lie beside another vocabulary than `name` does."""
-    old, new = find_vocabulary(str(output)), find_vocabulary(name)
-    if old and not (new and old.read_bytes() == new.read_bytes()):
+    old, new = output.parent / VOCABULARY, find_vocabulary(name)
+    if old.is_file() and not (new and old.read_bytes() == new.read_bytes()):
         raise UserError(
             f"{old} is there, and is not the vocabulary of {name}; give --output a "
             "folder of its own, as a model's vocabulary lies beside it"
@@ -322,7 +322,7 @@ def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) 
         name = {"float32": "F32", "bfloat16": "BF16"}[np.dtype(dtype).name]
         offsets = [start, end]
         header[key] = {"dtype": name, "shape": shape, "data_offsets": offsets}
-    text = json.dumps(header).encode()
+    text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     if not is_writer():  # it has its part in gathering them
         collections.deque(tensors, maxlen=0)

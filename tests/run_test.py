@@ -64,8 +64,11 @@ def test_the_vocabulary_is_as_set_or_beside_the_weights_or_t5s(tmp_path, frozen)
     assert name(INITIAL_CHECKPOINT_PATH=frozen) == str(frozen.parent / "spiece.model")
     assert name(INITIAL_CHECKPOINT_PATH=frozen, VOCABULARY="mt5") == "mt5"
     assert name() == str(weights.POCKET / "spiece.model")
+    (tmp_path / "x.safetensors").touch()
     for path in (tmp_path, tmp_path / "x.safetensors", "gs://bucket/checkpoint_1"):
         assert name(INITIAL_CHECKPOINT_PATH=path) == "t5"
+    with pytest.raises(UserError, match="no frozen model at 'nowhere'"):
+        name(INITIAL_CHECKPOINT_PATH="nowhere")
 
 
 def test_weights_are_kept_with_the_vocabulary_in_use(tmp_path, frozen):

@@ -238,6 +238,12 @@ def test_a_conversion_that_breaks_off_leaves_nothing(frozen, tmp_path):
     assert not list((tmp_path / "new").iterdir())
 
 
+def test_a_saved_file_is_the_librarys_byte_for_byte(frozen, tmp_path):
+    flat = traverse_util.flatten_dict(frozen[1], sep="/")
+    safetensors.save_file(flat, tmp_path / "theirs.safetensors")
+    assert frozen[0].read_bytes() == (tmp_path / "theirs.safetensors").read_bytes()
+
+
 def test_a_scanned_model_is_saved_layer_by_layer(frozen, tmp_path):
     model = changed(scan_layers=True)
     path = tmp_path / "scanned.safetensors"
