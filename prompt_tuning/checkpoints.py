@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from prompt_tuning.errors import UserError
-from prompt_tuning.files import atomic, write_json
+from prompt_tuning.outputs import atomic, write_json
 
 # A NamedTuple with a field `trained`: train.TrainState.
 State = TypeVar("State")

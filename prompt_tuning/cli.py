@@ -166,13 +166,13 @@ def _configured(args: argparse.Namespace, trained: bool = False) -> "Run":
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("jax").setLevel(logging.ERROR)
 
-    from prompt_tuning import config, files, partitioning, run
+    from prompt_tuning import config, outputs, partitioning, run
 
     if "hosts" in args:
         partitioning.start_hosts(
             args.coordinator_address, args.num_processes, args.process_id
         )
-        if not files.is_writer():  # one host tells
+        if not outputs.is_writer():  # one host tells
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     # As with `python -m`: a module of tasks may lie in the folder one is in.
     sys.path.append(os.getcwd())

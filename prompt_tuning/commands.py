@@ -16,8 +16,8 @@ from prompt_tuning import (
     checkpoints,
     data,
     evaluate,
-    files,
     optimizer,
+    outputs,
     partitioning,
     report,
     train,
@@ -74,7 +74,7 @@ def train_and_report(run: Run) -> None:
         metrics, illegal = measure(state)
         score = evaluate.development_score(metrics, training.sizes)
         line = {"step": step, "score": score, "metrics": metrics, "illegal": illegal}
-        with files.log(eval_log).open("a") as lines:
+        with outputs.log(eval_log).open("a") as lines:
             lines.write(json.dumps(line) + "\n")
         checkpoints.save_state(states, state, step, score)
         return {run.eval_split: f"{score:.1f}"}
@@ -119,7 +119,7 @@ def train_and_report(run: Run) -> None:
         "trained": trained._asdict(),
         "cut": {run.train_split: training.cut, run.eval_split: development.cut},
     }
-    files.write_json(folder / "metrics.json", results)
+    outputs.write_json(folder / "metrics.json", results)
     report.learning_curve(
         folder / "learning_curve.png",
         f"{parts.task.name} on {Path(run.initial_checkpoint_path).stem}",
@@ -346,7 +346,7 @@ def predict(
     elif path.exists() and not path.is_file():  # /dev/null, say: not to be replaced
         path.write_text(lines, encoding="utf-8")
     else:
-        with files.atomic(path.resolve()) as temporary:
+        with outputs.atomic(path.resolve()) as temporary:
             temporary.write_text(lines, encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ import gin
 from gin import config_parser
 
 from prompt_tuning.errors import UserError
-from prompt_tuning.files import atomic
+from prompt_tuning.outputs import atomic
 
 # Installed, gin/ lies inside the package; in a checkout it lies beside it.
 _HERE = Path(__file__).resolve().parent

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from prompt_tuning import data, files
+from prompt_tuning import data, outputs
 from prompt_tuning.data import seqio  # which starts TensorFlow without its chatter
 from prompt_tuning.errors import UserError
 
@@ -251,5 +251,5 @@ def _illegal_shares(records: list[dict[str, Any]]) -> dict[str, float]:
 
 def _write_jsonl(records: list[dict[str, Any]], path: Path) -> None:
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    with files.atomic(path) as temporary:
+    with outputs.atomic(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")

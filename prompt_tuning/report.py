@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from prompt_tuning.files import atomic
+from prompt_tuning.outputs import atomic
 
 
 def table(

@@ -23,8 +23,8 @@ from prompt_tuning import (
     data,
     decoding,
     evaluate,
-    files,
     network,
+    outputs,
     partitioning,
     prompts,
     weights,
@@ -195,7 +195,7 @@ def make_folder(folder: Path, name: str) -> Path:
     """Makes a folder, or raises UserError with its `name` if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with files.atomic(folder / ".writable"):
+        with outputs.atomic(folder / ".writable"):
             pass
         (folder / ".writable").unlink(missing_ok=True)
     except OSError as error:

@@ -19,7 +19,7 @@ import optax
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from prompt_tuning import files, losses, partitioning
+from prompt_tuning import losses, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.network import Transformer
 
@@ -149,14 +149,14 @@ def fit(
     shown: dict[str, Any] = {}
     pending = None
     with (
-        files.log(log).open("a", buffering=1) as lines,
+        outputs.log(log).open("a", buffering=1) as lines,
         tqdm(
             total=steps,
             initial=first,
             desc=description,
             unit="step",
             smoothing=0.05,
-            disable=not files.is_writer(),
+            disable=not outputs.is_writer(),
         ) as bar,
     ):
         for step in range(first + 1, steps + 1):
@@ -194,7 +194,7 @@ def keep_lines(log: Path, last_step: int) -> list[dict]:
     if not log.exists():
         return []
     kept = [line for line in _records(log) if line["step"] <= last_step]
-    with files.atomic(log) as temporary:  # a kill in between must not cost the log
+    with outputs.atomic(log) as temporary:  # a kill in between must not cost the log
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
     return kept
 

@@ -24,8 +24,8 @@ from jax.sharding import Mesh, Sharding
 
 from prompt_tuning import formats, layers, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.files import atomic, is_writer, write_json
 from prompt_tuning.network import T5Config, Transformer
+from prompt_tuning.outputs import atomic, is_writer, write_json
 
 POCKET = Path(__file__).parent / "pocket"
 VOCABULARY = "spiece.model"
