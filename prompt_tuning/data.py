@@ -52,6 +52,7 @@ Task = seqio.Task | seqio.Mixture
 Batch = dict[str, np.ndarray]
 
 KEYS = ("inputs", "targets")  # the features of a task that the model reads
+BUCKETS = (64, 96, 128, 192, 256, 384)  # lengths of inputs in a batch, if they do
 MAX_INPUT_LENGTH = 512  # tokens; T5's length for SuperGLUE and GLUE
 EXTRA_IDS = 100  # T5's sentinels, after the SentencePiece model's own ids
 SENTINEL = "<extra_id_0>"  # the first of them, which has the last id
@@ -400,6 +401,14 @@ def encode(
     return pad([_cut(row, length, feature) for row in rows], length), cut
 
 
+def bucket(longest: int, length: int) -> int:
+    """What to pad inputs of `longest` tokens at most to, instead of to `length`.
+
+    Nothing is computed for the rest, and each bucket compiles once.
+    """
+    return min((b for b in BUCKETS if longest <= b < length), default=length)
+
+
 def _ids(text: str, vocabulary: seqio.Vocabulary) -> list[int]:
     """Token ids; of the first sentinel too, which not every vocabulary has by name."""
     if not text.startswith(SENTINEL):
@@ -425,14 +434,18 @@ def batches(
       host_rows: which rows of each batch this host makes, partitioning.host_rows.
 
     Yields:
-      T5X's keys, int32: encoder_input_tokens [B, T], and [B, S] each
+      T5X's keys, int32: encoder_input_tokens [B, T], where T is the smallest bucket
+      that holds the batch's longest input, and [B, S] each
       decoder_target_tokens, decoder_input_tokens (the targets moved right by one, 0 in
       front) and decoder_loss_weights (1 on the target, 0 on padding).
     """
     choose = _rows_by_rate if len(examples.sizes) > 1 else _rows_by_epoch
     rows_of = choose(examples, batch_size, seed)
     for step in itertools.count(start_step):
-        yield _batch(examples, np.asarray(rows_of(step))[host_rows])
+        rows = np.asarray(rows_of(step))  # of all hosts, whose batches are as long
+        longest = max(len(examples.inputs[row]) for row in rows)
+        length = bucket(longest, examples.lengths["inputs"])
+        yield _batch(examples, rows[host_rows], length)
 
 
 def _rows_by_epoch(
@@ -465,8 +478,8 @@ def _rows_by_rate(
     return rows_of
 
 
-def _batch(examples: Examples, rows: Sequence[int]) -> Batch:
-    inputs = pad([examples.inputs[row] for row in rows], examples.lengths["inputs"])
+def _batch(examples: Examples, rows: Sequence[int], length: int) -> Batch:
+    inputs = pad([examples.inputs[row] for row in rows], length)
     targets = pad([examples.targets[row] for row in rows], examples.lengths["targets"])
     return {
         "encoder_input_tokens": inputs,

@@ -381,6 +381,11 @@ def test_a_batch_is_what_seqio_makes_of_the_same_examples(vocabulary):
     assert not expected, "an example is missing from an epoch of one batch"
 
 
+def test_a_batch_is_as_long_as_the_bucket_of_its_longest_input():
+    found = [data.bucket(longest, 200) for longest in (1, 64, 65, 192, 193, 200)]
+    assert found == [64, 64, 96, 192, 200, 200] and data.bucket(9, 20) == 20
+
+
 def test_every_epoch_has_every_example_once_in_an_order_of_its_own(vocabulary):
     examples = data.load_examples(count_task(vocabulary, 20), "train")
     # Batches of 8 do not divide 20: three epochs make 7.5 of them.

@@ -94,6 +94,21 @@ def test_predictions_keep_their_order_across_batches():
     np.testing.assert_array_equal(outputs, inputs + 1)
 
 
+def test_inputs_of_like_lengths_are_predicted_together_and_cut():
+    inputs = np.zeros((6, 512), np.int32)
+    for row, size in enumerate((400, 10, 64, 70, 0, 120)):
+        inputs[row, :size] = row + 1
+    seen = []
+
+    def predict(inputs_NxT):
+        seen.append(inputs_NxT.shape)
+        return inputs_NxT[:, :1]
+
+    outputs = evaluate.predict_in_batches(predict, inputs, batch_size=2)
+    np.testing.assert_array_equal(outputs, inputs[:, :1])
+    assert seen == [(2, 64), (2, 96), (2, 512)]
+
+
 def test_illegal_labels_are_wrong_and_their_share_is_told():
     # Neither a longer word nor another case is the label.
     said = {"letter a": "yes", "letter b": "now", "letter bb": "No"}

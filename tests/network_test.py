@@ -285,6 +285,21 @@ def test_a_size_that_is_none_is_an_error(name, value):
         network.T5Config(**{name: value})
 
 
+def test_padding_changes_neither_loss_nor_gradient():
+    """So that a batch may be cut to its longest input (data.bucket)."""
+    batch = tiny.batch()
+    width = ((0, 0), (0, 7))
+    inputs_BxT = np.pad(batch["encoder_input_tokens"], width)
+    expected, got = (
+        loss_and_gradient(
+            tiny.MODEL, tiny.params(), batch | {"encoder_input_tokens": x}
+        )
+        for x in (batch["encoder_input_tokens"], inputs_BxT)
+    )
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(got[1], expected[1], atol=1e-5)
+
+
 # How the same network is kept and computed
 
 
