@@ -25,6 +25,7 @@ from prompt_tuning.errors import UserError
 Index = tuple[slice, ...]
 
 RETRIES = 3  # of a request to a bucket, after 1, 2 and 4 seconds
+CACHE = 2**28  # bytes of T5X's chunks, decoded: those of several devices are often one
 
 
 class Tensor(NamedTuple):
@@ -281,7 +282,9 @@ def _keys(folder: str) -> ts.KvStore:
 
 
 def _context() -> ts.Context:
-    return ts.Context({"gcs_request_retries": {"max_retries": RETRIES}})
+    cache = {"total_bytes_limit": CACHE}
+    retries = {"max_retries": RETRIES}
+    return ts.Context({"cache_pool": cache, "gcs_request_retries": retries})
 
 
 def _store(folder: str) -> dict[str, str]:
@@ -306,6 +309,7 @@ def _open_t5x(folder: str) -> dict[str, Tensor]:
             "driver": leaf["driver"],
             "kvstore": store | {"path": f"{store['path']}{inside}/"},
             "fill_missing_data_reads": False,  # an error, not zeros
+            "recheck_cached_data": False,
         }
 
     opening = {
