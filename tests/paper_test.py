@@ -1,5 +1,6 @@
 """The table of tasks: T5's own output byte for byte, and every task through TFDS."""
 
+import collections
 import hashlib
 import json
 
@@ -68,6 +69,10 @@ def mocked(row, monkeypatch):
     return tfds.testing.mock_data(num_examples=3)
 
 
+def text_tokens(tokens_T: np.ndarray) -> tuple[int, ...]:
+    return tuple(tokens_T[tokens_T != 0].tolist())
+
+
 @pytest.mark.parametrize("row", FROM_TFDS, ids=lambda row: row.alias)
 def test_a_task_goes_from_tfds_to_its_metrics(row, monkeypatch):
     """Right predictions score 100 by every metric, and train has examples too."""
@@ -86,7 +91,12 @@ def test_a_task_goes_from_tfds_to_its_metrics(row, monkeypatch):
     if any(row.translate):
         targets = [text.replace(*row.translate[::-1]) for text in targets]
     said, _ = data.encode(targets, task.output_features["targets"])
-    evaluation = evaluator(lambda inputs: said)
+    right = collections.defaultdict(list)  # equal inputs may have other targets
+    for inputs, tokens in zip(examples.inputs, said, strict=True):
+        right[text_tokens(inputs)].append(tokens)
+    evaluation = evaluator(
+        lambda inputs: np.stack([right[text_tokens(row)].pop(0) for row in inputs])
+    )
     metrics = evaluation.metrics[row.alias]
     values = [value for value in metrics.values() if not np.isnan(value)]
     assert evaluation.illegal.get(row.alias, 0) == 0
