@@ -78,18 +78,40 @@ class Dense(nn.Module):
     So no float copy of an int8 kernel is needed, here or in the gradient.
     """
 
+    inputs: int
     features: int
     stddev: float
     axes: tuple[str, str]
     dtype: jnp.dtype
     param_dtype: str
 
-    @nn.compact
+    def setup(self):
+        shape = (self.inputs, self.features)
+        self._kernel = _weights(self, "kernel", shape, self.stddev, self.axes, 1)
+
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., in] -> [..., features]"""
-        shape = (x.shape[-1], self.features)
-        kernel, scale = _weights(self, "kernel", shape, self.stddev, self.axes, 1)
-        y = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
+        """[..., inputs] -> [..., features]"""
+        kernel, _ = self._kernel
+        return self._scaled(jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype)))
+
+    def backwards(self, y_BxQxHxK: jax.Array) -> jax.Array:
+        """Each head's features through its part of the kernel, [B, Q, H, inputs]."""
+        y_BxQxHK = self._scaled(y_BxQxHxK.reshape(*y_BxQxHxK.shape[:2], -1))
+        y_BxQxHxK = y_BxQxHK.reshape(y_BxQxHxK.shape)
+        return jnp.einsum("bqhk,dhk->bqhd", y_BxQxHxK, self._by_head(y_BxQxHxK))
+
+    def of_heads(self, x_BxQxHxD: jax.Array) -> jax.Array:
+        """Each head's inputs to its own features: [B, Q, features]."""
+        kernel_DxHxK = self._by_head(x_BxQxHxD)
+        y_BxQxHxK = jnp.einsum("bqhd,dhk->bqhk", x_BxQxHxD, kernel_DxHxK)
+        return self._scaled(y_BxQxHxK.reshape(*y_BxQxHxK.shape[:2], -1))
+
+    def _by_head(self, x_BxQxHxX: jax.Array) -> jax.Array:
+        kernel, _ = self._kernel
+        return kernel.astype(self.dtype).reshape(self.inputs, x_BxQxHxX.shape[2], -1)
+
+    def _scaled(self, y: jax.Array) -> jax.Array:
+        _, scale = self._kernel
         if scale is None:
             return y
         return y * scale.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
@@ -164,6 +186,7 @@ class GatedMLP(nn.Module):
 
         def into(name: str) -> jax.Array:
             return Dense(
+                emb_dim,
                 self.mlp_dim,
                 emb_dim**-0.5,
                 ("embed", "mlp"),
@@ -175,6 +198,7 @@ class GatedMLP(nn.Module):
         h_BxTxF = nn.gelu(into("wi_0"), approximate=True) * into("wi_1")
         h_BxTxF = Dropout(self.dropout_rate)(h_BxTxF)
         return Dense(
+            self.mlp_dim,
             emb_dim,
             self.mlp_dim**-0.5,
             ("mlp", "embed"),
@@ -202,10 +226,10 @@ class Attention(nn.Module):
         heads, std = self.num_heads * self.head_dim, self.emb_dim**-0.5
         into, out = ("embed", "joined_kv"), ("joined_kv", "embed")
         kept = self.dtype, self.param_dtype
-        self.query = Dense(heads, std * self.head_dim**-0.5, into, *kept)
-        self.key = Dense(heads, std, into, *kept)
-        self.value = Dense(heads, std, into, *kept)
-        self.out = Dense(self.emb_dim, heads**-0.5, out, *kept)
+        self.query = Dense(self.emb_dim, heads, std * self.head_dim**-0.5, into, *kept)
+        self.key = Dense(self.emb_dim, heads, std, into, *kept)
+        self.value = Dense(self.emb_dim, heads, std, into, *kept)
+        self.out = Dense(heads, self.emb_dim, heads**-0.5, out, *kept)
         self.dropout = Dropout(self.dropout_rate)
 
     def _split(self, x: jax.Array) -> jax.Array:
@@ -233,10 +257,40 @@ class Attention(nn.Module):
         keys_BxLxHxK, values_BxLxHxK = keys_values
         query_BxQxHxK = self._split(self.query(x_BxQxD))
         scores_BxHxQxL = jnp.einsum("bqhk,blhk->bhql", query_BxQxHxK, keys_BxLxHxK)
-        weights_BxHxQxL = nn.softmax(scores_BxHxQxL.astype(jnp.float32) + bias)
-        weights_BxHxQxL = self.dropout(weights_BxHxQxL.astype(self.dtype))
+        weights_BxHxQxL, sums_BxQxHx1 = self._exponentials(scores_BxHxQxL, bias)
         x_BxQxHxK = jnp.einsum("bhql,blhk->bqhk", weights_BxHxQxL, values_BxLxHxK)
+        x_BxQxHxK = (x_BxQxHxK / sums_BxQxHx1).astype(self.dtype)
         return self.out(x_BxQxHxK.reshape(*x_BxQxD.shape[:-1], -1))
+
+    def across(
+        self, x_BxQxD: jax.Array, encoded_BxLxD: jax.Array, bias: jax.Array
+    ) -> jax.Array:
+        """Attends from x to what `keys_values` would make of `encoded_BxLxD`.
+
+        Few queries, as the short targets of a classification task, are cheaper to bring
+        to the encoder's width than many positions to the heads': q (W x) is (q W) x.
+        """
+        if x_BxQxD.shape[1] >= self.head_dim:
+            return self(x_BxQxD, self.keys_values(encoded_BxLxD), bias)
+        query_BxQxHxD = self.key.backwards(self._split(self.query(x_BxQxD)))
+        scores_BxHxQxL = jnp.einsum("bqhd,bld->bhql", query_BxQxHxD, encoded_BxLxD)
+        weights_BxHxQxL, sums_BxQxHx1 = self._exponentials(scores_BxHxQxL, bias)
+        x_BxQxHxD = jnp.einsum("bhql,bld->bqhd", weights_BxHxQxL, encoded_BxLxD)
+        x_BxQxHxD = (x_BxQxHxD / sums_BxQxHx1).astype(self.dtype)
+        return self.out(self.value.of_heads(x_BxQxHxD))
+
+    def _exponentials(
+        self, scores_BxHxQxL: jax.Array, bias: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The softmax before its division: weights up to 1, and sums [B, Q, H, 1].
+
+        What is made of the weights is divided, as it is smaller than they are.
+        """
+        scores_BxHxQxL = scores_BxHxQxL.astype(jnp.float32) + bias
+        largest = jnp.max(scores_BxHxQxL, axis=-1, keepdims=True)
+        weights_BxHxQxL = jnp.exp(scores_BxHxQxL - jax.lax.stop_gradient(largest))
+        sums_BxQxHx1 = jnp.sum(weights_BxHxQxL, axis=-1).swapaxes(1, 2)[..., None]
+        return self.dropout(weights_BxHxQxL.astype(self.dtype)), sums_BxQxHx1
 
 
 def relative_position_buckets(

@@ -176,19 +176,21 @@ class DecoderLayer(nn.Module):
         """
         encoded_BxLxD, self_bias, cross_bias, index = shared
         x_BxSxD = partitioning.split_batch(x_BxSxD)
+        attention = self.encoder_decoder_attention
         h_BxSxD = self.pre_self_attention_layer_norm(x_BxSxD)
         keys_values = self.self_attention.keys_values(h_BxSxD)
         if own:
-            before, across = own
+            before, kept = own
             keys_values = tuple(
                 jax.lax.dynamic_update_slice_in_dim(old, new, index, axis=1)
                 for old, new in zip(before, keys_values, strict=True)
             )
-        else:
-            across = self.encoder_decoder_attention.keys_values(encoded_BxLxD)
         x_BxSxD += self.dropout(self.self_attention(h_BxSxD, keys_values, self_bias))
         h_BxSxD = self.pre_cross_attention_layer_norm(x_BxSxD)
-        h_BxSxD = self.encoder_decoder_attention(h_BxSxD, across, cross_bias)
+        if own:
+            h_BxSxD = attention(h_BxSxD, kept, cross_bias)
+        else:
+            h_BxSxD = attention.across(h_BxSxD, encoded_BxLxD, cross_bias)
         x_BxSxD += self.dropout(h_BxSxD)
         h_BxSxD = self.mlp(self.pre_mlp_layer_norm(x_BxSxD))
         return x_BxSxD + self.dropout(h_BxSxD), keys_values if own else ()
@@ -273,6 +275,7 @@ class Decoder(nn.Module):
         self.decoder_norm = _norm(config)
         self.dropout = layers.Dropout(config.dropout_rate)
         self.logits_dense = layers.Dense(
+            config.emb_dim,
             config.vocab_size,
             config.emb_dim**-0.5,
             ("embed", "vocab"),

@@ -110,20 +110,24 @@ def step_flops(config: network.T5Config, work: Workload) -> int:
     """
     c, heads = config, config.num_heads * config.head_dim
     source = work.prompt_length + work.inputs
+    # Few targets are brought to the encoder's width, not its output to the heads'.
+    few = work.targets < c.head_dim
+    width, rows = (c.num_heads * c.emb_dim, work.targets) if few else (heads, source)
     # Multiplications for one position of each stack, or for one pair of positions.
     square, mlp = c.emb_dim * heads, 3 * c.emb_dim * c.mlp_dim
     encoder = c.num_encoder_layers * source * (4 * square + mlp)
     decoder = c.num_decoder_layers * (
-        work.targets * (6 * square + mlp) + source * 2 * square
+        work.targets * (6 * square + mlp) + rows * 2 * square
     )
     logits = work.targets * c.emb_dim * c.vocab_size
     # Scores and weighted sums; backward each has a product for either side.
     attention = 2 * heads * c.num_encoder_layers * source**2
-    attention += 2 * heads * c.num_decoder_layers * work.targets * source
+    attention += 2 * width * c.num_decoder_layers * work.targets * source
     own = 2 * heads * c.num_decoder_layers * work.targets**2
     forward = encoder + decoder + logits + attention + own
     unreached = 5 * square * work.targets + 4 * heads * work.targets**2
-    unreached += heads * work.targets * source  # the first cross-attention's queries
+    unreached += width * work.targets * source  # the first cross-attention's queries
+    unreached += few * square * work.targets
     backward = encoder + decoder + logits + 2 * (attention + own) - unreached
     return 2 * work.batch_size * (forward + backward)
 

@@ -185,7 +185,7 @@ def test_int8_moves_no_value_by_more_than_half_its_channels_scale():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_int8_product_is_that_of_the_rounded_kernel(dtype):
     kernel, scale = layers.quantize(RNG.normal(size=(4, 6)) * np.arange(1, 7), 0)
-    dense = layers.Dense(6, 1.0, ("embed", "mlp"), jnp.dtype(dtype), "int8")
+    dense = layers.Dense(4, 6, 1.0, ("embed", "mlp"), jnp.dtype(dtype), "int8")
     params = {"kernel": kernel, "kernel_scale": scale}
     expected = X_BxTxD[..., :4] @ (np.asarray(kernel) * np.asarray(scale))
     got = dense.apply({"params": params}, X_BxTxD[..., :4])
@@ -206,7 +206,33 @@ def test_an_int8_embedding_has_a_scale_for_each_row():
 
 
 def test_random_int8_weights_have_the_spread_of_random_floats():
-    dense = layers.Dense(64, 0.5, ("embed", "mlp"), jnp.dtype("float32"), "int8")
+    dense = layers.Dense(128, 64, 0.5, ("embed", "mlp"), jnp.dtype("float32"), "int8")
     params = initialised(dense, jnp.zeros((1, 128)))
     values = params["kernel"] * params["kernel_scale"][None]
     assert np.std(values) == pytest.approx(0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("param_dtype", ["float32", "int8"])
+@pytest.mark.parametrize("queries", [3, 9])
+def test_few_queries_attend_to_the_encoder_as_to_its_keys_and_values(
+    queries, param_dtype
+):
+    attention = layers.Attention(2, 8, 6, jnp.dtype("float32"), param_dtype, 0.0)
+    x_BxQxD, encoded_BxLxD = (
+        jnp.asarray(RNG.normal(size=(2, length, 6)), jnp.float32)
+        for length in (queries, 5)
+    )
+    bias = layers.visible(jnp.array([[True] * 5, [True] * 3 + [False] * 2]))
+    bias = bias[:, None, None, :]
+    params = initialised(attention, x_BxQxD, encoded_BxLxD, bias, method="across")
+    kept = attention.bind({"params": params})
+
+    def through_keys_and_values(encoded_BxLxD):
+        return kept(x_BxQxD, kept.keys_values(encoded_BxLxD), bias)
+
+    expected, gradient = jax.vjp(through_keys_and_values, encoded_BxLxD)
+    got, got_gradient = jax.vjp(
+        lambda encoded_BxLxD: kept.across(x_BxQxD, encoded_BxLxD, bias), encoded_BxLxD
+    )
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    np.testing.assert_allclose(got_gradient(got)[0], gradient(got)[0], atol=1e-5)
