@@ -168,6 +168,7 @@ def _configured(args: argparse.Namespace, trained: bool = False) -> "Run":
 
     from prompt_tuning import config, outputs, partitioning, run
 
+    _keep_compiled()
     if "hosts" in args:
         partitioning.start_hosts(
             args.coordinator_address, args.num_processes, args.process_id
@@ -187,6 +188,18 @@ def _configured(args: argparse.Namespace, trained: bool = False) -> "Run":
         config.parse([str(kept)], bindings, search_paths)
         settings = run.Run()
     return settings
+
+
+def _keep_compiled() -> None:
+    """Keeps what XLA compiles, in the user's cache or JAX_COMPILATION_CACHE_DIR."""
+    from pathlib import Path
+
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = str(Path(caches, "prompt_tuning", "xla"))
+        jax.config.update("jax_compilation_cache_dir", folder)
 
 
 def _train(args: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ import optax
 
 import prompt_tuning
 from prompt_tuning import (
+    batching,
     checkpoints,
     data,
     evaluate,
@@ -81,12 +82,13 @@ def train_and_report(run: Run) -> None:
 
     if last is None:
         at_period(state, 0)
+    coming = run.seed, int(state.step), min(run.eval_period, run.train_steps)
     try:
         train.fit(
             state,
             parts.params if run.tuning == "prompt" else None,
             train.make_step(parts.model, adafactor, run.tuning, run.num_microbatches),
-            data.batches(
+            batching.batches(
                 training,
                 run.batch_size,
                 run.seed,
@@ -99,6 +101,7 @@ def train_and_report(run: Run) -> None:
             mesh=parts.mesh,
             rng=jax.random.key(run.seed),
             log=train_log,
+            lengths=batching.input_lengths(training, run.batch_size, *coming),
             description=f"{run.tuning} tuning",
         )
     finally:  # an error or Ctrl-C too leaves the last state whole
@@ -148,8 +151,8 @@ def _model_and_prompt(run: Run, parts: Setup, state: train.TrainState) -> tuple:
 def _introduction(
     run: Run,
     parts: Setup,
-    training: data.Examples,
-    development: data.Examples,
+    training: batching.Examples,
+    development: batching.Examples,
     state: train.TrainState,
 ) -> str:
     def size(tree: Any) -> int:

@@ -1,17 +1,13 @@
-"""seqio tasks and mixtures -> NumPy batches (TensorFlow from here on).
+"""seqio tasks and mixtures -> tokenised splits (TensorFlow from here on).
 
-A split is tokenised once, into memory, and batch i is a function of (seed, i) alone, so
-the position in the data is the step number: a run resumes at no cost and a checkpoint
-holds nothing of the data. Examples are padded, never packed.
+A split is tokenised once, into memory.
 """
 
 import contextlib
 import dataclasses
 import difflib
-import functools
 import importlib
 import inspect
-import itertools
 import logging
 import os
 import tempfile
@@ -21,6 +17,7 @@ from pathlib import Path
 import absl.logging
 import numpy as np
 
+from prompt_tuning import batching
 from prompt_tuning.errors import UserError
 
 
@@ -49,10 +46,8 @@ with _held_stderr():  # it tells of its start whatever the level
     tf.config.set_visible_devices([], "GPU")  # the accelerators are JAX's
 
 Task = seqio.Task | seqio.Mixture
-Batch = dict[str, np.ndarray]
 
 KEYS = ("inputs", "targets")  # the features of a task that the model reads
-BUCKETS = (64, 96, 128, 192, 256, 384)  # lengths of inputs in a batch, if they do
 MAX_INPUT_LENGTH = 512  # tokens; T5's length for SuperGLUE and GLUE
 EXTRA_IDS = 100  # T5's sentinels, after the SentencePiece model's own ids
 SENTINEL = "<extra_id_0>"  # the first of them, which has the last id
@@ -239,39 +234,9 @@ def _words(parts: Sequence[seqio.Task], *keywords: str) -> tuple[str, ...] | Non
     return tuple(words) or None
 
 
-@dataclasses.dataclass(frozen=True)
-class Examples:
-    """A tokenised split.
-
-    inputs, targets: a row of int32 ids for each example, EOS included, no padding.
-    lengths: {"inputs": T, "targets": S}, what the rows are padded to in a batch.
-    cut: how many inputs and targets were longer than that and were cut.
-    sizes: examples of each task, in the order of the rows.
-    rates: how often a mixture draws from each task, relative to the others.
-    """
-
-    split: str
-    inputs: list[np.ndarray]
-    targets: list[np.ndarray]
-    lengths: dict[str, int]
-    cut: dict[str, int]
-    sizes: dict[str, int]
-    rates: dict[str, float]
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def rows(self, task_name: str) -> range:
-        """Where the examples of one task of a mixture are."""
-        names = list(self.sizes)
-        counts = list(self.sizes.values())
-        start = sum(counts[: names.index(task_name)])
-        return range(start, start + self.sizes[task_name])
-
-
 def load_examples(
     task: Task, split: str, lengths: Mapping[str, int] | None = None
-) -> Examples:
+) -> batching.Examples:
     """Tokenises a split.
 
     Args:
@@ -303,7 +268,7 @@ def load_examples(
         [_cut(row, lengths[key], task.output_features[key]) for row in rows[key]]
         for key in KEYS
     )
-    return Examples(
+    return batching.Examples(
         split=split,
         inputs=inputs,
         targets=targets,
@@ -374,14 +339,6 @@ def _cut(row: np.ndarray, length: int, feature: seqio.Feature) -> np.ndarray:
     return np.append(row[: length - 1], np.int32(feature.vocabulary.eos_id))
 
 
-def pad(rows: Sequence[Sequence[int]], length: int) -> np.ndarray:
-    """Ragged token ids -> int32 [len(rows), length], 0 after each row's end."""
-    padded = np.zeros((len(rows), length), np.int32)
-    for index, row in enumerate(rows):
-        padded[index, : len(row)] = row
-    return padded
-
-
 def encode(
     texts: Sequence[str], feature: seqio.Feature, length: int | None = None
 ) -> tuple[np.ndarray, int]:
@@ -398,15 +355,7 @@ def encode(
     rows = [np.array(_ids(text, feature.vocabulary) + ends) for text in texts]
     length = length or min(max(map(len, rows)), MAX_INPUT_LENGTH)
     cut = sum(len(row) > length for row in rows)
-    return pad([_cut(row, length, feature) for row in rows], length), cut
-
-
-def bucket(longest: int, length: int) -> int:
-    """What to pad inputs of `longest` tokens at most to, instead of to `length`.
-
-    Nothing is computed for the rest, and each bucket compiles once.
-    """
-    return min((b for b in BUCKETS if longest <= b < length), default=length)
+    return batching.pad([_cut(row, length, feature) for row in rows], length), cut
 
 
 def _ids(text: str, vocabulary: seqio.Vocabulary) -> list[int]:
@@ -415,75 +364,3 @@ def _ids(text: str, vocabulary: seqio.Vocabulary) -> list[int]:
         return vocabulary.encode(text)
     words = text.removeprefix(SENTINEL).lstrip()
     return [vocabulary.vocab_size - 1, *vocabulary.encode(words)]
-
-
-def batches(
-    examples: Examples,
-    batch_size: int,
-    seed: int,
-    start_step: int = 0,
-    host_rows: Sequence[int] | slice = slice(None),
-) -> Iterator[Batch]:
-    """Batches without end, the first being batch number `start_step`.
-
-    One task: every epoch is a permutation drawn from (seed, epoch), and a batch may
-    hold the end of one epoch and the start of the next. A mixture: from (seed, step),
-    each example's task is drawn by its rate and the example uniformly from the task.
-
-    Args:
-      host_rows: which rows of each batch this host makes, partitioning.host_rows.
-
-    Yields:
-      T5X's keys, int32: encoder_input_tokens [B, T], where T is the smallest bucket
-      that holds the batch's longest input, and [B, S] each
-      decoder_target_tokens, decoder_input_tokens (the targets moved right by one, 0 in
-      front) and decoder_loss_weights (1 on the target, 0 on padding).
-    """
-    choose = _rows_by_rate if len(examples.sizes) > 1 else _rows_by_epoch
-    rows_of = choose(examples, batch_size, seed)
-    for step in itertools.count(start_step):
-        rows = np.asarray(rows_of(step))  # of all hosts, whose batches are as long
-        longest = max(len(examples.inputs[row]) for row in rows)
-        length = bucket(longest, examples.lengths["inputs"])
-        yield _batch(examples, rows[host_rows], length)
-
-
-def _rows_by_epoch(
-    examples: Examples, batch_size: int, seed: int
-) -> Callable[[int], Sequence[int]]:
-    @functools.lru_cache(maxsize=2)  # a batch may lie in two epochs
-    def permutation(epoch):
-        return np.random.default_rng((seed, epoch)).permutation(len(examples))
-
-    def rows_of(step):
-        positions = range(step * batch_size, (step + 1) * batch_size)
-        places = (divmod(position, len(examples)) for position in positions)
-        return [permutation(epoch)[place] for epoch, place in places]
-
-    return rows_of
-
-
-def _rows_by_rate(
-    examples: Examples, batch_size: int, seed: int
-) -> Callable[[int], Sequence[int]]:
-    sizes = np.array(list(examples.sizes.values()))
-    starts = np.cumsum(sizes) - sizes
-    rates = np.array([examples.rates[name] for name in examples.sizes])
-
-    def rows_of(step):
-        rng = np.random.default_rng((seed, step))
-        tasks = rng.choice(len(sizes), size=batch_size, p=rates / rates.sum())
-        return starts[tasks] + rng.integers(sizes[tasks])
-
-    return rows_of
-
-
-def _batch(examples: Examples, rows: Sequence[int], length: int) -> Batch:
-    inputs = pad([examples.inputs[row] for row in rows], length)
-    targets = pad([examples.targets[row] for row in rows], examples.lengths["targets"])
-    return {
-        "encoder_input_tokens": inputs,
-        "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
-        "decoder_target_tokens": targets,
-        "decoder_loss_weights": (targets != 0).astype(np.int32),
-    }

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from prompt_tuning import data, outputs
+from prompt_tuning import batching, data, outputs
 from prompt_tuning.data import seqio  # which starts TensorFlow without its chatter
 from prompt_tuning.errors import UserError
 
@@ -40,7 +40,7 @@ class Evaluation(NamedTuple):
 
 
 def make_evaluator(
-    task: data.Task, examples: data.Examples, batch_size: int
+    task: data.Task, examples: batching.Examples, batch_size: int
 ) -> Callable[..., Evaluation]:
     """Prepares the evaluation of a split, to be repeated as often as one likes.
 
@@ -94,7 +94,7 @@ def predict_in_batches(
     outputs = []
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        length = data.bucket(sizes[rows[-1]], inputs_NxT.shape[1])
+        length = batching.bucket(sizes[rows[-1]], inputs_NxT.shape[1])
         missing = batch_size - len(rows)
         filled = np.pad(inputs_NxT[rows, :length], ((0, missing), (0, 0)), mode="edge")
         outputs.append(np.asarray(predict_fn(filled))[: len(rows)])
@@ -127,7 +127,7 @@ def label_predict_fn(
 
 
 def majority_baseline(
-    task: data.Task, train: data.Examples, examples: data.Examples
+    task: data.Task, train: batching.Examples, examples: batching.Examples
 ) -> Metrics:
     """Metrics of always predicting a task's most frequent target in `train`."""
     metrics = {}
@@ -168,12 +168,12 @@ def development_score(metrics: Metrics, trained: Collection[str] = ()) -> float:
 
 
 def _part_evaluator(
-    task: seqio.Task, examples: data.Examples
+    task: seqio.Task, examples: batching.Examples
 ) -> Callable[[PredictFn], tuple[dict[str, float], list[dict[str, Any]]]]:
     """One task's evaluation: predictions of all its inputs -> metrics, records."""
     evaluator = _seqio_evaluator(task, examples)
     rows = [examples.inputs[row] for row in examples.rows(task.name)]
-    inputs_NxT = data.pad(rows, examples.lengths["inputs"])
+    inputs_NxT = batching.pad(rows, examples.lengths["inputs"])
     words, read = data.label_words(task), data.reading(task)
     known = [
         {"task": task.name, "index": index, "inputs": inputs, "target": target}
@@ -199,7 +199,7 @@ def _part_evaluator(
     return evaluate
 
 
-def _seqio_evaluator(task: seqio.Task, examples: data.Examples) -> seqio.Evaluator:
+def _seqio_evaluator(task: seqio.Task, examples: batching.Examples) -> seqio.Evaluator:
     if not task.metric_objs:
         raise UserError(f"{task.name} has no metrics; give it metric_fns")
     if any(metric.model_output_type != _PREDICTION for metric in task.metric_objs):

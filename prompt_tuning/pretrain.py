@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from prompt_tuning import (
+    batching,
     checkpoints,
     data,
     evaluate,
@@ -186,7 +187,7 @@ def _stages(
     switch: int,
     seed: int,
     start_step: int,
-) -> Iterator[data.Batch]:
+) -> Iterator[batching.Batch]:
     """Batches of span corruption up to number `switch`, of prefix LM from there."""
     corruption = functools.partial(objectives.span_corruption, vocab_size=vocab_size)
     shape = batch_size, lengths["inputs"], lengths["targets"]
@@ -199,14 +200,16 @@ def _stages(
     )
 
 
-def _on_this_host(batches: Iterator[data.Batch], mesh: Mesh) -> Iterator[data.Batch]:
+def _on_this_host(
+    batches: Iterator[batching.Batch], mesh: Mesh
+) -> Iterator[batching.Batch]:
     """The rows of each batch that this host's devices hold."""
     for batch in batches:
         rows = partitioning.host_rows(mesh, len(batch["encoder_input_tokens"]))
         yield {name: value[rows] for name, value in batch.items()}
 
 
-def _loss(model: network.Transformer) -> Callable[[Any, data.Batch], jax.Array]:
+def _loss(model: network.Transformer) -> Callable[[Any, batching.Batch], jax.Array]:
     """(params, batch) -> loss in nats a target token, without z-loss."""
 
     def loss(params, batch):

@@ -7,8 +7,13 @@ pre-training are the same step differentiated in the weights. What is not traine
 argument like any other: no gradient of it exists.
 """
 
+import collections
+import contextlib
+import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -114,6 +119,74 @@ def make_step(
     return step
 
 
+def compile_step(
+    step_fn: Callable, state: TrainState, frozen: Any, batch: Batch, rng: Any
+) -> jax.stages.Compiled:
+    """Compiles a step for one shape of batch; the state given to it is donated.
+
+    All arguments but the first may be arrays or shapes.
+    """
+    # A state leaves a step as it came, so that it fits the next.
+    shardings = jax.tree.map(lambda x: x.sharding, state)
+    jitted = jax.jit(step_fn, donate_argnums=0, out_shardings=(shardings, None))
+    return jitted.lower(state, frozen, batch, rng).compile()
+
+
+@contextlib.contextmanager
+def _compiled_ahead(
+    step_fn: Callable,
+    arguments: tuple[TrainState, Any, jax.Array],
+    lengths: Sequence[int],
+    mesh: Mesh,
+) -> Iterator[Callable[[Batch], jax.stages.Compiled]]:
+    """A function from a batch to its compiled step, which waits for that one alone.
+
+    The steps of `lengths` of inputs are compiled in the background, in this order.
+    """
+    state, frozen, rng = jax.tree.map(_shape, arguments)
+    steps: dict[tuple, Future] = {}
+    pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2))
+
+    def compile_for(batch: Batch) -> jax.stages.Compiled:
+        with jax.set_mesh(mesh):  # a thread's own
+            return compile_step(step_fn, state, frozen, batch, rng)
+
+    def compiled(batch: Batch) -> jax.stages.Compiled:
+        shapes = jax.tree.map(_shape, batch)
+        inputs = shapes["encoder_input_tokens"]
+        for length in (inputs.shape[-1], *lengths):
+            longer = inputs.update(shape=(*inputs.shape[:-1], length))
+            wanted = shapes | {"encoder_input_tokens": longer}
+            key = tuple(x.shape for x in wanted.values())
+            if key not in steps:
+                steps[key] = pool.submit(compile_for, wanted)
+        return steps[tuple(x.shape for x in shapes.values())].result()
+
+    try:
+        yield compiled
+    finally:  # what was not needed after all is not waited for
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _shape(x: Any) -> jax.ShapeDtypeStruct:
+    sharding = x.sharding if isinstance(x, jax.Array) and x.committed else None
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+
+def _ahead(batches: Iterator[Batch], mesh: Mesh, count: int = 2) -> Iterator[Batch]:
+    """Batches on the devices, the next `count` always being made by another thread."""
+
+    def placed() -> Batch | None:
+        batch = next(batches, None)
+        return batch and partitioning.shard_batch(batch, mesh)
+
+    with ThreadPoolExecutor(1) as pool:
+        made = collections.deque(pool.submit(placed) for _ in range(count))
+        while (batch := made.popleft().result()) is not None:
+            made.append(pool.submit(placed))
+            yield batch
+
+
 def fit(
     state: TrainState,
     frozen: Any,
@@ -126,29 +199,32 @@ def fit(
     mesh: Mesh,
     rng: jax.Array,
     log: Path,
+    lengths: Sequence[int] = (),
     description: str = "training",
 ) -> TrainState:
     """Trains from `state` to step `steps`.
 
-    Metrics are fetched one step late, so that the host never waits for the newest step.
+    Batches are made ahead and metrics fetched one step late, so that neither the device
+    nor the host waits for the other.
 
     Args:
       batches: this host's NumPy batches, the first one for the step after `state`.
       period: every so many steps, and after the last, `at_period(state, step)` is
         called; it evaluates and saves, and what it returns is shown beside the loss.
       log: a JSONL file that gets a line for each step.
+      lengths: of inputs in batches to come, whose steps are compiled ahead.
 
     Raises:
       UserError: the loss or a trained value is no longer finite. Nothing is saved.
     """
     state = partitioning.placed(state, mesh)
-    # A state leaves a step as it came, so that the second step compiles nothing.
-    shardings = jax.tree.map(lambda x: x.sharding, state)
-    compiled = jax.jit(step_fn, donate_argnums=0, out_shardings=(shardings, None))
     first = int(state.step)
+    batches = _ahead(itertools.islice(batches, steps - first), mesh)
     shown: dict[str, Any] = {}
     pending = None
     with (
+        contextlib.closing(batches),
+        _compiled_ahead(step_fn, (state, frozen, rng), lengths, mesh) as compiled,
         outputs.log(log).open("a", buffering=1) as lines,
         tqdm(
             total=steps,
@@ -160,9 +236,8 @@ def fit(
         ) as bar,
     ):
         for step in range(first + 1, steps + 1):
-            batch = partitioning.shard_batch(next(batches), mesh)
-            with jax.set_mesh(mesh):
-                state, metrics = compiled(state, frozen, batch, rng)
+            batch = next(batches)
+            state, metrics = compiled(batch)(state, frozen, batch, rng)
             if pending:
                 _report(*pending, lines, bar, shown)
             pending = (step, metrics)

@@ -1,7 +1,6 @@
 """Tasks to batches: what is found, tokenised, cut, ordered and padded."""
 
 import functools
-import itertools
 import logging
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import sentencepiece
 import seqio
 import tensorflow as tf
 
-from prompt_tuning import data
+from prompt_tuning import batching, data
 from prompt_tuning.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,25 +86,6 @@ def register():
     yield add
     for registry, name in added:
         registry.remove(name)
-
-
-def take(batches, count):
-    return list(itertools.islice(batches, count))
-
-
-def count_task(vocabulary, number, name="counted"):
-    """Examples 0 to number - 1, which their targets tell apart: three letters each."""
-    words = ["".join(letters) for letters in itertools.product("catdog", repeat=3)]
-    return make_task(vocabulary, [("a", word) for word in words[:number]], name)
-
-
-def drawn(batches, count, vocabulary):
-    """The targets of the next examples, in order, as text."""
-    return [
-        vocabulary.decode(row.tolist())
-        for batch in take(batches, count)
-        for row in batch["decoder_target_tokens"]
-    ]
 
 
 # Vocabulary.
@@ -353,7 +333,7 @@ def test_encode_agrees_with_load_examples(vocabulary):
         lengths = length and {"inputs": length}
         examples = data.load_examples(task, "train", lengths)
         tokens, cut = data.encode(texts, task.output_features["inputs"], length)
-        padded = data.pad(examples.inputs, examples.lengths["inputs"])
+        padded = batching.pad(examples.inputs, examples.lengths["inputs"])
         np.testing.assert_array_equal(tokens, padded)
         assert cut == examples.cut["inputs"] and tokens.dtype == np.int32
 
@@ -365,7 +345,7 @@ def test_a_batch_is_what_seqio_makes_of_the_same_examples(vocabulary):
     task = make_task(vocabulary)
     lengths = {"inputs": 9, "targets": 5}
     examples = data.load_examples(task, "train", lengths)
-    (batch,) = take(data.batches(examples, batch_size=3, seed=0), 1)
+    batch = next(batching.batches(examples, batch_size=3, seed=0))
     dataset = task.get_dataset(lengths, "train", shuffle=False)
     converted = seqio.EncDecFeatureConverter(pack=False)(dataset, lengths)
     expected = {
@@ -381,53 +361,14 @@ def test_a_batch_is_what_seqio_makes_of_the_same_examples(vocabulary):
     assert not expected, "an example is missing from an epoch of one batch"
 
 
-def test_a_batch_is_as_long_as_the_bucket_of_its_longest_input():
-    found = [data.bucket(longest, 200) for longest in (1, 64, 65, 192, 193, 200)]
-    assert found == [64, 64, 96, 192, 200, 200] and data.bucket(9, 20) == 20
-
-
-def test_every_epoch_has_every_example_once_in_an_order_of_its_own(vocabulary):
-    examples = data.load_examples(count_task(vocabulary, 20), "train")
-    # Batches of 8 do not divide 20: three epochs make 7.5 of them.
-    words = drawn(data.batches(examples, batch_size=8, seed=3), 8, vocabulary)
-    epochs = [words[start : start + 20] for start in (0, 20, 40)]
-    assert all(len(set(epoch)) == 20 for epoch in epochs)
-    assert epochs[0] != epochs[1] != epochs[2]
-    other = drawn(data.batches(examples, batch_size=8, seed=4), 8, vocabulary)
-    assert other != words
-
-
-def test_a_batch_may_be_larger_than_an_epoch(vocabulary):
-    examples = data.load_examples(count_task(vocabulary, 3), "train")
-    words = drawn(data.batches(examples, batch_size=9, seed=0), 1, vocabulary)
-    assert sorted(words) == sorted(3 * words[:3])
-
-
-@pytest.mark.parametrize("kind", ["task", "mixture"])
-def test_starting_at_a_step_equals_dropping_the_batches_before(vocabulary, kind):
-    task = count_task(vocabulary, 11)
-    if kind == "mixture":
-        other = count_task(vocabulary, 5, name="other")
-        task = seqio.Mixture("mixed", [(task, 2), (other, 1)])
-    examples = data.load_examples(task, "train")
-    whole = take(data.batches(examples, 4, seed=1), 9)
-    rest = take(data.batches(examples, 4, seed=1, start_step=5), 4)
-    for before, after in zip(whole[5:], rest, strict=True):
-        for key in before:
-            np.testing.assert_array_equal(before[key], after[key])
-
-
-def test_a_mixture_is_drawn_by_its_rates(vocabulary):
+def test_a_mixture_has_the_rows_and_rates_of_its_tasks(vocabulary):
     often = make_task(vocabulary, [("a", "yes"), ("a", "no")], name="often")
     seldom = make_task(vocabulary, [("a", "cat")] * 3, name="seldom")
     mixture = seqio.Mixture("mixed", [(seldom, 1), (often, 4)])
     examples = data.load_examples(mixture, "train")
     assert examples.sizes == {"often": 2, "seldom": 3}
+    assert examples.rates == {"often": 4, "seldom": 1}
     assert list(examples.rows("seldom")) == [2, 3, 4]
-    words = drawn(data.batches(examples, batch_size=50, seed=0), 40, vocabulary)
-    shares = {word: words.count(word) / len(words) for word in ("yes", "no", "cat")}
-    # 2,000 draws: a standard deviation is at most 0.011.
-    assert shares == pytest.approx({"yes": 0.4, "no": 0.4, "cat": 0.2}, abs=0.05)
 
 
 def test_a_mixture_leaves_out_tasks_without_the_split(vocabulary):

@@ -8,7 +8,7 @@ import pytest
 import seqio
 import tensorflow as tf
 
-from prompt_tuning import data, evaluate
+from prompt_tuning import batching, data, evaluate
 from prompt_tuning.errors import UserError
 from tasks import accuracy, label_index
 
@@ -53,7 +53,7 @@ def evaluator(task, batch_size=2):
 
 
 def tokens(words, length=8):
-    return data.pad([[*VOCABULARY.encode(word), 1] for word in words], length)
+    return batching.pad([[*VOCABULARY.encode(word), 1] for word in words], length)
 
 
 def always(word):

@@ -286,7 +286,7 @@ def test_a_size_that_is_none_is_an_error(name, value):
 
 
 def test_padding_changes_neither_loss_nor_gradient():
-    """So that a batch may be cut to its longest input (data.bucket)."""
+    """So that a batch may be cut to its longest input (batching.bucket)."""
     batch = tiny.batch()
     width = ((0, 0), (0, 7))
     inputs_BxT = np.pad(batch["encoder_input_tokens"], width)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module imports from the rows above its own only. (config.parse reaches down by name,
 # with importlib, as gin knows only what has been imported.)
 ORDER = """
-errors objectives outputs
+errors objectives outputs batching
 layers prompts losses partitioning config
 network optimizer
 decoding checkpoints formats
@@ -28,8 +28,8 @@ ROWS = {
 }
 # Runs without TensorFlow and seqio.
 CORE = """
-objectives outputs layers prompts losses partitioning config network optimizer decoding
-checkpoints train
+objectives outputs batching layers prompts losses partitioning config network optimizer
+decoding checkpoints train
 """
 TENSORFLOW = {"seqio", "tensorflow", "tensorflow_datasets", "tensorflow_text", "t5"}
 MAY_USE_TENSORFLOW = {"data", "evaluate"}

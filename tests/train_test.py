@@ -34,7 +34,7 @@ def digest(tree):
 
 
 @functools.cache
-def compiled(optimizer, **options):
+def jitted(optimizer, **options):
     """A step that tests share, as compiling one takes seconds."""
     return jax.jit(train.make_step(tiny.MODEL, optimizer, **options))
 
@@ -47,7 +47,7 @@ def taken(optimizer, params, batch, steps=1, mesh=None, **options):
         params = jax.device_put(params, partitioning.param_shardings(tiny.MODEL, mesh))
         batch = partitioning.shard_batch(batch, mesh)
     for _ in range(steps):
-        state, metrics = compiled(optimizer, **options)(state, params, batch, RNG)
+        state, metrics = jitted(optimizer, **options)(state, params, batch, RNG)
     return state, jax.tree.map(float, metrics)
 
 
@@ -66,6 +66,7 @@ def fitted(folder, params, steps=6, period=3, **options):
         mesh=partitioning.mesh(),
         rng=RNG,
         log=folder / "train.jsonl",
+        lengths=options.get("lengths", ()),
     )
 
 
@@ -273,3 +274,32 @@ def test_keep_lines_drops_what_a_killed_run_left(tmp_path):
     assert log.read_text() == whole
     assert len(train.keep_lines(log, 2)) == 2 == len(log.read_text().splitlines())
     assert list(tmp_path.iterdir()) == [log]
+
+
+def test_the_steps_of_coming_lengths_are_compiled_ahead_and_once(
+    tmp_path, params, monkeypatch
+):
+    compile_step, compiled = train.compile_step, []
+
+    def noted(step_fn, state, frozen, batch, rng):
+        compiled.append(batch["encoder_input_tokens"].shape)
+        return compile_step(step_fn, state, frozen, batch, rng)
+
+    monkeypatch.setattr(train, "compile_step", noted)
+    batches = (tiny.batch(inputs=length, seed=length) for length in (6, 6, 9, 6, 7))
+    state = fitted(tmp_path, params, batches=batches, steps=5, lengths=[6, 9])
+    assert sorted(compiled) == [(8, 6), (8, 7), (8, 9)] and state.step == 5
+    alone = train.new_state(tiny.prompt(), ADAFACTOR)
+    for length in (6, 6, 9, 6, 7):
+        batch = tiny.batch(inputs=length, seed=length)
+        alone, _ = jitted(ADAFACTOR)(alone, params, batch, RNG)
+    np.testing.assert_allclose(state.trained, alone.trained, atol=1e-5)
+
+
+def test_an_error_in_the_data_ends_training(tmp_path, params):
+    def batches():
+        yield tiny.batch()
+        raise UserError("the third line is no JSON")
+
+    with pytest.raises(UserError, match="the third line is no JSON"):
+        fitted(tmp_path, params, batches=batches())

@@ -45,8 +45,9 @@ def ours() -> Callable[[], None]:
         | {"decoder_loss_weights": np.ones((BATCH, TARGETS), np.int32)},
         mesh,
     )
-    compiled = jax.jit(train.make_step(model, adafactor), donate_argnums=0)
     key = jax.random.key(0)
+    step_fn = train.make_step(model, adafactor)
+    compiled = train.compile_step(step_fn, state, params, batch, key)
 
     def step() -> None:
         nonlocal state

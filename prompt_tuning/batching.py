@@ -1,0 +1,149 @@
+"""A tokenised split -> NumPy batches.
+
+Batch i is a function of (seed, i) alone, so the position in the data is the step
+number: a run resumes at no cost and a checkpoint holds nothing of the data. Examples
+are padded, never packed.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+Batch = dict[str, np.ndarray]
+
+BUCKETS = (64, 96, 128, 192, 256, 384)  # lengths of inputs in a batch, if they do
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """A tokenised split.
+
+    inputs, targets: a row of int32 ids for each example, EOS included, no padding.
+    lengths: {"inputs": T, "targets": S}, what the rows are padded to in a batch.
+    cut: how many inputs and targets were longer than that and were cut.
+    sizes: examples of each task, in the order of the rows.
+    rates: how often a mixture draws from each task, relative to the others.
+    """
+
+    split: str
+    inputs: list[np.ndarray]
+    targets: list[np.ndarray]
+    lengths: dict[str, int]
+    cut: dict[str, int]
+    sizes: dict[str, int]
+    rates: dict[str, float]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def rows(self, task_name: str) -> range:
+        """Where the examples of one task of a mixture are."""
+        names = list(self.sizes)
+        counts = list(self.sizes.values())
+        start = sum(counts[: names.index(task_name)])
+        return range(start, start + self.sizes[task_name])
+
+
+def pad(rows: Sequence[Sequence[int]], length: int) -> np.ndarray:
+    """Ragged token ids -> int32 [len(rows), length], 0 after each row's end."""
+    padded = np.zeros((len(rows), length), np.int32)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    return padded
+
+
+def bucket(longest: int, length: int) -> int:
+    """What to pad inputs of `longest` tokens at most to, instead of to `length`.
+
+    Nothing is computed for the rest, and each bucket compiles once.
+    """
+    return min((b for b in BUCKETS if longest <= b < length), default=length)
+
+
+def batches(
+    examples: Examples,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    host_rows: Sequence[int] | slice = slice(None),
+) -> Iterator[Batch]:
+    """Batches without end, the first being batch number `start_step`.
+
+    One task: every epoch is a permutation drawn from (seed, epoch), and a batch may
+    hold the end of one epoch and the start of the next. A mixture: from (seed, step),
+    each example's task is drawn by its rate and the example uniformly from the task.
+
+    Args:
+      host_rows: which rows of each batch this host makes, partitioning.host_rows.
+
+    Yields:
+      T5X's keys, int32: encoder_input_tokens [B, T], where T is the smallest bucket
+      that holds the batch's longest input, and [B, S] each
+      decoder_target_tokens, decoder_input_tokens (the targets moved right by one, 0 in
+      front) and decoder_loss_weights (1 on the target, 0 on padding).
+    """
+    for rows, length in _rows_and_lengths(examples, batch_size, seed, start_step):
+        yield _batch(examples, rows[host_rows], length)
+
+
+def input_lengths(
+    examples: Examples, batch_size: int, seed: int, start_step: int, steps: int
+) -> list[int]:
+    """The lengths T of so many of these batches, each once, in order of first use."""
+    coming = _rows_and_lengths(examples, batch_size, seed, start_step)
+    return list(dict.fromkeys(length for _, length in itertools.islice(coming, steps)))
+
+
+def _rows_and_lengths(
+    examples: Examples, batch_size: int, seed: int, start_step: int
+) -> Iterator[tuple[np.ndarray, int]]:
+    choose = _rows_by_rate if len(examples.sizes) > 1 else _rows_by_epoch
+    rows_of = choose(examples, batch_size, seed)
+    for step in itertools.count(start_step):
+        rows = np.asarray(rows_of(step))  # of all hosts, whose batches are as long
+        longest = max(len(examples.inputs[row]) for row in rows)
+        yield rows, bucket(longest, examples.lengths["inputs"])
+
+
+def _rows_by_epoch(
+    examples: Examples, batch_size: int, seed: int
+) -> Callable[[int], Sequence[int]]:
+    @functools.lru_cache(maxsize=2)  # a batch may lie in two epochs
+    def permutation(epoch):
+        return np.random.default_rng((seed, epoch)).permutation(len(examples))
+
+    def rows_of(step):
+        positions = range(step * batch_size, (step + 1) * batch_size)
+        places = (divmod(position, len(examples)) for position in positions)
+        return [permutation(epoch)[place] for epoch, place in places]
+
+    return rows_of
+
+
+def _rows_by_rate(
+    examples: Examples, batch_size: int, seed: int
+) -> Callable[[int], Sequence[int]]:
+    sizes = np.array(list(examples.sizes.values()))
+    starts = np.cumsum(sizes) - sizes
+    rates = np.array([examples.rates[name] for name in examples.sizes])
+
+    def rows_of(step):
+        rng = np.random.default_rng((seed, step))
+        tasks = rng.choice(len(sizes), size=batch_size, p=rates / rates.sum())
+        return starts[tasks] + rng.integers(sizes[tasks])
+
+    return rows_of
+
+
+def _batch(examples: Examples, rows: Sequence[int], length: int) -> Batch:
+    inputs = pad([examples.inputs[row] for row in rows], length)
+    targets = pad([examples.targets[row] for row in rows], examples.lengths["targets"])
+    return {
+        "encoder_input_tokens": inputs,
+        "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
+        "decoder_target_tokens": targets,
+        "decoder_loss_weights": (targets != 0).astype(np.int32),
+    }
