@@ -82,8 +82,9 @@ def label_scores(
         logits_BxSxV = model.apply(
             variables, inputs_BxS, encoded_BxLxD, mask_BxL, method="decode"
         )
-        log_p_BxSxV = jax.nn.log_softmax(logits_BxSxV)
-        log_p_BxS = jnp.take_along_axis(log_p_BxSxV, label_S[None, :, None], axis=-1)
-        return jnp.sum(log_p_BxS[..., 0] * (label_S != PAD_ID)[None], axis=1)
+        # The label's entries first: a log_softmax would be an array like the logits.
+        own_BxSx1 = jnp.take_along_axis(logits_BxSxV, label_S[None, :, None], axis=-1)
+        log_p_BxS = own_BxSx1[..., 0] - jax.nn.logsumexp(logits_BxSxV, axis=-1)
+        return jnp.sum(log_p_BxS * (label_S != PAD_ID)[None], axis=1)
 
     return jax.vmap(score, out_axes=1)(labels_CxS)

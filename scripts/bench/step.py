@@ -14,6 +14,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 BATCH, INPUTS, TARGETS, PROMPT = 8, 256, 16, 100
 SIZE = {"vocab": 32_128, "width": 512, "heads": 6, "mlp": 1_024, "layers": 8}
@@ -70,11 +74,11 @@ def matmul_rate() -> float:
     )
 
 
-def peft() -> Callable[[], None]:
-    """A function that runs one step of transformers and PEFT, with no dropout."""
+def peft_model() -> "PeftModel":
+    """T5 1.1 Small with random weights and a prompt, of transformers and PEFT."""
     import torch
     from peft import PromptTuningConfig, TaskType, get_peft_model
-    from transformers import Adafactor, T5Config, T5ForConditionalGeneration
+    from transformers import T5Config, T5ForConditionalGeneration
 
     torch.manual_seed(0)
     config = T5Config(
@@ -96,7 +100,15 @@ def peft() -> Callable[[], None]:
         num_virtual_tokens=PROMPT,
         num_transformer_submodules=1,
     )
-    model = get_peft_model(model, prompt)
+    return get_peft_model(model, prompt)
+
+
+def peft() -> Callable[[], None]:
+    """A function that runs one step of transformers and PEFT, with no dropout."""
+    import torch
+    from transformers import Adafactor
+
+    model = peft_model()
     tuned = [p for p in model.parameters() if p.requires_grad]
     adafactor = Adafactor(tuned, lr=0.3, scale_parameter=False, relative_step=False)
     batch = {
