@@ -3,10 +3,10 @@
     python scripts/bench/evaluate.py [--rte=RTE/val.jsonl] [--vocabulary=spiece.model]
         [--peft_python=PYTHON] [--turns=10]
 
-T5 1.1 Small, random weights, float32, a prompt of 100, batches of 32. Without RTE's file
-277 examples of like lengths are drawn; without T5's vocabulary that of the embedded
-model stands in, whose rows are longer. PYTHON is that of an environment with torch,
-transformers and peft. Programs take turns, each the whole set; tokenising and
+T5 1.1 Small, random weights, float32, a prompt of 100, batches of 32. Without RTE's
+file 277 examples of like lengths are drawn; without T5's vocabulary that of the
+embedded model stands in, whose rows are longer. PYTHON is that of an environment with
+torch, transformers and peft. Programs take turns, each the whole set; tokenising and
 compiling do not count. The figures are medians.
 
   greedy       ours: sorted by length, each batch cut to its bucket
@@ -37,20 +37,21 @@ BATCH, PROMPT = 32, step.PROMPT
 LABELS = ("entailment", "not_entailment")
 OURS = ("greedy", "labels")
 PEFT = ("peft", "peft_sorted", "peft_512")
+GENERATED = 4.4, 0.55  # of log lengths in tokens: RTE's by T5's vocabulary
 
 
 def ours(name: str, rows: list, labels_CxS: np.ndarray) -> Callable[[], int]:
     """A function that evaluates once; it returns the number of examples."""
     import jax
 
-    from prompt_tuning import data, decoding, evaluate, network, partitioning, plan
+    from prompt_tuning import batching, decoding, evaluate, network, partitioning, plan
 
     model = network.Transformer(plan.size("small"))
     mesh = partitioning.mesh()
     params = partitioning.init_params(model, jax.random.key(0), mesh)
     rng = np.random.default_rng(0)
     prompt = rng.normal(size=(PROMPT, step.SIZE["width"])).astype(np.float32)
-    inputs_NxT = data.pad(rows, data.MAX_INPUT_LENGTH)
+    inputs_NxT = batching.pad(rows, max(map(len, rows)))
     length = labels_CxS.shape[1]
     greedy = jax.jit(functools.partial(decoding.greedy, model), static_argnums=3)
     score = jax.jit(functools.partial(decoding.label_scores, model))
@@ -122,7 +123,7 @@ def tokenised(rte: str | None, vocabulary: str | None) -> dict[str, np.ndarray]:
     """The inputs [N, T] and labels [C, S] as token ids, 0 where padded."""
     import seqio
 
-    from prompt_tuning import data, weights
+    from prompt_tuning import batching, data, weights
 
     path = vocabulary or str(weights.POCKET / "spiece.model")
     feature = seqio.Feature(data.load_vocabulary(path))
@@ -135,13 +136,10 @@ def tokenised(rte: str | None, vocabulary: str | None) -> dict[str, np.ndarray]:
         inputs_NxT, _ = data.encode(texts, feature)
     else:
         rng = np.random.default_rng(0)
-        sizes = np.exp(rng.normal(GENERATED[0], GENERATED[1], 277)).clip(20, 300)
+        sizes = np.exp(rng.normal(*GENERATED, 277)).clip(20, 300)
         rows = [rng.integers(3, 32_000, int(size)) for size in sizes]
-        inputs_NxT = data.pad(rows, max(map(len, rows)))
+        inputs_NxT = batching.pad(rows, max(map(len, rows)))
     return {"inputs": inputs_NxT, "labels": labels_CxS}
-
-
-GENERATED = 4.4, 0.55  # of log lengths in tokens: RTE's by T5's vocabulary
 
 
 def main() -> None:
@@ -182,10 +180,10 @@ def main() -> None:
             program.wait()
     sizes = np.count_nonzero(arrays["inputs"], axis=1)
     print(
-        f"T5 1.1 Small, float32, {len(sizes)} examples of {np.median(sizes):.0f} tokens "
-        f"(median; mean {sizes.mean():.0f}, longest {sizes.max()}), prompt {PROMPT}, "
-        f"batch {BATCH}, {arrays['labels'].shape[1]} tokens decoded, medians of "
-        f"{args.turns} turns\n"
+        f"T5 1.1 Small, float32, {len(sizes)} examples of "
+        f"{np.median(sizes):.0f} tokens (median; mean {sizes.mean():.0f}, longest "
+        f"{sizes.max()}), prompt {PROMPT}, batch {BATCH}, "
+        f"{arrays['labels'].shape[1]} tokens decoded, medians of {args.turns} turns\n"
     )
     medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, rate in medians.items():
