@@ -4,6 +4,7 @@ Names and array layouts are those of the public T5X checkpoints. The shape legen
 the top of network.py; in attention Q is the length that asks, L the one that answers.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 # What a masked position adds to an attention score: exp of it is 0 in every format, and
 # a row that is masked throughout becomes uniform rather than NaN.
@@ -208,6 +210,106 @@ class GatedMLP(nn.Module):
         )(h_BxTxF)
 
 
+def attend(
+    query_QxHxK: jax.Array,
+    keys_LxHxK: jax.Array,
+    values_LxHxK: jax.Array,
+    bias_HxQxL: jax.Array,
+    drop: Callable[[jax.Array], jax.Array] = lambda weights: weights,
+) -> jax.Array:
+    """Multi-head attention, softmax(q k + bias) v: [..., Q, H, K].
+
+    Args:
+      query_QxHxK, keys_LxHxK, values_LxHxK: of one example, or [B, ...] of many.
+      bias_HxQxL: float32 [H or 1, Q or 1, L], or with a B or 1 in front.
+      drop: applied to the weights [..., H, Q, L].
+    """
+    query_HxQxK, keys_HxLxK, values_HxLxK = (
+        x.swapaxes(-2, -3) for x in (query_QxHxK, keys_LxHxK, values_LxHxK)
+    )
+    scores_HxQxL = jnp.einsum("...qk,...lk->...ql", query_HxQxK, keys_HxLxK)
+    weights_HxQxL, sums_HxQx1 = _exponentials(scores_HxQxL, bias_HxQxL)
+    weights_HxQxL = drop(weights_HxQxL.astype(values_HxLxK.dtype))
+    x_HxQxK = jnp.einsum("...ql,...lk->...qk", weights_HxQxL, values_HxLxK)
+    x_HxQxK = checkpoint_name(x_HxQxK, SMALL)
+    return (x_HxQxK / sums_HxQx1).astype(values_HxLxK.dtype).swapaxes(-2, -3)
+
+
+def _exponentials(scores: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The softmax before its division: weights [..., L] up to 1, and sums [..., 1].
+
+    What is made of the weights is divided, as it is smaller than they are.
+    """
+    scores = scores.astype(jnp.float32) + bias
+    largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+    weights = jnp.exp(scores - checkpoint_name(largest, SMALL))
+    sums = jnp.sum(weights, axis=-1, keepdims=True)
+    return weights, checkpoint_name(sums, SMALL)
+
+
+SMALL = "small beside the attention weights"
+
+
+def attend_by_example(
+    query_BxLxHxK: jax.Array,
+    keys_BxLxHxK: jax.Array,
+    values_BxLxHxK: jax.Array,
+    bias_HxLxL: jax.Array,
+    mask_BxL: jax.Array,
+) -> jax.Array:
+    """Attention of one example after the other, whose weights are not kept.
+
+    On a CPU they then stay in its cache, where those of a batch do not fit: to compute
+    them again in the backward pass costs less than to fetch them.
+    """
+    kept = jax.checkpoint_policies.save_only_these_names(SMALL)
+
+    @functools.partial(jax.checkpoint, policy=kept)
+    def one(example: tuple[jax.Array, ...]) -> jax.Array:
+        *query_keys_values, mask_L = example
+        return attend(*query_keys_values, bias_HxLxL + visible(mask_L)[None, None])
+
+    return jax.lax.map(one, (query_BxLxHxK, keys_BxLxHxK, values_BxLxHxK, mask_BxL))
+
+
+def attend_fused(
+    query_BxLxHxK: jax.Array,
+    keys_BxLxHxK: jax.Array,
+    values_BxLxHxK: jax.Array,
+    bias_HxLxL: jax.Array,
+    mask_BxL: jax.Array,
+    implementation: str = "cudnn",
+) -> jax.Array:
+    """Attention in one kernel, which writes no weights. Padding must come last."""
+    return jax.nn.dot_product_attention(
+        query_BxLxHxK,
+        keys_BxLxHxK,
+        values_BxLxHxK,
+        bias_HxLxL[None].astype(query_BxLxHxK.dtype),
+        scale=1.0,
+        key_value_seq_lengths=jnp.sum(mask_BxL, axis=1, dtype=jnp.int32),
+        implementation=implementation,
+    )
+
+
+def best_here(keys_BxLxHxK: jax.Array) -> Callable[..., jax.Array] | None:
+    """Which attention of whole sequences is best on this platform; None: the plain one.
+
+    cuDNN asks for half precision and an even length. A CPU's loop over examples is
+    worth it where one example has work enough, and on one device, as its axis is split.
+    """
+    _, length, heads, head_dim = keys_BxLxHxK.shape
+    if jax.default_backend() == "gpu":
+        fits = keys_BxLxHxK.dtype == jnp.bfloat16 and length % 2 == head_dim % 8 == 0
+        return attend_fused if fits else None
+    mesh = jax.sharding.get_abstract_mesh()
+    one = jax.default_backend() == "cpu" and (mesh.empty or mesh.size == 1)
+    return attend_by_example if one and heads * length**2 >= WORTH_A_LOOP else None
+
+
+WORTH_A_LOOP = 2**17  # weights of an example, half a MB
+
+
 class Attention(nn.Module):
     """Multi-head attention without biases and without 1/sqrt(K).
 
@@ -221,6 +323,7 @@ class Attention(nn.Module):
     dtype: jnp.dtype
     param_dtype: str
     dropout_rate: float
+    attention: str = "auto"
 
     def setup(self):
         heads, std = self.num_heads * self.head_dim, self.emb_dim**-0.5
@@ -234,6 +337,9 @@ class Attention(nn.Module):
 
     def _split(self, x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
+
+    def _joined(self, x_BxQxHxK: jax.Array) -> jax.Array:
+        return self.out(x_BxQxHxK.reshape(*x_BxQxHxK.shape[:-2], -1))
 
     def keys_values(self, x_BxLxD: jax.Array) -> KeysValues:
         """Keys and values [B, L, H, K] of the positions that can be attended to."""
@@ -254,13 +360,29 @@ class Attention(nn.Module):
         Returns:
           [B, Q, D]
         """
-        keys_BxLxHxK, values_BxLxHxK = keys_values
         query_BxQxHxK = self._split(self.query(x_BxQxD))
-        scores_BxHxQxL = jnp.einsum("bqhk,blhk->bhql", query_BxQxHxK, keys_BxLxHxK)
-        weights_BxHxQxL, sums_BxQxHx1 = self._exponentials(scores_BxHxQxL, bias)
-        x_BxQxHxK = jnp.einsum("bhql,blhk->bqhk", weights_BxHxQxL, values_BxLxHxK)
-        x_BxQxHxK = (x_BxQxHxK / sums_BxQxHx1).astype(self.dtype)
-        return self.out(x_BxQxHxK.reshape(*x_BxQxD.shape[:-1], -1))
+        return self._joined(attend(query_BxQxHxK, *keys_values, bias, self.dropout))
+
+    def within(
+        self, x_BxLxD: jax.Array, bias_1xHxLxL: jax.Array, mask_BxL: jax.Array
+    ) -> jax.Array:
+        """Attends from each position of x to all that `mask_BxL` shows: [B, L, D].
+
+        As its platform does that best, unless `attention` is "plain" or weights are
+        dropped. Where padding does not come last, `attention` must be "plain".
+        """
+        keys_values = self.keys_values(x_BxLxD)
+        drops = self.dropout_rate > 0 and self.has_rng("dropout")
+        best = None
+        if self.attention == "auto" and not drops:
+            best = best_here(keys_values[0])
+        if best is None:
+            bias = bias_1xHxLxL + visible(mask_BxL)[:, None, None]
+            return self(x_BxLxD, keys_values, bias)
+        query_BxLxHxK = self._split(self.query(x_BxLxD))
+        return self._joined(
+            best(query_BxLxHxK, *keys_values, bias_1xHxLxL[0], mask_BxL)
+        )
 
     def across(
         self, x_BxQxD: jax.Array, encoded_BxLxD: jax.Array, bias: jax.Array
@@ -274,23 +396,11 @@ class Attention(nn.Module):
             return self(x_BxQxD, self.keys_values(encoded_BxLxD), bias)
         query_BxQxHxD = self.key.backwards(self._split(self.query(x_BxQxD)))
         scores_BxHxQxL = jnp.einsum("bqhd,bld->bhql", query_BxQxHxD, encoded_BxLxD)
-        weights_BxHxQxL, sums_BxQxHx1 = self._exponentials(scores_BxHxQxL, bias)
+        weights_BxHxQxL, sums_BxHxQx1 = _exponentials(scores_BxHxQxL, bias)
+        weights_BxHxQxL = self.dropout(weights_BxHxQxL.astype(self.dtype))
         x_BxQxHxD = jnp.einsum("bhql,bld->bqhd", weights_BxHxQxL, encoded_BxLxD)
-        x_BxQxHxD = (x_BxQxHxD / sums_BxQxHx1).astype(self.dtype)
+        x_BxQxHxD = (x_BxQxHxD / sums_BxHxQx1.swapaxes(1, 2)).astype(self.dtype)
         return self.out(self.value.of_heads(x_BxQxHxD))
-
-    def _exponentials(
-        self, scores_BxHxQxL: jax.Array, bias: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """The softmax before its division: weights up to 1, and sums [B, Q, H, 1].
-
-        What is made of the weights is divided, as it is smaller than they are.
-        """
-        scores_BxHxQxL = scores_BxHxQxL.astype(jnp.float32) + bias
-        largest = jnp.max(scores_BxHxQxL, axis=-1, keepdims=True)
-        weights_BxHxQxL = jnp.exp(scores_BxHxQxL - jax.lax.stop_gradient(largest))
-        sums_BxQxHx1 = jnp.sum(weights_BxHxQxL, axis=-1).swapaxes(1, 2)[..., None]
-        return self.dropout(weights_BxHxQxL.astype(self.dtype)), sums_BxQxHx1
 
 
 def relative_position_buckets(

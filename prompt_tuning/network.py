@@ -42,6 +42,8 @@ class T5Config:
     remat computes a layer's activations again in the backward pass: memory for time.
     scan_layers compiles one layer for a whole stack, whose parameters are then stacked
       under `layers`, their first axis the layer's number.
+    attention of the encoder: "auto", the kernel that is best on this platform, or
+      "plain".
     """
 
     vocab_size: int = 2_048
@@ -58,6 +60,7 @@ class T5Config:
     param_dtype: str = "float32"
     remat: bool = False
     scan_layers: bool = False
+    attention: str = "auto"
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -80,6 +83,7 @@ class T5Config:
             "param_dtype": ("float32", "bfloat16", "int8"),
             "remat": (False, True),
             "scan_layers": (False, True),
+            "attention": ("auto", "plain"),
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -97,6 +101,7 @@ def _attention(config: T5Config) -> layers.Attention:
         jnp.dtype(config.dtype),
         config.param_dtype,
         config.dropout_rate,
+        config.attention,
     )
 
 
@@ -135,14 +140,12 @@ class EncoderLayer(nn.Module):
         self.dropout = layers.Dropout(self.config.dropout_rate)
 
     def __call__(
-        self, x_BxLxD: jax.Array, own: tuple[()], shared: tuple[jax.Array]
+        self, x_BxLxD: jax.Array, own: tuple[()], shared: tuple[jax.Array, jax.Array]
     ) -> tuple[jax.Array, tuple[()]]:
-        """Args: `shared` is the bias. Returns: (x [B, L, D], nothing)."""
-        (bias,) = shared
+        """Args: `shared` is bias and mask. Returns: (x [B, L, D], nothing)."""
         x_BxLxD = partitioning.split_batch(x_BxLxD)
         h_BxLxD = self.pre_attention_layer_norm(x_BxLxD)
-        keys_values = self.attention.keys_values(h_BxLxD)
-        x_BxLxD += self.dropout(self.attention(h_BxLxD, keys_values, bias))
+        x_BxLxD += self.dropout(self.attention.within(h_BxLxD, *shared))
         h_BxLxD = self.mlp(self.pre_mlp_layer_norm(x_BxLxD))
         return x_BxLxD + self.dropout(h_BxLxD), own
 
@@ -256,10 +259,8 @@ class Encoder(nn.Module):
 
     def __call__(self, x_BxLxD: jax.Array, mask_BxL: jax.Array) -> jax.Array:
         length = x_BxLxD.shape[1]
-        bias = self.relpos_bias(length, length) + layers.visible(
-            mask_BxL[:, None, None, :]
-        )
-        x_BxLxD, _ = _run(self.layers, self.dropout(x_BxLxD), (), (bias,))
+        shared = self.relpos_bias(length, length), mask_BxL
+        x_BxLxD, _ = _run(self.layers, self.dropout(x_BxLxD), (), shared)
         return self.dropout(self.encoder_norm(x_BxLxD))
 
 

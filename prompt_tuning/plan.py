@@ -173,7 +173,9 @@ def need(
     shapes = partitioning.param_shapes(model)
     shardings = partitioning.param_shardings(model, mesh, **sharding)
     weights = jax.tree.map(_shard_bytes, shapes, shardings)
-    config = dataclasses.replace(model.config, dtype="float32", param_dtype="float32")
+    config = dataclasses.replace(
+        model.config, dtype="float32", param_dtype="float32", attention="plain"
+    )
     wide = network.Transformer(config, model.combine)
     arguments = _arguments(wide, mesh, work, **sharding)
     state = arguments[0]

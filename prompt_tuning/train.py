@@ -219,7 +219,7 @@ def fit(
     """
     state = partitioning.placed(state, mesh)
     first = int(state.step)
-    batches = _ahead(itertools.islice(batches, steps - first), mesh)
+    batches = _ahead(itertools.islice(batches, max(0, steps - first)), mesh)
     shown: dict[str, Any] = {}
     pending = None
     with (
