@@ -89,12 +89,40 @@ def batches(
         yield _batch(examples, rows[host_rows], length)
 
 
+def joint_batches(
+    examples: Examples,
+    batch_size: int,
+    seeds: Sequence[int],
+    start_step: int = 0,
+    host_rows: Sequence[int] | slice = slice(None),
+) -> Iterator[Batch]:
+    """The batches of `batches` for N seeds, side by side along a second axis of N."""
+    for each in _joint_rows_and_lengths(examples, batch_size, seeds, start_step):
+        length = max(length for _, length in each)
+        made = [_batch(examples, rows[host_rows], length) for rows, _ in each]
+        yield {key: np.stack([batch[key] for batch in made], 1) for key in made[0]}
+
+
 def input_lengths(
-    examples: Examples, batch_size: int, seed: int, start_step: int, steps: int
+    examples: Examples,
+    batch_size: int,
+    seeds: Sequence[int],
+    start_step: int,
+    steps: int,
 ) -> list[int]:
-    """The lengths T of so many of these batches, each once, in order of first use."""
-    coming = _rows_and_lengths(examples, batch_size, seed, start_step)
-    return list(dict.fromkeys(length for _, length in itertools.islice(coming, steps)))
+    """The lengths T of so many joint batches, each once, in order of first use."""
+    coming = _joint_rows_and_lengths(examples, batch_size, seeds, start_step)
+    lengths = (
+        max(length for _, length in each) for each in itertools.islice(coming, steps)
+    )
+    return list(dict.fromkeys(lengths))
+
+
+def _joint_rows_and_lengths(
+    examples: Examples, batch_size: int, seeds: Sequence[int], start_step: int
+) -> Iterator[tuple[tuple[np.ndarray, int], ...]]:
+    runs = [_rows_and_lengths(examples, batch_size, s, start_step) for s in seeds]
+    return zip(*runs, strict=True)
 
 
 def _rows_and_lengths(

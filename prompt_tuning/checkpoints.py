@@ -26,8 +26,10 @@ State = TypeVar("State")
 # Training states
 
 
-def manager(directory: Path, read_only: bool = False) -> ocp.CheckpointManager:
-    """Keeps the last state and the one with the best development score.
+def manager(
+    directory: Path, read_only: bool = False, last: int = 1
+) -> ocp.CheckpointManager:
+    """Keeps the last state, or so many, and the one with the best development score.
 
     States are written in the background, each under a temporary name until it is whole.
     With `read_only`, what a run beside this one is writing is left alone.
@@ -35,7 +37,7 @@ def manager(directory: Path, read_only: bool = False) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(
             [
-                checkpoint_managers.LatestN(1),
+                checkpoint_managers.LatestN(last),
                 checkpoint_managers.BestN(get_metric_fn=_score, n=1),
             ]
         ),

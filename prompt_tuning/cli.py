@@ -77,6 +77,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
     sub = add("train", _train, "tune a prompt (or the model) and evaluate it")
     _host_flags(sub)
+    sub.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,VALUE",
+        help="tune a prompt for each value, all in one step (SEED=0,1,2); of several "
+        "--sweep for each combination",
+    )
     sub = add("evaluate", _evaluate, "evaluate a trained prompt on a split")
     _host_flags(sub)
     _prompt_flag(sub)
@@ -204,9 +212,9 @@ def _keep_compiled() -> None:
 
 def _train(args: argparse.Namespace) -> None:
     settings = _configured(args)
-    from prompt_tuning import commands
+    from prompt_tuning import tuning
 
-    commands.train_and_report(settings)
+    tuning.train_and_report(settings, args.sweep)
 
 
 def _evaluate(args: argparse.Namespace) -> None:

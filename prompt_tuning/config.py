@@ -44,7 +44,7 @@ def parse(
     Raises:
       UserError: a file, name or value is at fault; says where.
     """
-    for module in ("commands", "pretrain"):  # what they import registers every name
+    for module in ("tuning", "pretrain"):  # what they import registers every name
         importlib.import_module(f"prompt_tuning.{module}")
     gin.clear_config()
     bound: dict[str, tuple[Any, str]] = {}
@@ -57,16 +57,33 @@ def parse(
                     f"files bind a name once: keep one, or override with --gin.{name}"
                 )
             bound[name] = value, where
-    for text in bindings:
-        for name, value, where in _named(_from_flag(text)):
-            bound[name] = value, where
+    bound |= _from_flags(bindings)
     _check_macros(bound)
+    _bind(bound)
+    gin.finalize()
+
+
+def rebind(bindings: Sequence[str]) -> None:
+    """Binds some more `NAME=VALUE` on top of what `parse` made gin's configuration."""
+    with gin.unlock_config():
+        _bind(_from_flags(bindings))
+
+
+def _bind(bound: dict[str, tuple[Any, str]]) -> None:
     for name, (value, _) in bound.items():
         gin.bind_parameter(name if "." in name else f"%{name}", value)
     for macro in settings() & bound.keys():
         field = f"{_RUN}.{macro.lower()}"
         gin.bind_parameter(field, gin.config.parse_value(f"%{macro}"))
-    gin.finalize()
+
+
+def _from_flags(bindings: Sequence[str]) -> dict[str, tuple[Any, str]]:
+    """{full name: (value, place)}; of two that bind the same the last counts."""
+    return {
+        name: (value, where)
+        for text in bindings
+        for name, value, where in _named(_from_flag(text))
+    }
 
 
 def settings() -> set[str]:

@@ -251,6 +251,12 @@ def _values(text: str) -> dict[str, Any]:
     return {name: resolved(value) for name, value in bound.items() if "." in name}
 
 
+def input_length(run: Run) -> dict[str, int] | None:
+    """TASK_FEATURE_LENGTHS of inputs alone: predictions are as long as they are."""
+    lengths = run.task_feature_lengths or {}
+    return {"inputs": lengths["inputs"]} if "inputs" in lengths else None
+
+
 def initial_prompt(run: Run, parts: Setup) -> jax.Array:
     """The prompt [P, D] before training, as PROMPT_INIT says (paper section 3.2)."""
     embedding_VxD = network.embedding_table(parts.params)

@@ -67,6 +67,50 @@ def make_step(
       accuracy (share of target tokens), grad_norm, and ok (False once the loss or an
       updated value is not finite).
     """
+    gradients = _gradients(model, tuning, num_microbatches, z_loss)
+
+    def step(state, frozen, batch, rng):
+        rng = jax.random.fold_in(rng, state.step)
+        return _updated(optimizer, state, gradients(state.trained, frozen, batch, rng))
+
+    return step
+
+
+def make_joint_step(
+    model: Transformer,
+    optimizers: Sequence[optax.GradientTransformation],
+    num_microbatches: int = 1,
+    z_loss: float = 1e-4,
+) -> Callable[[tuple[TrainState, ...], Any, Batch, jax.Array], tuple[tuple, tuple]]:
+    """A step of N prompts over one frozen model: each does what it would do alone.
+
+    Args:
+      optimizers: one for each prompt.
+
+    Returns:
+      (states, frozen, batch, rngs) -> (states, metrics of each), where a batch has
+      an axis more, the second, of N, and `rngs` are N keys.
+    """
+    one = _gradients(model, "prompt", num_microbatches, z_loss)
+    gradients = jax.vmap(one, in_axes=(0, None, 1, 0))
+
+    def step(states, frozen, batch, rngs):
+        prompts_NxPxD = jnp.stack([state.trained for state in states])
+        rngs = jax.vmap(jax.random.fold_in, (0, None))(rngs, states[0].step)
+        found = gradients(prompts_NxPxD, frozen, batch, rngs)
+        updated = [
+            _updated(optimizer, state, jax.tree.map(lambda x, n=n: x[n], found))
+            for n, (optimizer, state) in enumerate(zip(optimizers, states, strict=True))
+        ]
+        return tuple(zip(*updated, strict=True))
+
+    return step
+
+
+def _gradients(
+    model: Transformer, tuning: str, num_microbatches: int, z_loss: float
+) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, dict]]:
+    """(trained, frozen, batch, rng) -> (gradient of the loss, sums over tokens)."""
 
     def loss_fn(trained, frozen, batch, rng):
         prompt, params = (trained, frozen) if tuning == "prompt" else (frozen, trained)
@@ -82,10 +126,11 @@ def make_step(
         # The sum over target tokens, not their mean, is what T5 minimises.
         return loss, {"loss": loss, "correct": correct, "tokens": jnp.sum(targets[1])}
 
+    grad_fn = jax.grad(loss_fn, has_aux=True)
+    if num_microbatches == 1:
+        return grad_fn
+
     def gradients(trained, frozen, batch, rng):
-        grad_fn = jax.grad(loss_fn, has_aux=True)
-        if num_microbatches == 1:
-            return grad_fn(trained, frozen, batch, rng)
         # Part i is rows i, i + n, i + 2n ...: every device has some of each part.
         parts = jax.tree.map(
             lambda x: x.reshape(-1, num_microbatches, *x.shape[1:]).swapaxes(0, 1),
@@ -102,21 +147,23 @@ def make_step(
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         return jax.lax.scan(add, zeros, (parts, rngs))[0]
 
-    def step(state, frozen, batch, rng):
-        rng = jax.random.fold_in(rng, state.step)
-        grads, sums = gradients(state.trained, frozen, batch, rng)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
-        trained = optax.apply_updates(state.trained, updates)
-        tokens = jnp.maximum(sums["tokens"], 1)
-        metrics = {
-            "loss": sums["loss"] / tokens,
-            "accuracy": sums["correct"] / tokens,
-            "grad_norm": optax.global_norm(grads),
-            "ok": jnp.isfinite(sums["loss"]) & jnp.isfinite(optax.global_norm(trained)),
-        }
-        return TrainState(state.step + 1, trained, opt_state), metrics
+    return gradients
 
-    return step
+
+def _updated(
+    optimizer: optax.GradientTransformation, state: TrainState, found: tuple[Any, dict]
+) -> tuple[TrainState, dict]:
+    grads, sums = found
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
+    trained = optax.apply_updates(state.trained, updates)
+    tokens = jnp.maximum(sums["tokens"], 1)
+    metrics = {
+        "loss": sums["loss"] / tokens,
+        "accuracy": sums["correct"] / tokens,
+        "grad_norm": optax.global_norm(grads),
+        "ok": jnp.isfinite(sums["loss"]) & jnp.isfinite(optax.global_norm(trained)),
+    }
+    return TrainState(state.step + 1, trained, opt_state), metrics
 
 
 def compile_step(
@@ -188,21 +235,21 @@ def _ahead(batches: Iterator[Batch], mesh: Mesh, count: int = 2) -> Iterator[Bat
 
 
 def fit(
-    state: TrainState,
+    state: TrainState | tuple[TrainState, ...],
     frozen: Any,
     step_fn: Callable,
     batches: Iterator[dict[str, np.ndarray]],
     *,
     steps: int,
     period: int,
-    at_period: Callable[[TrainState, int], dict[str, float]],
+    at_period: Callable[[Any, int], dict[str, float]],
     mesh: Mesh,
     rng: jax.Array,
-    log: Path,
+    log: Path | Sequence[Path],
     lengths: Sequence[int] = (),
     description: str = "training",
-) -> TrainState:
-    """Trains from `state` to step `steps`.
+) -> Any:
+    """Trains from `state` to step `steps`, one state or those of a joint step.
 
     Batches are made ahead and metrics fetched one step late, so that neither the device
     nor the host waits for the other.
@@ -211,21 +258,21 @@ def fit(
       batches: this host's NumPy batches, the first one for the step after `state`.
       period: every so many steps, and after the last, `at_period(state, step)` is
         called; it evaluates and saves, and what it returns is shown beside the loss.
-      log: a JSONL file that gets a line for each step.
+      log: a JSONL file that gets a line for each step; or one for each state.
       lengths: of inputs in batches to come, whose steps are compiled ahead.
 
     Raises:
       UserError: the loss or a trained value is no longer finite. Nothing is saved.
     """
     state = partitioning.placed(state, mesh)
-    first = int(state.step)
+    first = int(jax.tree.leaves(state)[0])  # a state's first field is its step
     batches = _ahead(itertools.islice(batches, max(0, steps - first)), mesh)
     shown: dict[str, Any] = {}
     pending = None
     with (
         contextlib.closing(batches),
         _compiled_ahead(step_fn, (state, frozen, rng), lengths, mesh) as compiled,
-        outputs.log(log).open("a", buffering=1) as lines,
+        _opened([log] if isinstance(log, Path) else log) as logs,
         tqdm(
             total=steps,
             initial=first,
@@ -239,27 +286,45 @@ def fit(
             batch = next(batches)
             state, metrics = compiled(batch)(state, frozen, batch, rng)
             if pending:
-                _report(*pending, lines, bar, shown)
+                _report(*pending, logs, bar, shown)
             pending = (step, metrics)
             if step % period == 0 or step == steps:
-                _report(*pending, lines, bar, shown)
+                _report(*pending, logs, bar, shown)
                 pending = None
                 shown |= at_period(state, step)
                 bar.set_postfix(shown)
     return state
 
 
-def _report(step: int, metrics: dict, lines: TextIO, bar: tqdm, shown: dict) -> None:
-    values = {name: value.item() for name, value in metrics.items()}
-    if not values.pop("ok"):
-        raise UserError(
-            f"training diverged at step {step}: the loss is {values['loss']} and every "
-            "later value would be NaN. The last good checkpoint is kept in MODEL_DIR; "
-            "lower the learning rate (--gin.schedule.learning_rate=0.1, say) and start "
-            "again in a new MODEL_DIR"
-        )
-    lines.write(json.dumps({"step": step} | values) + "\n")
-    shown["loss"] = f"{values['loss']:.3f}"
+@contextlib.contextmanager
+def _opened(logs: Sequence[Path]) -> Iterator[dict[Path, TextIO]]:
+    with contextlib.ExitStack() as stack:
+        yield {
+            path: stack.enter_context(outputs.log(path).open("a", buffering=1))
+            for path in logs
+        }
+
+
+def _report(
+    step: int, metrics: Any, logs: dict[Path, TextIO], bar: tqdm, shown: dict
+) -> None:
+    """Writes each state's metrics to its log, and shows the mean of their losses."""
+    metrics = jax.device_get(metrics)
+    each = [metrics] if isinstance(metrics, dict) else metrics
+    for path, one in zip(logs, each, strict=True):
+        if not one["ok"]:
+            where = f" in {path.parent}" if len(logs) > 1 else ""
+            raise UserError(
+                f"training diverged at step {step}{where}: the loss is {one['loss']} "
+                "and every later value would be NaN. The last good checkpoint is kept "
+                "in MODEL_DIR; lower the learning rate "
+                "(--gin.schedule.learning_rate=0.1, say) and start again in a new "
+                "MODEL_DIR" + (", or go on without this prompt" if where else "")
+            )
+    for lines, one in zip(logs.values(), each, strict=True):
+        values = {name: one[name].item() for name in one if name != "ok"}
+        lines.write(json.dumps({"step": step} | values) + "\n")
+    shown["loss"] = f"{np.mean([one['loss'] for one in each]):.3f}"
     bar.update()
     bar.set_postfix(shown, refresh=False)
 

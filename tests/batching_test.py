@@ -51,7 +51,26 @@ def test_coming_lengths_are_those_of_the_batches_in_their_order():
     lengths = [b["encoder_input_tokens"].shape[1] for b in take(coming, 15)]
     expected = sorted(set(lengths), key=lengths.index)
     assert len(expected) > 2
-    assert batching.input_lengths(split, 2, 7, start_step=3, steps=15) == expected
+    assert batching.input_lengths(split, 2, [7], start_step=3, steps=15) == expected
+
+
+def test_joint_batches_are_those_of_each_seed_side_by_side():
+    sizes = np.random.default_rng(0).integers(1, 300, 40).tolist()
+    split = examples(sizes=(40,), inputs=sizes, length=512)
+    seeds, rows = [7, 8, 7], [2, 0]
+    joint = take(batching.joint_batches(split, 3, seeds, 2, rows), 9)
+    alone = [take(batching.batches(split, 3, seed, 2, rows), 9) for seed in seeds]
+    for step, batch in enumerate(joint):
+        longest = max(each[step]["encoder_input_tokens"].shape[1] for each in alone)
+        assert batch["encoder_input_tokens"].shape == (2, 3, longest)
+        for n, each in enumerate(alone):
+            for name, value in each[step].items():
+                padded = np.zeros((2, batch[name].shape[-1]), np.int32)
+                padded[:, : value.shape[1]] = value
+                np.testing.assert_array_equal(batch[name][:, n], padded)
+    expected = dict.fromkeys(b["encoder_input_tokens"].shape[-1] for b in joint)
+    assert len(expected) > 1
+    assert batching.input_lengths(split, 3, seeds, 2, 9) == list(expected)
 
 
 def test_every_epoch_has_every_example_once_in_an_order_of_its_own():

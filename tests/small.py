@@ -6,15 +6,18 @@ frozen model is random; its vocabulary is pocket's. Nothing here is a test.
 
 import dataclasses
 import functools
+import json
 
 import jax
+import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
 import tiny
 
 import tasks
-from prompt_tuning import cli, config, network, run, weights
+from prompt_tuning import cli, config, network, weights
+from prompt_tuning.run import Run
 from tasks import pocket
 
 CONFIG = network.T5Config(
@@ -104,7 +107,7 @@ def main(command, *arguments, **settings):
 def settings(**changes):
     """The Run that the flags make."""
     config.parse([], [flag.removeprefix("--gin.") for flag in flags(**changes)])
-    return run.Run()
+    return Run()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -122,3 +125,33 @@ def compiled_once(tmp_path_factory):
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory):
+    return save_frozen(tmp_path_factory.mktemp("model") / "frozen.safetensors")
+
+
+def trained(folder, frozen, *arguments, **settings):
+    """Trains in `folder`, and returns it."""
+    settings = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": folder} | settings
+    assert main("train", *arguments, **settings) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, frozen):
+    """A run of 8 steps with evaluations at 0, 4 and 8, for all to read."""
+    return trained(tmp_path_factory.mktemp("run"), frozen)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def steps(path):
+    return [line["step"] for line in lines(path)]
+
+
+def prompt(folder):
+    return np.load(folder / "prompt.npy")

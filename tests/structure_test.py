@@ -19,6 +19,7 @@ decoding checkpoints formats
 weights train data
 evaluate report
 run
+tuning
 commands pretrain listing plan
 cli
 __main__

@@ -105,6 +105,32 @@ def test_the_gradient_is_of_the_sum_over_target_tokens(params):
     assert metrics_of_two["loss"] == pytest.approx(metrics["loss"])
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_joint_step_does_what_each_would_do_alone(params, parts):
+    config = dataclasses.replace(tiny.CONFIG, dropout_rate=0.1)
+    model = network.Transformer(config)
+    optimizers = [optimizer.adafactor(rate) for rate in (0.3, 0.1, 0.3)]
+    prompts = [tiny.prompt(seed=seed) for seed in (1, 1, 2)]
+    rngs = [jax.random.key(seed) for seed in (0, 0, 5)]
+    states = tuple(map(train.new_state, prompts, optimizers))
+    alone = list(states)
+    joint = jax.jit(train.make_joint_step(model, optimizers, parts))
+    steps = [jax.jit(train.make_step(model, o, "prompt", parts)) for o in optimizers]
+    for i in range(10):
+        batches = [tiny.batch(seed=10 * i + n) for n in range(3)]
+        batch = {key: np.stack([b[key] for b in batches], 1) for key in batches[0]}
+        states, metrics = joint(states, params, batch, jnp.stack(rngs))
+        for n, step in enumerate(steps):
+            alone[n], expected = step(alone[n], params, batches[n], rngs[n])
+            got = jax.tree.map(float, metrics[n])
+            assert got == pytest.approx(jax.tree.map(float, expected), rel=1e-3)
+    for n in range(3):
+        assert jax.tree.structure(states[n]) == jax.tree.structure(alone[n])
+        error = np.linalg.norm(states[n].trained - alone[n].trained)
+        assert error < 1e-4 * np.linalg.norm(alone[n].trained)
+    assert np.abs(states[0].trained - states[1].trained).max() > 0.1
+
+
 def test_model_tuning_is_the_same_step_in_the_other_argument(params):
     slow = optax.sgd(0.01)
     step = jax.jit(train.make_step(tiny.MODEL, slow, "model"))
