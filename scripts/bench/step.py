@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
 
 BATCH, INPUTS, TARGETS, PROMPT = 8, 256, 16, 100
@@ -78,27 +79,30 @@ def matmul_rate() -> float:
     )
 
 
-def peft_model() -> "PeftModel":
-    """T5 1.1 Small with random weights and a prompt, of transformers and PEFT."""
+def peft_model(
+    size: dict[str, int] = SIZE, dtype: "torch.dtype | None" = None
+) -> "PeftModel":
+    """T5 1.1 with random weights and a prompt, of transformers and PEFT."""
     import torch
     from peft import PromptTuningConfig, TaskType, get_peft_model
     from transformers import T5Config, T5ForConditionalGeneration
 
     torch.manual_seed(0)
     config = T5Config(
-        vocab_size=SIZE["vocab"],
-        d_model=SIZE["width"],
-        d_ff=SIZE["mlp"],
+        vocab_size=size["vocab"],
+        d_model=size["width"],
+        d_ff=size["mlp"],
         d_kv=64,
-        num_heads=SIZE["heads"],
-        num_layers=SIZE["layers"],
+        num_heads=size["heads"],
+        num_layers=size["layers"],
         feed_forward_proj="gated-gelu",
         dropout_rate=0.0,
         tie_word_embeddings=False,
         decoder_start_token_id=0,
     )
     model = T5ForConditionalGeneration(config)
-    model.lm_head.weight = torch.nn.Parameter(torch.randn(SIZE["vocab"], SIZE["width"]))
+    model.lm_head.weight = torch.nn.Parameter(torch.randn(size["vocab"], size["width"]))
+    model = model.to(dtype or torch.float32)
     prompt = PromptTuningConfig(
         task_type=TaskType.SEQ_2_SEQ_LM,
         num_virtual_tokens=PROMPT,
