@@ -69,6 +69,7 @@ def batches(
     seed: int,
     start_step: int = 0,
     host_rows: Sequence[int] | slice = slice(None),
+    window: int = 1,
 ) -> Iterator[Batch]:
     """Batches without end, the first being batch number `start_step`.
 
@@ -78,6 +79,9 @@ def batches(
 
     Args:
       host_rows: which rows of each batch this host makes, partitioning.host_rows.
+      window: of so many batches the examples are sorted by the length of their inputs,
+        and the order of the batches is drawn anew. Less is padded, but what goes with
+        the length, as a label may, is no longer mixed in a batch. 1 leaves them random.
 
     Yields:
       T5X's keys, int32: encoder_input_tokens [B, T], where T is the smallest bucket
@@ -85,7 +89,8 @@ def batches(
       decoder_target_tokens, decoder_input_tokens (the targets moved right by one, 0 in
       front) and decoder_loss_weights (1 on the target, 0 on padding).
     """
-    for rows, length in _rows_and_lengths(examples, batch_size, seed, start_step):
+    coming = _rows_and_lengths(examples, batch_size, seed, start_step, window)
+    for rows, length in coming:
         yield _batch(examples, rows[host_rows], length)
 
 
@@ -95,9 +100,11 @@ def joint_batches(
     seeds: Sequence[int],
     start_step: int = 0,
     host_rows: Sequence[int] | slice = slice(None),
+    window: int = 1,
 ) -> Iterator[Batch]:
     """The batches of `batches` for N seeds, side by side along a second axis of N."""
-    for each in _joint_rows_and_lengths(examples, batch_size, seeds, start_step):
+    split = examples, batch_size
+    for each in _joint_rows_and_lengths(*split, seeds, start_step, window):
         length = max(length for _, length in each)
         made = [_batch(examples, rows[host_rows], length) for rows, _ in each]
         yield {key: np.stack([batch[key] for batch in made], 1) for key in made[0]}
@@ -109,9 +116,10 @@ def input_lengths(
     seeds: Sequence[int],
     start_step: int,
     steps: int,
+    window: int = 1,
 ) -> list[int]:
     """The lengths T of so many joint batches, each once, in order of first use."""
-    coming = _joint_rows_and_lengths(examples, batch_size, seeds, start_step)
+    coming = _joint_rows_and_lengths(examples, batch_size, seeds, start_step, window)
     lengths = (
         max(length for _, length in each) for each in itertools.islice(coming, steps)
     )
@@ -119,21 +127,46 @@ def input_lengths(
 
 
 def _joint_rows_and_lengths(
-    examples: Examples, batch_size: int, seeds: Sequence[int], start_step: int
+    examples: Examples,
+    batch_size: int,
+    seeds: Sequence[int],
+    start_step: int,
+    window: int,
 ) -> Iterator[tuple[tuple[np.ndarray, int], ...]]:
-    runs = [_rows_and_lengths(examples, batch_size, s, start_step) for s in seeds]
+    runs = (
+        _rows_and_lengths(examples, batch_size, seed, start_step, window)
+        for seed in seeds
+    )
     return zip(*runs, strict=True)
 
 
 def _rows_and_lengths(
-    examples: Examples, batch_size: int, seed: int, start_step: int
+    examples: Examples, batch_size: int, seed: int, start_step: int, window: int
 ) -> Iterator[tuple[np.ndarray, int]]:
     choose = _rows_by_rate if len(examples.sizes) > 1 else _rows_by_epoch
     rows_of = choose(examples, batch_size, seed)
+    if window > 1:
+        rows_of = _by_length(rows_of, examples, seed, window)
     for step in itertools.count(start_step):
         rows = np.asarray(rows_of(step))  # of all hosts, whose batches are as long
         longest = max(len(examples.inputs[row]) for row in rows)
         yield rows, bucket(longest, examples.lengths["inputs"])
+
+
+def _by_length(
+    rows_of: Callable[[int], Sequence[int]], examples: Examples, seed: int, window: int
+) -> Callable[[int], Sequence[int]]:
+    """The same rows of every `window` steps, those of like lengths in one batch."""
+
+    @functools.lru_cache(maxsize=1)
+    def batches_of(number):
+        steps = range(number * window, (number + 1) * window)
+        rows = np.array([rows_of(step) for step in steps])
+        sizes = [len(examples.inputs[row]) for row in rows.flat]
+        sorted_rows = rows.flat[np.argsort(sizes, kind="stable")].reshape(rows.shape)
+        return np.random.default_rng((seed, number)).permutation(sorted_rows)
+
+    return lambda step: batches_of(step // window)[step % window]
 
 
 def _rows_by_epoch(

@@ -54,6 +54,8 @@ class Run:
     class_labels: words for the class-label initialiser; by default the task's own.
     train_steps, batch_size: 30,000 and 32 (paper section 3).
     num_microbatches: parts in which a batch is worked through, to save memory.
+    length_window: of so many batches the examples of like lengths go together, so that
+      less is padded; 1 keeps batches random (batching.batches).
     eval_period: steps between evaluations, each of which saves (1,000 in the released
       code). decoding: "greedy", or "labels" to score every label instead.
     """
@@ -77,6 +79,7 @@ class Run:
     train_steps: int = 30_000
     batch_size: int = 32
     num_microbatches: int = 1
+    length_window: int = 1
     eval_period: int = 1_000
     train_split: str = "train"
     eval_split: str = "validation"
@@ -105,7 +108,10 @@ class Run:
                     f"{name.upper()} is {getattr(self, name)!r}; it must be one of "
                     f"{', '.join(choices)}"
                 )
-        for name in ("prompt_length", "train_steps", "eval_period", "num_microbatches"):
+        for name in (
+            *("prompt_length", "train_steps", "eval_period"),
+            *("num_microbatches", "length_window"),
+        ):
             if getattr(self, name) < 1:
                 raise UserError(
                     f"{name.upper()} is {getattr(self, name)!r}; it must be a whole "

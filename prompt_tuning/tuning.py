@@ -235,15 +235,16 @@ def _fit(
     start, first = int(states[0].step), tuned[0]
     rows = partitioning.host_rows(parts.mesh, run.batch_size)
     split = training, run.batch_size
-    coming = start, min(run.eval_period, run.train_steps)
+    coming = start, min(run.eval_period, run.train_steps), run.length_window
+    rows = rows, run.length_window
     if joint:
         step_fn = train.make_joint_step(parts.model, optimizers, run.num_microbatches)
-        batches = batching.joint_batches(*split, seeds, start, rows)
+        batches = batching.joint_batches(*split, seeds, start, *rows)
     else:
         step_fn = train.make_step(
             parts.model, first.adafactor, run.tuning, run.num_microbatches
         )
-        batches = batching.batches(*split, run.seed, start, rows)
+        batches = batching.batches(*split, run.seed, start, *rows)
     train.fit(
         states if joint else states[0],
         parts.params if run.tuning == "prompt" else None,

@@ -73,6 +73,30 @@ def test_joint_batches_are_those_of_each_seed_side_by_side():
     assert batching.input_lengths(split, 3, seeds, 2, 9) == list(expected)
 
 
+@pytest.mark.parametrize("sizes", [(96,), (60, 36)])
+def test_a_window_exchanges_examples_so_that_lengths_meet(sizes):
+    inputs = np.random.default_rng(0).integers(1, 300, 96).tolist()
+    rates = (1.0,) * len(sizes)
+    split = examples(sizes=sizes, rates=rates, inputs=inputs, length=512)
+
+    def windows(window, start=0):
+        made = take(batching.batches(split, 4, 3, start, window=window), 24 - start)
+        return [(b["encoder_input_tokens"] != 0).sum(1) for b in made]
+
+    random, sorted_ = windows(1), windows(8)
+    for first in (0, 8, 16):
+        of = slice(first, first + 8)
+        before, after = (np.array(w[of]) for w in (random, sorted_))
+        assert sorted(before.flat) == sorted(after.flat), "the same examples"
+        order = after[np.argsort(after.max(1))]
+        assert (order[:-1].max(1) <= order[1:].min(1)).all(), "of like lengths"
+        assert (np.diff(after.max(1)) < 0).any(), "in an order of no meaning"
+    later = windows(8, start=13)
+    np.testing.assert_array_equal(later, sorted_[13:], "a resumed run's are the same")
+    lengths = batching.input_lengths(split, 4, [3], 0, 24, window=8)
+    assert set(lengths) == {batching.bucket(max(b), 512) for b in sorted_}
+
+
 def test_every_epoch_has_every_example_once_in_an_order_of_its_own():
     # Batches of 8 do not divide 20: three epochs make 7.5 of them.
     rows = drawn(examples(), batch_size=8, seed=3, count=8).tolist()
