@@ -13,6 +13,10 @@ BIN = $(VENV)/bin
 RUN = $(BIN)/prompt-tuning train --gin_file=gin/runs/prompt_tune.gin \
   --gin.MODEL_DIR=runs/pocket_kind
 
+# Bytecode is kept in .venv, even where the environment says not to: to compile what
+# TensorFlow imports at every start takes ten seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test slow lint wheel clean
 
 run: $(VENV)/run.done

@@ -208,6 +208,8 @@ def _keep_compiled() -> None:
         caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = str(Path(caches, "prompt_tuning", "xla"))
         jax.config.update("jax_compilation_cache_dir", folder)
+    # The many small programs too: of a small model they are most of what is compiled.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def _train(args: argparse.Namespace) -> None:
