@@ -281,13 +281,18 @@ def attend_fused(
     implementation: str = "cudnn",
 ) -> jax.Array:
     """Attention in one kernel, which writes no weights. Padding must come last."""
+    sizes_B = jnp.sum(mask_BxL, axis=1, dtype=jnp.int32)
+    # All queries count; but under vmap (of prompts) JAX's rule reshapes both sizes, so
+    # this one must be mapped like the other.
+    all_B = 0 * sizes_B + mask_BxL.shape[1]
     return jax.nn.dot_product_attention(
         query_BxLxHxK,
         keys_BxLxHxK,
         values_BxLxHxK,
         bias_HxLxL[None].astype(query_BxLxHxK.dtype),
         scale=1.0,
-        key_value_seq_lengths=jnp.sum(mask_BxL, axis=1, dtype=jnp.int32),
+        query_seq_lengths=all_B,
+        key_value_seq_lengths=sizes_B,
         implementation=implementation,
     )
 
