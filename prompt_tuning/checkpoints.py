@@ -16,6 +16,7 @@ from orbax.checkpoint import checkpoint_managers
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from prompt_tuning import formats
 from prompt_tuning.errors import UserError
 from prompt_tuning.outputs import atomic, write_json
 
@@ -123,9 +124,16 @@ def save_prompt(path: Path, prompt_PxD: Any, description: dict[str, Any]) -> Non
 
 
 def load_prompt(path: Path) -> np.ndarray:
-    """Reads a prompt [P, D] float32 from a .npy or .safetensors file."""
+    """Reads a prompt [P, D] float32 from a .npy or .safetensors file.
+
+    Or from a checkpoint's folder: T5X's (t5x_engine.py), or a step of ours.
+    """
     try:
-        if path.suffix == ".safetensors":
+        if path.is_dir():
+            tensors = formats.open_checkpoint(str(path))
+            prompt = tensors.get("prompt", tensors.get("trained"))
+            array = prompt and prompt.read(prompt.all)
+        elif path.suffix == ".safetensors":
             (array,) = safetensors.load_file(path).values()
         else:
             array = np.load(path, allow_pickle=False)

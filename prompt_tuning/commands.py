@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import optax
 
-import prompt_tuning
 from prompt_tuning import (
     batching,
     checkpoints,
@@ -28,6 +27,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.run import (
     Run,
     Setup,
+    description,
     initial_prompt,
     keep_settings,
     make_folder,
@@ -189,12 +189,12 @@ def _write_trained(
     folder: Path,
 ) -> None:
     """Writes the prompt (or the tuned model) with what made it."""
-    description = _description(run, parts, int(state.step)) | {
+    made_by = description(run, parts.model.config.emb_dim, int(state.step)) | {
         "score": score,
         "metrics": trained.metrics,
     }
     if run.tuning == "prompt":
-        checkpoints.save_prompt(folder / "prompt.npy", state.trained, description)
+        checkpoints.save_prompt(folder / "prompt.npy", state.trained, made_by)
     else:
         path = folder / "model.safetensors"
         weights.save_frozen(
@@ -202,23 +202,8 @@ def _write_trained(
             state.trained,
             parts.model.config,
             vocabulary_file(parts),
-            **description,
+            **made_by,
         )
-
-
-def _description(run: Run, parts: Setup, step: int) -> dict[str, Any]:
-    """What made a prompt, for the JSON beside it."""
-    return {
-        "frozen_model": run.initial_checkpoint_path,
-        "task": parts.task.name,
-        "length": run.prompt_length,
-        "width": parts.model.config.emb_dim,
-        "init": run.prompt_init,
-        "place": run.prompt_place,
-        "seed": run.seed,
-        "step": step,
-        "prompt_tuning": prompt_tuning.__version__,
-    }
 
 
 def _rows(results: dict[str, Any]) -> Iterator[tuple]:
@@ -434,8 +419,8 @@ def export(run: Run, output: str, step: str = "best") -> None:
     parts = setup(run)
     like = _first_state(run, parts, optimizer.adafactor(optimizer.schedule()))
     state = checkpoints.restore_state(states, like, number)
-    description = _description(run, parts, number) | {
+    made_by = description(run, parts.model.config.emb_dim, number) | {
         "score": states.metrics(number)["score"]
     }
-    checkpoints.save_prompt(Path(output), state.trained, description)
+    checkpoints.save_prompt(Path(output), state.trained, made_by)
     print(f"prompt of step {number}: {output}")
