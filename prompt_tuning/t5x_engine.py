@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 import flax
 import gin
 import jax
@@ -36,6 +37,9 @@ from prompt_tuning import (
 )
 from prompt_tuning.errors import UserError
 
+# T5X tells of metrics through seqio's log.
+absl.logging.get_absl_logger().removeFilter(data.is_no_chatter)
+
 
 @gin.configurable
 def settings() -> run.Run:
@@ -52,9 +56,10 @@ def settings() -> run.Run:
         with gin.config_scope(name):
             return gin.get_configurable("gin.macro")()
 
-    return run.Run(
-        **{name.lower(): value(name) for name in config.settings() if bound(name)}
-    )
+    with gin.config_scope(None):  # T5X builds each data set in a scope of its own
+        return run.Run(
+            **{name.lower(): value(name) for name in config.settings() if bound(name)}
+        )
 
 
 @gin.configurable
