@@ -373,48 +373,39 @@ def parse(monkeypatch, script, files, **bindings):
     return gin.get_configurable(function)
 
 
-def model_of():
-    return gin.get_configurable(t5x_engine.PromptedT5)()
+BUILT = [(name, "pocket") for name in RUN_FILES]
+BUILT += [("gin/t5x/prompt_tune.gin", size) for size in TABLE_4]
 
 
-@pytest.mark.parametrize("size", [*TABLE_4, "pocket"])
-@pytest.mark.parametrize("name", RUN_FILES)
-def test_every_run_file_builds_every_model_in_any_order(monkeypatch, name, size):
-    scripts = {"prompt_tune": t5x.train, "eval": t5x.eval, "infer": t5x.infer}
-    script = scripts[re.search(r"(\w+)\.gin", name)[1]]
+@pytest.mark.parametrize(("name", "size"), BUILT)
+def test_run_files_build_the_papers_models_in_any_order(monkeypatch, name, size):
     files = [name, f"gin/t5x/models/{size}.gin"]
-    counts = []
-    for order in (files, files[::-1]):
-        parse(monkeypatch, script, order, PROMPT_LENGTH=150, **VOCABULARY, **UNREAD)
-        model = model_of()
-        split = partitioner()
-        made = t5x.utils.TrainStateInitializer(
-            model.optimizer_def, model.get_initial_variables, {}, split
-        )
-        sizes = jax.tree.map(lambda x: x.size, made.global_train_state_shape.params)
-        counts.append(sum(jax.tree.leaves(sizes)))
-    (count,) = set(counts)
-    if size == "pocket":
-        assert (
-            count
-            == sum(
-                x.size
-                for x in jax.tree.leaves(
-                    partitioning.param_shapes(network.Transformer(network.T5Config()))
-                )
-            )
-            + 150 * 128
-        )
-    else:
-        assert count == TABLE_4[size][1][-1]
+    parse(monkeypatch, script(name), files[::-1], **UNREAD)
+    backwards = gin.config_str()
+    parse(monkeypatch, script(name), files, PROMPT_LENGTH=150, **VOCABULARY | UNREAD)
+    gin.unlock_config()
+    model = gin.get_configurable(t5x_engine.PromptedT5)()
+    made = t5x.utils.TrainStateInitializer(
+        model.optimizer_def, model.get_initial_variables, {}, partitioner()
+    )
+    sizes = jax.tree.map(lambda x: x.size, made.global_train_state_shape.params)
+    expected = {size: rows[1][-1] for size, rows in TABLE_4.items()}
+    expected["pocket"] = 1_312_256 + 150 * 128
+    assert sum(jax.tree.leaves(sizes)) == expected[size]
+    parse(monkeypatch, script(name), files, **UNREAD)
+    assert gin.config_str() == backwards
+
+
+def script(name):
+    """The module of T5X that a run file is for."""
+    name = re.search(r"(\w+)\.gin", name)[1]
+    return getattr(t5x, {"prompt_tune": "train"}.get(name, name))
 
 
 @pytest.mark.parametrize("name", RUN_FILES)
 def test_a_run_file_opens_with_its_command(name):
     opening = config.find_file(name).read_text().split("\n\n")[0]
-    script = {"prompt_tune": "train"}.get(re.search(r"(\w+)\.gin", name)[1])
-    script = script or re.search(r"(\w+)\.gin", name)[1]
-    assert f"python -m t5x.{script} --gin_file={name}" in opening
+    assert f"python -m {script(name).__name__} --gin_file={name}" in opening
 
 
 def test_the_macros_are_the_run(monkeypatch):
@@ -482,12 +473,13 @@ def test_t5x_trains_evaluates_and_infers(
     )()
     (metrics,) = (folder / "eval").rglob("*-metrics.jsonl")
     assert json.loads(metrics.read_text()) == json.loads(scores.splitlines()[-1])
+    lengths = {"TASK_FEATURE_LENGTHS": {"inputs": 6, "targets": 2}}  # as evaluated
     parse(
         monkeypatch,
         t5x.infer,
         ["gin/t5x/infer.gin"],
         INFER_OUTPUT_DIR=str(folder / "infer"),
-        **shared | path | {"infer.use_orbax": use_orbax},
+        **shared | path | lengths | {"infer.use_orbax": use_orbax},
     )()
     (file,) = (folder / "infer").glob("*.jsonl-00000-of-00001")
     theirs = [json.loads(line)["prediction"] for line in file.read_text().splitlines()]
