@@ -43,7 +43,11 @@ absl.logging.get_absl_logger().removeFilter(data.is_no_chatter)
 
 @gin.configurable
 def settings() -> run.Run:
-    """The run that the macros describe, as config.parse makes it of them elsewhere."""
+    """The run that the macros describe, as config.parse makes it of them elsewhere.
+
+    Raises:
+      UserError: a value makes no sense; or MODEL_DIR is not whole, as Orbax wants it.
+    """
 
     def bound(name: str) -> bool:
         try:
@@ -57,9 +61,16 @@ def settings() -> run.Run:
             return gin.get_configurable("gin.macro")()
 
     with gin.config_scope(None):  # T5X builds each data set in a scope of its own
-        return run.Run(
-            **{name.lower(): value(name) for name in config.settings() if bound(name)}
+        # Steps are T5X's affair; none at all is an evaluation there.
+        names = config.settings() - {"TRAIN_STEPS"}
+        values = {name: value(name) for name in names if bound(name)}
+    made = run.Run(**{name.lower(): value for name, value in values.items()})
+    if made.model_dir and "://" not in made.model_dir and made.model_dir[0] != "/":
+        raise UserError(
+            f"MODEL_DIR is {made.model_dir!r}; T5X needs it from / on, such as "
+            f"{Path(made.model_dir).absolute()}, or a bucket's"
         )
+    return made
 
 
 @gin.configurable

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
-import tiny
 from plan_test import TABLE_4
 
 from prompt_tuning import (
@@ -30,6 +29,7 @@ from prompt_tuning import (
     network,
     optimizer,
     partitioning,
+    plan,
     run,
     train,
     weights,
@@ -51,7 +51,7 @@ GIN_FILES = sorted(
 )
 # What these files need and a parsed one need not have.
 UNREAD = dict.fromkeys(
-    ("MODEL_DIR", "CHECKPOINT_PATH", "EVAL_OUTPUT_DIR", "INFER_OUTPUT_DIR"), "unread"
+    ("MODEL_DIR", "CHECKPOINT_PATH", "EVAL_OUTPUT_DIR", "INFER_OUTPUT_DIR"), "/unread"
 )
 RUN_FILES = [name for name in GIN_FILES if "/models/" not in name]
 
@@ -85,18 +85,18 @@ def partitioner():
     return Mesh4x2(num_partitions=2)
 
 
-def first_state(model, split):
-    shapes = {"encoder_input_tokens": (8, 6), "decoder_input_tokens": (8, 3)}
+def first_state(model, split, read=True):
+    """What makes T5X's states, and with `read` the one of step 0."""
     made = t5x_engine.FirstState(
-        model.optimizer_def, model.get_initial_variables, shapes, split
+        model.optimizer_def, model.get_initial_variables, {}, split
     )
-    return made, made.from_scratch(jax.random.PRNGKey(0))
+    return made, made.from_scratch(jax.random.PRNGKey(0)) if read else None
 
 
-def trainer(model, split=None, num_microbatches=None):
-    """T5X's trainer at step 0, and what it was made from."""
+def trainer(model, split=None, num_microbatches=None, read=True):
+    """What makes T5X's states, and its trainer at step 0."""
     split = split or partitioner()
-    made, state = first_state(model, split)
+    made, state = first_state(model, split, read)
     return made, t5x.trainer.Trainer(
         model,
         state,
@@ -178,50 +178,23 @@ def test_twenty_steps_make_the_prompt_that_our_engine_makes(settings, changes):
 @pytest.mark.parametrize("parts", [1, 2])
 def test_the_compiled_step_has_the_operations_of_our_own(settings, parts):
     size = network.T5Config(mlp_dim=512)  # wide enough for weights to count
-    changes = {f"T5Config.{k}": v for k, v in dataclasses.asdict(size).items()}
-    settings = settings(
-        PROMPT_LENGTH=20, INITIAL_CHECKPOINT_PATH="pocket_nano", **changes
+    sizes = {f"T5Config.{k}": v for k, v in dataclasses.asdict(size).items()}
+    model = t5x_engine.PromptedT5(settings(PROMPT_LENGTH=20, **sizes))
+    made, t5x_trainer = trainer(model, num_microbatches=parts, read=False)
+    mesh = t5x_trainer._partitioner.mesh
+    work = plan.Workload(20, 8, 64, 4, parts)
+    *rest, batch, key = plan._arguments(model.module, mesh, work)
+    state = made.global_train_state_shape
+    step = train.make_step(model.module, plan._ADAFACTOR, "prompt", parts)
+    theirs, ours = (
+        lowered.compile()
+        for lowered in (
+            t5x_trainer._partitioned_train_step.lower(state, batch),
+            jax.jit(step, donate_argnums=0).lower(*rest, batch, key),
+        )
     )
-    model = t5x_engine.PromptedT5(settings)
-    split = partitioner()
-    shapes = {"encoder_input_tokens": (8, 64), "decoder_input_tokens": (8, 4)}
-    made = t5x_engine.FirstState(
-        model.optimizer_def, model.get_initial_variables, shapes, split
-    )
-    t5x_trainer = t5x.trainer.Trainer(
-        model,
-        None,
-        split,
-        eval_names=[],
-        summary_dir=None,
-        train_state_axes=made.train_state_axes,
-        rng=jax.random.PRNGKey(0),
-        learning_rate_fn=optimizer.schedule(),
-        num_microbatches=parts,
-    )
-    batch = tiny.batch(8, 64, 4)
-    theirs = t5x_trainer._partitioned_train_step.lower(
-        made.global_train_state_shape, batch
-    ).compile()
-
-    adafactor = optimizer.adafactor(optimizer.schedule())
-    prompt = jax.ShapeDtypeStruct((20, size.emb_dim), jnp.float32)
-    state = jax.eval_shape(lambda p: train.new_state(p, adafactor), prompt)
-    step = train.make_step(network.Transformer(size), adafactor, "prompt", parts)
-    params = jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        partitioning.param_shapes(network.Transformer(size)),
-        partitioning.param_shardings(network.Transformer(size), split.mesh),
-    )
-    data_sharding = jax.NamedSharding(split.mesh, split.data_partition_spec)
-    batch = {
-        k: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=data_sharding)
-        for k, x in batch.items()
-    }
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    ours = jax.jit(step, donate_argnums=0).lower(state, params, batch, key).compile()
-    counts = [compiled.cost_analysis()["flops"] for compiled in (theirs, ours)]
-    assert counts[0] == pytest.approx(counts[1], rel=0.02)
+    flops = [compiled.cost_analysis()["flops"] for compiled in (theirs, ours)]
+    assert flops[0] == pytest.approx(flops[1], rel=0.02)
     # Nor is there a tree of gradients that were never made.
     memory = [c.memory_analysis().temp_size_in_bytes for c in (theirs, ours)]
     assert memory[0] < 1.2 * memory[1]
@@ -280,8 +253,9 @@ def manager(folder, made, split, use_orbax, **restoring):
 
 
 @pytest.mark.parametrize("use_orbax", [True, False])
-def test_checkpoints_of_t5x_are_read_by_both_engines(settings, tmp_path, use_orbax):
-    frozen_there = settings().initial_checkpoint_path
+def test_checkpoints_of_t5x_are_read_by_both_engines(
+    settings, frozen, tmp_path, use_orbax
+):
     model, split = t5x_engine.PromptedT5(settings()), partitioner()
     made, t5x_trainer = trainer(model, split)
     t5x_trainer.train(batches(settings()), 2).result()
@@ -296,11 +270,11 @@ def test_checkpoints_of_t5x_are_read_by_both_engines(settings, tmp_path, use_orb
     for a, b in zip(*map(jax.tree.leaves, (again, state)), strict=True):
         np.testing.assert_array_equal(a, b)
 
-    mesh = partitioning.mesh()
-    ours = weights.load_frozen(str(path), MODEL, mesh)
-    assert jax.tree.map(
-        np.array_equal, ours, weights.load_frozen(frozen_there, MODEL, mesh)
+    ours, theirs = (
+        weights.load_frozen(str(place), MODEL, partitioning.mesh())
+        for place in (path, frozen)
     )
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     prompt_PxD = checkpoints.load_prompt(path)
     np.testing.assert_array_equal(prompt_PxD, state.params["prompt"])
 
@@ -390,7 +364,7 @@ def test_run_files_build_the_papers_models_in_any_order(monkeypatch, name, size)
     )
     sizes = jax.tree.map(lambda x: x.size, made.global_train_state_shape.params)
     expected = {size: rows[1][-1] for size, rows in TABLE_4.items()}
-    expected["pocket"] = 1_312_256 + 150 * 128
+    expected["pocket"] = 1_312_512 + 150 * 128
     assert sum(jax.tree.leaves(sizes)) == expected[size]
     parse(monkeypatch, script(name), files, **UNREAD)
     assert gin.config_str() == backwards
@@ -419,11 +393,17 @@ def test_the_macros_are_the_run(monkeypatch):
         MODEL_DIR="x",
     )
     assert t5x_engine.settings() == run.Run(
-        model_dir="x",
+        model_dir="/x",
         prompt_length=7,
         class_labels=("a", "b"),
         task_feature_lengths={"inputs": 41, "targets": 2},
     )
+
+
+def test_a_relative_model_dir_is_one_plain_message(monkeypatch):
+    parse(monkeypatch, t5x.train, ["gin/t5x/prompt_tune.gin"], MODEL_DIR="runs/x")
+    with pytest.raises(UserError, match="MODEL_DIR is 'runs/x'; T5X needs it from"):
+        t5x_engine.settings()
 
 
 @pytest.mark.parametrize("use_orbax", [True, False])
