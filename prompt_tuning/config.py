@@ -90,7 +90,8 @@ def find_file(name: str, search_paths: Sequence[str] = ()) -> Path:
             return path
     beside = [path for folder in folders for path in folder.glob("*.gin")]
     below = [path.relative_to(GIN_ROOT) for path in GIN_ROOT.glob("gin/**/*.gin")]
-    known = {path.as_posix() for path in beside + below if "t5x" not in path.parts}
+    below = [path for path in below if path.parts[1] != "t5x"]  # T5X's own
+    known = {path.as_posix() for path in beside + below}
     raise UserError(
         f"no gin file {name!r} in the working directory, in --gin_search_paths or "
         "among this package's own; " + _suggest(name, known, lambda n: Path(n).stem)

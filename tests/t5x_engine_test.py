@@ -382,17 +382,13 @@ def test_a_run_file_opens_with_its_command(name):
     assert f"python -m {script(name).__name__} --gin_file={name}" in opening
 
 
-def test_the_macros_are_the_run(monkeypatch):
+def test_the_macros_are_the_run_in_every_scope(monkeypatch):
     files = ["gin/t5x/prompt_tune.gin", "gin/t5x/models/pocket.gin"]
-    parse(
-        monkeypatch,
-        t5x.train,
-        files,
-        PROMPT_LENGTH=7,
-        CLASS_LABELS=("a", "b"),
-        MODEL_DIR="x",
-    )
-    assert t5x_engine.settings() == run.Run(
+    bindings = {"MODEL_DIR": "/x", "PROMPT_LENGTH": 7, "CLASS_LABELS": ("a", "b")}
+    parse(monkeypatch, t5x.train, files, **bindings)
+    with gin.config_scope("train"):
+        made = t5x_engine.settings()
+    assert made == run.Run(
         model_dir="/x",
         prompt_length=7,
         class_labels=("a", "b"),
@@ -401,7 +397,8 @@ def test_the_macros_are_the_run(monkeypatch):
 
 
 def test_a_relative_model_dir_is_one_plain_message(monkeypatch):
-    parse(monkeypatch, t5x.train, ["gin/t5x/prompt_tune.gin"], MODEL_DIR="runs/x")
+    files = ["gin/t5x/prompt_tune.gin", "gin/t5x/models/pocket.gin"]
+    parse(monkeypatch, t5x.train, files, MODEL_DIR="runs/x")
     with pytest.raises(UserError, match="MODEL_DIR is 'runs/x'; T5X needs it from"):
         t5x_engine.settings()
 
