@@ -61,6 +61,17 @@ EXTRAS = {
     # The slow comparison with Hugging Face's T5 and PEFT's prompts, on the CPU. To save
     # the CUDA libraries install PyTorch's CPU build first, where your registry has it.
     "parity": ["torch>=2.5", "transformers>=4.50", "peft>=0.17"],
+    # What T5X imports, at the versions its tests here ran with. T5X itself is not on
+    # the package index: scripts/t5x.txt names its commits, to be installed without
+    # their own requirements. pip cannot resolve those, which name the newest commits
+    # of airio, Flax, seqio and others, and airio's an older grain and another TFDS.
+    "t5x": [
+        "clu==0.0.12",
+        "fiddle==0.3.1",
+        "grain==0.2.18",
+        "cached_property>=2.0",
+        "tensorboard>=2.21",
+    ],
 }
 
 setup(

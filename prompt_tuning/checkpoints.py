@@ -5,6 +5,7 @@ frozen weights (weights.py). A prompt is a .npy (or .safetensors) file with a JS
 what made it beside it.
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from orbax.checkpoint import checkpoint_managers
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from prompt_tuning import formats
 from prompt_tuning.errors import UserError
 from prompt_tuning.outputs import atomic, write_json
 
@@ -125,13 +127,27 @@ def save_prompt(path: Path, prompt_PxD: Any, description: dict[str, Any]) -> Non
 
 
 def load_prompt(path: Path) -> np.ndarray:
-    """Reads a prompt [P, D] float32 from a .npy or .safetensors file."""
+    """Reads a prompt [P, D] float32 from a .npy or .safetensors file.
+
+    Or from a checkpoint's folder: T5X's (t5x_engine.py), or a step of ours.
+    """
+    prompt = _from_checkpoint(path) if path.is_dir() else _from_file(path)
+    if prompt.ndim != 2 or not prompt.size or not np.isfinite(prompt).all():
+        finite = "finite" if np.isfinite(prompt).all() else "not finite"
+        raise UserError(
+            f"{path} holds an array of shape {prompt.shape}, {finite}; a prompt is one "
+            "finite array [length, width]"
+        )
+    return prompt
+
+
+def _from_file(path: Path) -> np.ndarray:
     try:
         if path.suffix == ".safetensors":
             (array,) = safetensors.load_file(path).values()
         else:
             array = np.load(path, allow_pickle=False)
-        prompt = np.asarray(array, np.float32)
+        return np.asarray(array, np.float32)
     except FileNotFoundError:
         raise UserError(
             f"no prompt file at {path}; give the path of a .npy or .safetensors file "
@@ -142,10 +158,16 @@ def load_prompt(path: Path) -> np.ndarray:
             f"{path} cannot be read as a prompt ({error}); it must be a .npy or "
             ".safetensors file with one array [length, width]"
         ) from None
-    if prompt.ndim != 2 or not prompt.size or not np.isfinite(prompt).all():
-        finite = "finite" if np.isfinite(prompt).all() else "not finite"
+
+
+def _from_checkpoint(folder: Path) -> np.ndarray:
+    tensors = {}
+    with contextlib.suppress(UserError):  # which speaks of frozen models
+        tensors = formats.open_checkpoint(str(folder))
+    prompt = tensors.get("prompt", tensors.get("trained"))
+    if prompt is None:
         raise UserError(
-            f"{path} holds an array of shape {prompt.shape}, {finite}; a prompt is one "
-            "finite array [length, width]"
+            f"{folder} is a folder, and no checkpoint with a prompt; give one step, "
+            "such as checkpoints/400 of ours or T5X's checkpoint_400, or a file"
         )
-    return prompt
+    return np.asarray(prompt.read(prompt.all), np.float32)

@@ -22,13 +22,14 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.run import (
     Run,
     Setup,
+    description,
     input_length,
     make_folder,
     make_model_dir,
     make_predict_fn,
     setup,
 )
-from prompt_tuning.tuning import description, first_state
+from prompt_tuning.tuning import first_state
 
 
 def _trained(run: Run, prompt: str | None) -> tuple[Run, Setup, Any]:
@@ -198,7 +199,7 @@ def export(run: Run, output: str, step: str = "best") -> None:
     parts = setup(run)
     like = first_state(run, parts, optimizer.adafactor(optimizer.schedule()))
     state = checkpoints.restore_state(states, like, number)
-    made_by = description(run, parts, number) | {
+    made_by = description(run, parts.model.config.emb_dim, number) | {
         "score": states.metrics(number)["score"]
     }
     checkpoints.save_prompt(Path(output), state.trained, made_by)

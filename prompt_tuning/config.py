@@ -107,6 +107,7 @@ def find_file(name: str, search_paths: Sequence[str] = ()) -> Path:
             return path
     beside = [path for folder in folders for path in folder.glob("*.gin")]
     below = [path.relative_to(GIN_ROOT) for path in GIN_ROOT.glob("gin/**/*.gin")]
+    below = [path for path in below if path.parts[1] != "t5x"]  # T5X's own
     known = {path.as_posix() for path in beside + below}
     raise UserError(
         f"no gin file {name!r} in the working directory, in --gin_search_paths or "
@@ -150,6 +151,11 @@ def _read(
 
 def _import(statement: config_parser.ImportStatement, where: str) -> None:
     """Has gin import a module, so that the operative config imports it too."""
+    if statement.module == "__main__":
+        raise UserError(
+            f"{where}: a file that imports __main__ is for T5X, `python -m t5x.train "
+            "--gin_file=...`; give this tool one of gin/runs"
+        )
     try:
         gin.parse_config(statement.format())
     except ImportError as error:

@@ -59,7 +59,7 @@ NAMED = {
 SEED = 42  # of stochastic preprocessors; seqio.Evaluator's default
 
 
-def _is_no_chatter(record: logging.LogRecord) -> bool:
+def is_no_chatter(record: logging.LogRecord) -> bool:
     """False for what seqio and TFDS have to say below an error."""
     packages = {"seqio", "tensorflow_datasets"}
     return record.levelno >= logging.ERROR or packages.isdisjoint(
@@ -67,7 +67,7 @@ def _is_no_chatter(record: logging.LogRecord) -> bool:
     )
 
 
-absl.logging.get_absl_logger().addFilter(_is_no_chatter)
+absl.logging.get_absl_logger().addFilter(is_no_chatter)
 for _name in ("tensorflow", "urllib3"):  # urllib3 tells of every attempt of a download
     logging.getLogger(_name).setLevel(logging.ERROR)
 

@@ -372,6 +372,7 @@ def _open_orbax(folder: str) -> dict[str, Tensor]:
     return {
         name: Tensor(tuple(leaf.shape), lambda index, name=name: whole(name)[index])
         for name, leaf in flat.items()
+        if hasattr(leaf, "shape")  # a state of an optimizer is a list
     }
 
 

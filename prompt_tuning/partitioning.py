@@ -122,8 +122,13 @@ def param_shardings(model: nn.Module, mesh: Mesh, fully_sharded: bool = False) -
         computed: less memory for more communication.
     """
     rules = dict(RULES) | ({"embed": "data"} if fully_sharded else {})
-    specs = nn.get_partition_spec(_boxed(model))
-    return nn.logical_to_mesh_sharding(specs, mesh, tuple(rules.items()))
+    axes = logical_axes(model)
+    return nn.logical_to_mesh_sharding(axes, mesh, tuple(rules.items()))
+
+
+def logical_axes(model: nn.Module) -> Any:
+    """For each parameter of `model` a PartitionSpec of its logical axes, as a tree."""
+    return nn.get_partition_spec(_boxed(model))
 
 
 def check_mesh(model: nn.Module, mesh: Mesh) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from gin import config_parser
 from jax.sharding import Mesh
 
+import prompt_tuning
 from prompt_tuning import (
     checkpoints,
     config,
@@ -283,6 +284,21 @@ def initial_prompt(run: Run, parts: Setup) -> jax.Array:
             init = prompts.from_array(checkpoints.load_prompt(Path(run.prompt_file)))
     shape = run.prompt_length, parts.model.config.emb_dim
     return init(jax.random.key(run.seed), shape)
+
+
+def description(run: Run, width: int, step: int) -> dict[str, Any]:
+    """What made a prompt, for the JSON beside it."""
+    return {
+        "frozen_model": run.initial_checkpoint_path,
+        "task": run.mixture_or_task_name,
+        "length": run.prompt_length,
+        "width": width,
+        "init": run.prompt_init,
+        "place": run.prompt_place,
+        "seed": run.seed,
+        "step": step,
+        "prompt_tuning": prompt_tuning.__version__,
+    }
 
 
 def make_predict_fn(

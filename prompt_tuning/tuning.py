@@ -17,7 +17,6 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
-import prompt_tuning
 from prompt_tuning import (
     batching,
     checkpoints,
@@ -35,6 +34,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.run import (
     Run,
     Setup,
+    description,
     initial_prompt,
     input_length,
     keep_settings,
@@ -319,7 +319,7 @@ def _write_trained(
     score: float,
 ) -> None:
     """Writes the prompt (or the tuned model) with what made it."""
-    made_by = description(tuned.run, parts, int(state.step)) | {
+    made_by = description(tuned.run, parts.model.config.emb_dim, int(state.step)) | {
         "score": score,
         "metrics": trained.metrics,
     }
@@ -333,21 +333,6 @@ def _write_trained(
             vocabulary_file(parts),
             **made_by,
         )
-
-
-def description(run: Run, parts: Setup, step: int) -> dict[str, Any]:
-    """What made a prompt, for the JSON beside it."""
-    return {
-        "frozen_model": run.initial_checkpoint_path,
-        "task": parts.task.name,
-        "length": run.prompt_length,
-        "width": parts.model.config.emb_dim,
-        "init": run.prompt_init,
-        "place": run.prompt_place,
-        "seed": run.seed,
-        "step": step,
-        "prompt_tuning": prompt_tuning.__version__,
-    }
 
 
 def _write_results(

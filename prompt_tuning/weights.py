@@ -153,6 +153,8 @@ def _float_model(model: Transformer) -> Transformer:
 def _fitting_tensors(name: str, model: Transformer) -> dict[str, formats.Tensor]:
     """The tensors at `name`, which are those of `model`, or a UserError."""
     found = formats.open_checkpoint(frozen_path(name))
+    if "prompt" in found and found["prompt"].shape[1:] == (model.config.emb_dim,):
+        del found["prompt"]  # which t5x_engine.py tunes beside the weights
     shapes = _flat(partitioning.param_shapes(_float_model(model)))
     problems = [f"{n} is missing" for n in sorted(shapes.keys() - found.keys())]
     problems += [f"{n} is unknown" for n in sorted(found.keys() - shapes.keys())]

@@ -155,3 +155,14 @@ def test_what_is_no_prompt_is_an_error(tmp_path):
     safetensors.save_file({"a": np.zeros((1, 1)), "b": np.zeros((1, 1))}, several)
     with pytest.raises(UserError, match="one array"):
         checkpoints.load_prompt(several)
+
+
+def test_a_prompt_is_read_out_of_a_step_and_out_of_no_other_folder(tmp_path):
+    states = checkpoints.manager(tmp_path / "checkpoints")
+    state = train.new_state(jnp.asarray(tiny.prompt()), optimizer.adafactor(0.3))
+    checkpoints.save_state(states, state, 4, 1.0)
+    states.wait_until_finished()
+    loaded = checkpoints.load_prompt(tmp_path / "checkpoints/4")
+    np.testing.assert_array_equal(loaded, tiny.prompt())
+    with pytest.raises(UserError, match="no checkpoint with a prompt; give one step"):
+        checkpoints.load_prompt(tmp_path / "checkpoints")

@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = """
 errors objectives outputs batching
 layers prompts losses partitioning config
-network optimizer
-decoding checkpoints formats
+network optimizer formats
+decoding checkpoints
 weights train data
 evaluate report
 run
 tuning
-commands pretrain listing plan
+commands pretrain listing plan t5x_engine
 cli
 __main__
 """
