@@ -1,0 +1,103 @@
+"""Where a step's time goes, by kind of operation, from XLA's own profile.
+
+    python scripts/bench/kinds.py [--attention=plain]
+
+The step of step.py, ten times. Operations run side by side, and the threads that help
+one are not seen: the shares are of the operations' own times, added up.
+"""
+
+import argparse
+import collections
+import dataclasses
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import step
+
+from prompt_tuning import network, optimizer, partitioning, plan, train
+
+# The first that a name and a shape match says the kind.
+KINDS = {
+    "MLP, products": r"product .*encoder.*/mlp/.*(wi_|wo)",
+    "attention's projections": r"product .*encoder.*/(query|key|value|out)/",
+    "attention's scores and sums": r"product .*encoder",
+    "decoder and logits, products": r"product ",
+    "MLP, gated GELU": r"other .*encoder.*/mlp/",
+    "attention, softmax and layout": r"other .*encoder.*attention",
+    "encoder, norms and residuals": r"other .*encoder",
+    "the rest": r"",
+}
+
+
+def operations(hlo: str) -> dict[str, str]:
+    """{name: "product ..." or "other ...", with where in the model it comes from}."""
+    bodies, body = collections.defaultdict(list), ""
+    for line in hlo.splitlines():
+        if line.endswith("{") and (head := re.match(r"(ENTRY )?%?([\w.-]+) \(", line)):
+            body = head[2]
+        bodies[body].append(line)
+    found = {}
+    for line in hlo.splitlines():
+        head = re.match(r"\s*(?:ROOT )?%?([\w.-]+) = \S+ ([\w-]+)\(", line)
+        if not head:
+            continue
+        called = re.search(r"calls=%?([\w.-]+)", line)
+        inside = bodies[called[1]] if called else [line]
+        product = any(" dot(" in one for one in inside)
+        where = re.search(r'op_name="([^"]*)"', line)
+        kind = "product" if product else "other"
+        found[head[1]] = f"{kind} {head[2]} {where[1] if where else ''}"
+    return found
+
+
+def events(folder: str) -> Iterator[tuple[str, float]]:
+    """(name, seconds) of what ran under the profiler."""
+    for file in Path(folder).rglob("*.xplane.pb"):
+        for plane in jax.profiler.ProfileData.from_file(str(file)).planes:
+            for line in plane.lines:
+                if line.name != "python":
+                    yield from ((e.name, e.duration_ns / 1e9) for e in line.events)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--attention", default="auto", choices=("auto", "plain"))
+    args = parser.parse_args()
+    config = dataclasses.replace(plan.size("small"), attention=args.attention)
+    model, mesh = network.Transformer(config), partitioning.mesh()
+    params = partitioning.init_params(model, jax.random.key(0), mesh)
+    adafactor = optimizer.adafactor(0.3)
+    prompt = np.ones((step.PROMPT, config.emb_dim), np.float32)
+    state = partitioning.placed(train.new_state(prompt, adafactor), mesh)
+    targets = np.full((step.BATCH, step.TARGETS), 5, np.int32)
+    batch = {
+        "encoder_input_tokens": np.full((step.BATCH, step.INPUTS), 5, np.int32),
+        "decoder_input_tokens": targets,
+        "decoder_target_tokens": targets,
+        "decoder_loss_weights": np.ones_like(targets),
+    }
+    arguments = state, params, batch, jax.random.key(0)
+    with jax.set_mesh(mesh), tempfile.TemporaryDirectory() as folder:
+        compiled = jax.jit(train.make_step(model, adafactor)).lower(*arguments)
+        compiled = compiled.compile()
+        jax.block_until_ready(compiled(*arguments))
+        with jax.profiler.trace(folder):
+            for _ in range(10):
+                jax.block_until_ready(compiled(*arguments))
+        known = operations(compiled.as_text())
+        times: dict[str, float] = collections.defaultdict(float)
+        for name, seconds in events(folder):
+            if name in known and not known[name].startswith("other while"):
+                kind = next(k for k, of in KINDS.items() if re.search(of, known[name]))
+                times[kind] += seconds
+    total = sum(times.values())
+    for kind in (kind for kind in KINDS if times[kind]):
+        print(f"{kind:<32}{times[kind] / total:>7.1%}")
+
+
+if __name__ == "__main__":
+    main()
