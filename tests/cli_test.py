@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import small
 
-from prompt_tuning import cli, commands
+from prompt_tuning import cli, commands, tuning
 from prompt_tuning.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,7 +26,7 @@ def frozen(tmp_path_factory):
 def started(monkeypatch):
     """The settings of each `train` and `evaluate`, which do not run."""
     runs = []
-    monkeypatch.setattr(commands, "train_and_report", runs.append)
+    monkeypatch.setattr(tuning, "train_and_report", lambda run, _: runs.append(run))
     monkeypatch.setattr(commands, "evaluate_prompt", lambda run, _: runs.append(run))
     return runs
 
@@ -149,10 +149,10 @@ def test_tasks_lists_the_packages_own_and_those_of_a_module_here(
 
 def test_exit_codes(monkeypatch, capsys):
     def main(error):
-        def raises(run):
+        def raises(run, sweeps):
             raise error
 
-        monkeypatch.setattr(commands, "train_and_report", raises)
+        monkeypatch.setattr(tuning, "train_and_report", raises)
         return cli.main(["train"])
 
     assert main(UserError("a; b; c")) == 2
