@@ -91,13 +91,20 @@ def make_joint_step(
       (states, frozen, batch, rngs) -> (states, metrics of each), where a batch has
       an axis more, the second, of N, and `rngs` are N keys.
     """
-    one = _gradients(model, "prompt", num_microbatches, z_loss)
-    gradients = jax.vmap(one, in_axes=(0, None, 1, 0))
+    gradients = _gradients(model, "prompt", num_microbatches, z_loss)
+    # An accelerator works on all at once. A CPU is busy with one, whose arrays may stay
+    # in its cache.
+    at_once = 1 if jax.default_backend() == "cpu" else len(optimizers)
 
     def step(states, frozen, batch, rngs):
         prompts_NxPxD = jnp.stack([state.trained for state in states])
         rngs = jax.vmap(jax.random.fold_in, (0, None))(rngs, states[0].step)
-        found = gradients(prompts_NxPxD, frozen, batch, rngs)
+        batches = jax.tree.map(lambda x: x.swapaxes(0, 1), batch)
+        found = jax.lax.map(
+            lambda each: gradients(each[0], frozen, *each[1:]),
+            (prompts_NxPxD, batches, rngs),
+            batch_size=at_once,
+        )
         updated = [
             _updated(optimizer, state, jax.tree.map(lambda x, n=n: x[n], found))
             for n, (optimizer, state) in enumerate(zip(optimizers, states, strict=True))

@@ -105,8 +105,11 @@ def test_the_gradient_is_of_the_sum_over_target_tokens(params):
     assert metrics_of_two["loss"] == pytest.approx(metrics["loss"])
 
 
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # one by one, and all at once
 @pytest.mark.parametrize("parts", [1, 2])
-def test_a_joint_step_does_what_each_would_do_alone(params, parts):
+def test_a_joint_step_does_what_each_would_do_alone(
+    params, parts, backend, monkeypatch
+):
     config = dataclasses.replace(tiny.CONFIG, dropout_rate=0.1)
     model = network.Transformer(config)
     optimizers = [optimizer.adafactor(rate) for rate in (0.3, 0.1, 0.3)]
@@ -114,7 +117,9 @@ def test_a_joint_step_does_what_each_would_do_alone(params, parts):
     rngs = [jax.random.key(seed) for seed in (0, 0, 5)]
     states = tuple(map(train.new_state, prompts, optimizers))
     alone = list(states)
-    joint = jax.jit(train.make_joint_step(model, optimizers, parts))
+    with monkeypatch.context() as patch:
+        patch.setattr(jax, "default_backend", lambda: backend)
+        joint = jax.jit(train.make_joint_step(model, optimizers, parts))
     steps = [jax.jit(train.make_step(model, o, "prompt", parts)) for o in optimizers]
     for i in range(10):
         batches = [tiny.batch(seed=10 * i + n) for n in range(3)]
