@@ -195,11 +195,10 @@ def _restored(tuned: Sequence[Tuned]) -> tuple[list[Tuned], int | None]:
       UserError: they are not at one step, nor were they when a run was killed.
     """
     latest = {one.folder: one.states.latest_step() for one in tuned}
-    last = min((-1 if step is None else step) for step in latest.values())
-    saved = [{-1, *one.states.all_steps()} for one in tuned]
-    period = tuned[0].run.eval_period
-    ahead = max((-1 if step is None else step) for step in latest.values())
-    if any(last not in steps for steps in saved) or ahead > max(last, 0) + period:
+    steps = [-1 if step is None else step for step in latest.values()]
+    last, saved = min(steps), [{-1, *one.states.all_steps()} for one in tuned]
+    ahead = max(steps) - max(last, 0) > tuned[0].run.eval_period
+    if ahead or any(last not in each for each in saved):
         raise UserError(
             "prompts are tuned together from one step, but the last saved steps are "
             + ", ".join(f"{step} in {folder}" for folder, step in latest.items())
@@ -228,23 +227,22 @@ def _fit(
 ) -> None:
     """Trains to TRAIN_STEPS: one alone, or several in a joint step."""
     run, joint = tuned[0].run, len(tuned) > 1
-    seeds = [one.run.seed for one in tuned]
     states = tuple(one.state for one in tuned)
+    seeds = [one.run.seed for one in tuned]
     keys = [jax.random.key(seed) for seed in seeds]
     optimizers = [one.adafactor for one in tuned]
-    start, first = int(states[0].step), tuned[0]
+    start, split = int(states[0].step), (training, run.batch_size)
     rows = partitioning.host_rows(parts.mesh, run.batch_size)
-    split = training, run.batch_size
+    where = start, rows, run.length_window
     coming = start, min(run.eval_period, run.train_steps), run.length_window
-    rows = rows, run.length_window
     if joint:
         step_fn = train.make_joint_step(parts.model, optimizers, run.num_microbatches)
-        batches = batching.joint_batches(*split, seeds, start, *rows)
+        batches = batching.joint_batches(*split, seeds, *where)
     else:
         step_fn = train.make_step(
-            parts.model, first.adafactor, run.tuning, run.num_microbatches
+            parts.model, optimizers[0], run.tuning, run.num_microbatches
         )
-        batches = batching.batches(*split, run.seed, start, *rows)
+        batches = batching.batches(*split, seeds[0], *where)
     train.fit(
         states if joint else states[0],
         parts.params if run.tuning == "prompt" else None,

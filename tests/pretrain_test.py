@@ -71,15 +71,7 @@ def test_the_loss_falls_in_both_stages(run):
 
 
 def test_a_run_goes_on_with_the_same_settings_only(run, tmp_path, monkeypatch, capsys):
-    report, count = train._report, itertools.count(1)
-
-    def interrupted(*args):
-        if next(count) == 20:
-            raise KeyboardInterrupt
-        report(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "_report", interrupted)
+    with small.interrupted(monkeypatch, train, "_report", 20):
         assert main(tmp_path, **{"pretrain.prefix_lm_steps": 9}) == 130
     before = log(tmp_path)
     assert len(before) == 19 and not (tmp_path / "frozen.safetensors").exists()

@@ -4,8 +4,10 @@ The flags name this file as MIXTURE_OR_TASK_MODULE, as a user names his own modu
 frozen model is random; its vocabulary is pocket's. Nothing here is a test.
 """
 
+import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 
 import jax
@@ -155,3 +157,18 @@ def steps(path):
 
 def prompt(folder):
     return np.load(folder / "prompt.npy")
+
+
+@contextlib.contextmanager
+def interrupted(monkeypatch, module, name, call):
+    """Ctrl-C at the so-manyth call of a module's function."""
+    function, count = getattr(module, name), itertools.count(1)
+
+    def counted(*args):
+        if next(count) == call:
+            raise KeyboardInterrupt
+        return function(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, counted)
+        yield

@@ -114,15 +114,7 @@ def test_a_finished_run_tells_its_results_again(run, tmp_path, frozen, capsys):
 
 def test_an_interrupted_run_goes_on(run, tmp_path, frozen, monkeypatch, capsys):
     """Ctrl-C when step 6 is reported."""
-    report, count = train._report, itertools.count(1)
-
-    def interrupted(*args):
-        if next(count) == 6:
-            raise KeyboardInterrupt
-        report(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "_report", interrupted)
+    with small.interrupted(monkeypatch, train, "_report", 6):
         flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
         assert small.main("train", **flags) == 130
     assert "the same command goes on" in capsys.readouterr().err
@@ -361,15 +353,8 @@ def test_a_sweep_tells_each_prompts_score_and_their_mean(tmp_path, frozen, capsy
 def test_a_sweep_killed_between_two_saves_goes_on_from_the_last_common_step(
     swept, tmp_path, frozen, monkeypatch, capsys
 ):
-    save, count = checkpoints.save_state, itertools.count(1)
-
-    def interrupted(states, state, step, score):
-        if next(count) == 11:  # the third prompt's third
-            raise KeyboardInterrupt
-        save(states, state, step, score)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "save_state", interrupted)
+    # The third prompt's third save.
+    with small.interrupted(monkeypatch, checkpoints, "save_state", 11):
         flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
         assert small.main("train", *SWEEP, **flags) == 130
     trained(tmp_path, frozen, *SWEEP)

@@ -28,8 +28,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
+
+from step import peft_model, resident
 
 TARGETS, PROMPT = 8, 100
 SIZES = "small,base,large,xl,xxl"
@@ -100,14 +101,13 @@ def ours(case: dict[str, Any]) -> dict[str, Any]:
 
 def peft(case: dict[str, Any]) -> dict[str, Any]:
     """The same of transformers and PEFT, without dropout."""
-    import step
     import torch
     from transformers import Adafactor
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_default_device(device)
     dtype = getattr(torch, case["config"]["dtype"])
-    model = step.peft_model(case["dimensions"], dtype)
+    model = peft_model(case["dimensions"], dtype)
     tuned = [p for p in model.parameters() if p.requires_grad]
     adafactor = Adafactor(tuned, lr=0.3, scale_parameter=False, relative_step=False)
     shape = case["batch"], case["inputs"]
@@ -153,11 +153,6 @@ def timed(step: Callable[[], None], steps: int) -> float:
         step()
         times.append(time.perf_counter() - start)
     return statistics.median(times[2:])
-
-
-def resident() -> int:
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status)[1])
 
 
 def measured(python: str, case: dict[str, Any]) -> dict[str, Any]:

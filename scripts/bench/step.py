@@ -150,8 +150,13 @@ def serve(make_step: Callable[[], Callable[[], None]]) -> None:
     step()
     for _ in sys.stdin:
         print(timed(step), flush=True)
+    print(resident())
+
+
+def resident() -> int:
+    """Bytes of memory that this process held at its peak."""
     status = Path("/proc/self/status").read_text()
-    print(re.search(r"VmHWM:\s*(\d+) kB", status)[1])
+    return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status)[1])
 
 
 def main() -> None:
@@ -190,7 +195,7 @@ def main() -> None:
     peaks = {}
     for name, program in programs.items():
         out, _ = program.communicate()
-        peaks[name] = int(out) / 1e6
+        peaks[name] = int(out) / 1e9
     work = plan.Workload(PROMPT, BATCH, INPUTS, TARGETS)
     flops = plan.step_flops(plan.size("small"), work)
     rate = statistics.median(rates)
