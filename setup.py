@@ -74,6 +74,12 @@ EXTRAS = {
     ],
 }
 
+# Named one by one: find_packages() would take tests too. gin/ lies beside the
+# package in a checkout and inside it when installed (prompt_tuning/config.py).
+ROOMS = ["engines", "frozen", "methods", "t5", "tasks_io", "training"]
+PACKAGES = ["prompt_tuning", "prompt_tuning.gin", "tasks"]
+PACKAGES += [f"prompt_tuning.{room}" for room in ROOMS]
+
 setup(
     name="prompt-tuning",
     version="0.1.0",
@@ -81,9 +87,7 @@ setup(
     python_requires=">=3.11",
     install_requires=INSTALL,
     extras_require=EXTRAS,
-    # Named one by one: find_packages() would take tests too. gin/ lies beside the
-    # package in a checkout and inside it when installed (prompt_tuning/config.py).
-    packages=["prompt_tuning", "prompt_tuning.gin", "tasks"],
+    packages=PACKAGES,
     package_dir={"prompt_tuning.gin": "gin"},
     package_data={
         "prompt_tuning": ["pocket/*"],

@@ -214,7 +214,7 @@ def _keep_compiled() -> None:
 
 def _train(args: argparse.Namespace) -> None:
     settings = _configured(args)
-    from prompt_tuning import tuning
+    from prompt_tuning.training import tuning
 
     tuning.train_and_report(settings, args.sweep)
 
@@ -235,7 +235,7 @@ def _predict(args: argparse.Namespace) -> None:
 
 def _tasks(args: argparse.Namespace) -> None:
     settings = _configured(args)
-    from prompt_tuning import listing
+    from prompt_tuning.tasks_io import listing
 
     sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale
     if args.render:
@@ -250,7 +250,7 @@ def _tasks(args: argparse.Namespace) -> None:
 
 def _pretrain(args: argparse.Namespace) -> None:
     settings = _configured(args)
-    from prompt_tuning import pretrain
+    from prompt_tuning.training import pretrain
 
     pretrain.pretrain(settings)
 
@@ -259,7 +259,8 @@ def _convert(args: argparse.Namespace) -> None:
     settings = _configured(args)
     from pathlib import Path
 
-    from prompt_tuning import network, weights
+    from prompt_tuning.frozen import weights
+    from prompt_tuning.t5 import network
 
     model = network.Transformer(network.T5Config())
     weights.convert(settings.initial_checkpoint_path, model, Path(args.output))
@@ -272,7 +273,7 @@ def _plan(args: argparse.Namespace) -> None:
     if args.batch:
         args.bindings.append(f"BATCH_SIZE={args.batch}")
     settings = _configured(args)
-    from prompt_tuning import plan
+    from prompt_tuning.training import plan
 
     plan.use_virtual_devices(math.prod(plan.parse_mesh(args.mesh)))
     for line in plan.describe(settings, args.mesh):
@@ -280,7 +281,7 @@ def _plan(args: argparse.Namespace) -> None:
 
 
 def _params(args: argparse.Namespace) -> None:
-    from prompt_tuning import plan
+    from prompt_tuning.training import plan
 
     for line in plan.parameter_table():
         print(line)

@@ -10,14 +10,7 @@ from typing import Any
 
 import jax
 
-from prompt_tuning import (
-    checkpoints,
-    data,
-    evaluate,
-    optimizer,
-    outputs,
-    partitioning,
-)
+from prompt_tuning import outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.run import (
     Run,
@@ -29,7 +22,9 @@ from prompt_tuning.run import (
     make_predict_fn,
     setup,
 )
-from prompt_tuning.tuning import first_state
+from prompt_tuning.tasks_io import data, evaluate
+from prompt_tuning.training import checkpoints, optimizer
+from prompt_tuning.training.tuning import first_state
 
 
 def _trained(run: Run, prompt: str | None) -> tuple[Run, Setup, Any]:

@@ -45,7 +45,7 @@ def parse(
       UserError: a file, name or value is at fault; says where.
     """
     for module in ("tuning", "pretrain"):  # what they import registers every name
-        importlib.import_module(f"prompt_tuning.{module}")
+        importlib.import_module(f"prompt_tuning.training.{module}")
     gin.clear_config()
     bound: dict[str, tuple[Any, str]] = {}
     read: set[Path] = set()

@@ -18,21 +18,15 @@ from gin import config_parser
 from jax.sharding import Mesh
 
 import prompt_tuning
-from prompt_tuning import (
-    checkpoints,
-    config,
-    data,
-    decoding,
-    evaluate,
-    network,
-    outputs,
-    partitioning,
-    prompts,
-    weights,
-)
+from prompt_tuning import config, outputs, partitioning
 from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import weights
+from prompt_tuning.methods import initializers
+from prompt_tuning.t5 import decoding, network, placing
+from prompt_tuning.tasks_io import data, evaluate
+from prompt_tuning.training import checkpoints
 
-PLACES = {"prefix": prompts.prefix, "suffix": prompts.suffix}
+PLACES = {"prefix": placing.prefix, "suffix": placing.suffix}
 INITS = ("class_label", "sampled_vocab", "random_uniform", "string", "file")
 
 
@@ -270,18 +264,20 @@ def initial_prompt(run: Run, parts: Setup) -> jax.Array:
     vocabulary = parts.task.output_features["targets"].vocabulary
     match run.prompt_init:
         case "random_uniform":
-            init = prompts.random_uniform()
+            init = initializers.random_uniform()
         case "sampled_vocab":
-            init = prompts.sampled_vocab(embedding_VxD)
+            init = initializers.sampled_vocab(embedding_VxD)
         case "class_label":
             words = run.class_labels or data.class_words(parts.task, run.train_split)
             tokens = [vocabulary.encode(word) for word in words or ()]
-            init = prompts.class_labels(embedding_VxD, tokens)
+            init = initializers.class_labels(embedding_VxD, tokens)
         case "string":
             tokens = vocabulary.encode(run.prompt_string)
-            init = prompts.string(embedding_VxD, tokens)
+            init = initializers.string(embedding_VxD, tokens)
         case "file":
-            init = prompts.from_array(checkpoints.load_prompt(Path(run.prompt_file)))
+            init = initializers.from_array(
+                checkpoints.load_prompt(Path(run.prompt_file))
+            )
     shape = run.prompt_length, parts.model.config.emb_dim
     return init(jax.random.key(run.seed), shape)
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from prompt_tuning.data import seqio  # which starts TensorFlow without its chatter
+from prompt_tuning.tasks_io.data import (
+    seqio,  # which starts TensorFlow without its chatter
+)
 from tasks import paper as paper  # which registers the tasks
 from tasks import scoring
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import small
 
-from prompt_tuning import cli, commands, tuning
+from prompt_tuning import cli, commands
 from prompt_tuning.errors import UserError
+from prompt_tuning.training import tuning
 
 ROOT = Path(__file__).resolve().parents[1]
 compiled_once = small.compiled_once

@@ -13,7 +13,8 @@ import pytest
 import small
 import tiny
 
-from prompt_tuning import network, weights
+from prompt_tuning.frozen import weights
+from prompt_tuning.t5 import network
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = network.T5Config(

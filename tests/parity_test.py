@@ -7,14 +7,10 @@ import numpy as np
 import optax
 import pytest
 
-from prompt_tuning import (
-    checkpoints,
-    losses,
-    network,
-    optimizer,
-    partitioning,
-    weights,
-)
+from prompt_tuning import partitioning
+from prompt_tuning.frozen import weights
+from prompt_tuning.t5 import network
+from prompt_tuning.training import checkpoints, losses, optimizer
 
 CONFIG = network.T5Config(
     vocab_size=32_128,

@@ -13,8 +13,10 @@ import tiny
 from flax import traverse_util
 from jax.sharding import PartitionSpec as P
 
-from prompt_tuning import network, partitioning, train
+from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
+from prompt_tuning.t5 import network
+from prompt_tuning.training import train
 
 
 def test_a_mesh_takes_every_device():

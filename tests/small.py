@@ -18,8 +18,10 @@ import tensorflow as tf
 import tiny
 
 import tasks
-from prompt_tuning import cli, config, network, weights
+from prompt_tuning import cli, config
+from prompt_tuning.frozen import weights
 from prompt_tuning.run import Run
+from prompt_tuning.t5 import network
 from tasks import pocket
 
 CONFIG = network.T5Config(

@@ -3,7 +3,8 @@
 import jax
 import numpy as np
 
-from prompt_tuning import network, partitioning
+from prompt_tuning import partitioning
+from prompt_tuning.t5 import network
 
 CONFIG = network.T5Config(
     vocab_size=40,

@@ -44,7 +44,9 @@ def ours(case: dict[str, Any]) -> dict[str, Any]:
     import jax.numpy as jnp
     import numpy as np
 
-    from prompt_tuning import network, optimizer, partitioning, plan, train
+    from prompt_tuning import partitioning
+    from prompt_tuning.t5 import network
+    from prompt_tuning.training import optimizer, plan, train
 
     size = dataclasses.replace(plan.size(case["size"]), **case["config"])
     model, mesh = network.Transformer(size), partitioning.mesh()
@@ -192,7 +194,7 @@ def cases(args: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]]]
 
 
 def peft_case(base: dict[str, Any], dtype: str) -> dict[str, Any]:
-    from prompt_tuning import plan
+    from prompt_tuning.training import plan
 
     size = plan.size(base["size"])
     dimensions = {

@@ -44,7 +44,10 @@ def ours(name: str, rows: list, labels_CxS: np.ndarray) -> Callable[[], int]:
     """A function that evaluates once; it returns the number of examples."""
     import jax
 
-    from prompt_tuning import batching, decoding, evaluate, network, partitioning, plan
+    from prompt_tuning import partitioning
+    from prompt_tuning.t5 import decoding, network
+    from prompt_tuning.tasks_io import evaluate
+    from prompt_tuning.training import batching, plan
 
     model = network.Transformer(plan.size("small"))
     mesh = partitioning.mesh()
@@ -123,7 +126,9 @@ def tokenised(rte: str | None, vocabulary: str | None) -> dict[str, np.ndarray]:
     """The inputs [N, T] and labels [C, S] as token ids, 0 where padded."""
     import seqio
 
-    from prompt_tuning import batching, data, weights
+    from prompt_tuning.frozen import weights
+    from prompt_tuning.tasks_io import data
+    from prompt_tuning.training import batching
 
     path = vocabulary or str(weights.POCKET / "spiece.model")
     feature = seqio.Feature(data.load_vocabulary(path))

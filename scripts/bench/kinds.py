@@ -18,7 +18,9 @@ import jax
 import numpy as np
 import step
 
-from prompt_tuning import network, optimizer, partitioning, plan, train
+from prompt_tuning import partitioning
+from prompt_tuning.t5 import network
+from prompt_tuning.training import optimizer, plan, train
 
 # The first that a name and a shape match says the kind.
 KINDS = {

@@ -52,7 +52,8 @@ def time_to_first_step(model_dir: Path, cache: Path) -> float:
 
 def waiting(model_dir: Path) -> tuple[float, float]:
     """Seconds that the device waited, and from the first step's end to the last's."""
-    from prompt_tuning import cli, train
+    from prompt_tuning import cli
+    from prompt_tuning.training import train
 
     given, ended = [], []
     compile_step = train.compile_step

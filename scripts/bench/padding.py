@@ -19,7 +19,10 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from prompt_tuning import batching, data, network, optimizer, partitioning, plan, train
+from prompt_tuning import partitioning
+from prompt_tuning.t5 import network
+from prompt_tuning.tasks_io import data
+from prompt_tuning.training import batching, optimizer, plan, train
 
 TASKS = ("rte", "cb", "wic", "boolq")
 BATCH, TIMED, STEPS, TURNS, WINDOW = 32, 4, 320, 10, 16

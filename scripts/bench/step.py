@@ -36,7 +36,9 @@ def ours(num_microbatches: int = 1) -> Callable[[], None]:
     import jax
     import numpy as np
 
-    from prompt_tuning import network, optimizer, partitioning, plan, train
+    from prompt_tuning import partitioning
+    from prompt_tuning.t5 import network
+    from prompt_tuning.training import optimizer, plan, train
 
     model = network.Transformer(plan.size("small"))
     mesh = partitioning.mesh()
@@ -170,7 +172,7 @@ def main() -> None:
         in_parts = functools.partial(ours, num_microbatches=2)
         serve({"ours": ours, "in_parts": in_parts, "peft": peft}[args.serve])
         return
-    from prompt_tuning import plan
+    from prompt_tuning.training import plan
 
     pythons = dict.fromkeys(("ours", "in_parts"), sys.executable) | (
         {"peft": args.peft_python} if args.peft_python else {}

@@ -17,18 +17,11 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from prompt_tuning import (
-    checkpoints,
-    config,
-    data,
-    evaluate,
-    formats,
-    network,
-    partitioning,
-    plan,
-    run,
-    weights,
-)
+from prompt_tuning import config, partitioning, run
+from prompt_tuning.frozen import formats, weights
+from prompt_tuning.t5 import network
+from prompt_tuning.tasks_io import data, evaluate
+from prompt_tuning.training import checkpoints, plan
 
 EXAMPLES, INPUTS, TARGETS, PROMPT = 2, 128, 16, 100
 # (param_dtype, dtype), of which the first is what the others are compared with.

@@ -1,0 +1,1 @@
+"""Frozen models on disk: formats, weights, vocabularies."""

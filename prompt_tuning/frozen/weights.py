@@ -1,0 +1,352 @@
+"""Frozen models: read from any format onto the devices, and written in ours.
+
+Our own format is one safetensors file whose names are the paths of the parameter tree
+("encoder/layers_0/mlp/wi_0/kernel"), with a JSON of its size and origin beside it, and
+the vocabulary, spiece.model, where it is known.
+"""
+
+import collections
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from flax import traverse_util
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, Sharding
+
+from prompt_tuning import partitioning
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import formats
+from prompt_tuning.outputs import atomic, is_writer, write_json
+from prompt_tuning.t5 import layers
+from prompt_tuning.t5.network import T5Config, Transformer
+
+POCKET = Path(__file__).parents[1] / "pocket"
+VOCABULARY = "spiece.model"
+
+
+def frozen_path(name: str) -> str:
+    """Where a frozen model is: `name` is a path, or a model that the package ships."""
+    shipped = POCKET / f"{name}.safetensors"
+    return str(shipped) if shipped.exists() else name
+
+
+def find_vocabulary(name: str) -> Path | None:
+    """The SentencePiece model that lies beside a frozen model's weights, if any.
+
+    Raises:
+      UserError: there is no such frozen model here.
+    """
+    path = Path(frozen_path(name))
+    if not path.exists() and "://" not in name:
+        formats.open_checkpoint(name)  # which says so
+    beside = (path if path.is_dir() else path.parent) / VOCABULARY
+    return beside if beside.is_file() else None
+
+
+def load_frozen(name: str, model: Transformer, mesh: Mesh) -> Any:
+    """Reads a frozen model's parameters, each placed as its sharding says.
+
+    One tensor is read at a time, and of it the parts that this host's devices hold. It
+    is cast, or rounded to int8, there.
+
+    Args:
+      name: "pocket_nano", a model in the package; or what formats.py can open.
+
+    Raises:
+      UserError: nothing there, not whole, or tensors that are missing, too many or of
+        another shape than `model`'s; all are listed. Nothing stays random.
+    """
+    return place(_fitting_tensors(name, model), model, mesh, name)
+
+
+def place(
+    tensors: Mapping[str, formats.Tensor], model: Transformer, mesh: Mesh, source: str
+) -> Any:
+    """The parameters of `model` on `mesh`, from the tensors of its float32 self.
+
+    Args:
+      source: where they are from, for messages.
+    """
+    in_files, kept, scanned = (
+        _Places(_flat(partitioning.param_shapes(of)), _shardings(of, mesh))
+        for of in (_float_model(model), _changed(model, scan_layers=False), model)
+    )
+    params: dict[str, jax.Array] = {}
+    for key, tensor in tensors.items():
+        array = _on_devices(source, key, tensor, in_files.shardings[key])
+        for name, values in _as_kept(key, array, kept):
+            stack, layer = _in_stack(name)
+            if stack not in scanned.shapes:  # layers are not scanned, or it is in none
+                params[name] = values
+                continue
+            shape, sharding = scanned.shapes[stack], scanned.shardings[stack]
+            if stack not in params:
+                params[stack] = jnp.zeros(shape.shape, shape.dtype, device=sharding)
+            # In place: the stack is never there twice.
+            params[stack] = _setter(sharding)(params[stack], values, layer)
+    return traverse_util.unflatten_dict(params, sep="/")
+
+
+class _Places(NamedTuple):
+    """What a model keeps: its arrays' shapes and types, and where they are."""
+
+    shapes: dict[str, jax.ShapeDtypeStruct]
+    shardings: dict[str, Sharding]
+
+
+def _shardings(model: Transformer, mesh: Mesh) -> dict[str, Sharding]:
+    return _flat(partitioning.param_shardings(model, mesh))
+
+
+def _as_kept(
+    key: str, array: jax.Array, kept: _Places
+) -> Iterable[tuple[str, jax.Array]]:
+    """The array cast, or rounded to int8 and with its scales."""
+    dtype = kept.shapes[key].dtype
+    if dtype != jnp.int8:
+        return [(key, array.astype(dtype))]
+    names = key, f"{key}_scale"
+    quantize = _quantizer(tuple(kept.shardings[name] for name in names))
+    axis = 1 if key.endswith("embedding") else 0
+    return zip(names, quantize(array, axis), strict=True)
+
+
+@functools.cache
+def _quantizer(shardings: tuple[Sharding, Sharding]) -> Callable[..., Any]:
+    return jax.jit(layers.quantize, static_argnums=1, out_shardings=shardings)
+
+
+def _in_stack(name: str) -> tuple[str, int]:
+    """Where scanned layers have it: the stack's name, and the number of the layer."""
+    parts = re.split(r"/layers_(\d+)/", name)
+    return (f"{parts[0]}/layers/{parts[2]}", int(parts[1])) if parts[1:] else ("", 0)
+
+
+@functools.cache
+def _setter(sharding: Sharding) -> Callable[..., jax.Array]:
+    def put(stack: jax.Array, values: jax.Array, layer: int) -> jax.Array:
+        return jax.lax.dynamic_update_index_in_dim(stack, values, layer, axis=0)
+
+    return jax.jit(put, donate_argnums=0, out_shardings=sharding)
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    return traverse_util.flatten_dict(tree, sep="/")
+
+
+def _changed(model: Transformer, **changes: Any) -> Transformer:
+    return Transformer(dataclasses.replace(model.config, **changes), model.combine)
+
+
+def _float_model(model: Transformer) -> Transformer:
+    """The model as files hold it: a tensor for each layer, and no scales."""
+    return _changed(model, param_dtype="float32", scan_layers=False)
+
+
+def _fitting_tensors(name: str, model: Transformer) -> dict[str, formats.Tensor]:
+    """The tensors at `name`, which are those of `model`, or a UserError."""
+    found = formats.open_checkpoint(frozen_path(name))
+    if "prompt" in found and found["prompt"].shape[1:] == (model.config.emb_dim,):
+        del found["prompt"]  # which t5x_engine.py tunes beside the weights
+    shapes = _flat(partitioning.param_shapes(_float_model(model)))
+    problems = [f"{n} is missing" for n in sorted(shapes.keys() - found.keys())]
+    problems += [f"{n} is unknown" for n in sorted(found.keys() - shapes.keys())]
+    problems += [
+        f"{n} is {found[n].shape} instead of {shapes[n].shape}"
+        for n in sorted(shapes.keys() & found.keys())
+        if found[n].shape != shapes[n].shape
+    ]
+    if problems:
+        raise UserError(
+            f"{name} does not hold the T5 that this run describes ({_size(model)}). "
+            f"{len(problems)} tensors differ: {'; '.join(problems[:8])}"
+            f"{' ...' if len(problems) > 8 else ''}. Choose the model's own gin file"
+            f"{_gin_file(found)}, or another INITIAL_CHECKPOINT_PATH"
+        )
+    return {key: found[key] for key in sorted(found)}
+
+
+def _size(model: Transformer) -> str:
+    config = model.config
+    names = ("vocab_size", "emb_dim", "num_heads", "head_dim", "mlp_dim")
+    names += ("num_encoder_layers", "num_decoder_layers")
+    return ", ".join(f"{name} {getattr(config, name)}" for name in names)
+
+
+# emb_dim and mlp_dim tell the sizes of T5 1.1 apart.
+_SIZES = {
+    (512, 1024): "small",
+    (768, 2048): "base",
+    (1024, 2816): "large",
+    (2048, 5120): "xl",
+    (4096, 10240): "xxl",
+}
+
+
+def _gin_file(found: dict[str, formats.Tensor]) -> str:
+    """The gin file of the size that was found, to be named in a message."""
+    kernel = found.get("encoder/layers_0/mlp/wi_0/kernel")
+    size = _SIZES.get(kernel.shape) if kernel else None
+    if not size:
+        return ""
+    rows = found["token_embedder/embedding"].shape[0]
+    setting = f" with T5Config.vocab_size={rows}" if rows != 32_128 else ""
+    return f" (it looks like gin/models/{size}.gin{setting})"
+
+
+def _on_devices(
+    source: str, key: str, tensor: formats.Tensor, sharding: Sharding
+) -> jax.Array:
+    """A tensor on its devices, as it is in the file."""
+    parts: dict[tuple, np.ndarray] = {}
+
+    def part(index: formats.Index) -> np.ndarray:
+        where = tuple((s.start, s.stop) for s in index)
+        if where not in parts:  # replicas are read once
+            parts[where] = _floats(key, np.asarray(tensor.read(index)))
+        return parts[where]
+
+    try:
+        return jax.make_array_from_callback(tensor.shape, sharding, part)
+    except formats.READ_ERRORS as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{source} is damaged or out of reach: {key} cannot be read "
+            f"({formats.first_line(error)}); copy the checkpoint again"
+        ) from None
+
+
+def _floats(key: str, values: np.ndarray) -> np.ndarray:
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        raise UserError(
+            f"{key} is of type {values.dtype}, such as another program's 8-bit weights "
+            "are; give a checkpoint in float32, bfloat16 or float16 (T5Config."
+            "param_dtype=int8 rounds it while it is read)"
+        )
+    return values
+
+
+def _of_layers(params: Any) -> dict[str, tuple[jax.Array, int | None]]:
+    """By name in a file: an array, and of scanned layers' the layer in it."""
+    out = {}
+    for key, value in _flat(params).items():
+        if "/layers/" not in key:
+            out[key] = value, None
+            continue
+        for layer in range(value.shape[0]):
+            out[key.replace("/layers/", f"/layers_{layer}/")] = value, layer
+    return out
+
+
+def _on_host(array: jax.Array, layer: int | None) -> np.ndarray:
+    part = array if layer is None else array[layer]
+    if jax.process_count() > 1:
+        part = multihost_utils.process_allgather(part, tiled=True)
+    return np.asarray(part)
+
+
+def save_frozen(
+    path: Path,
+    params: Any,
+    config: T5Config,
+    vocabulary: str | Path | None = None,
+    **origin: Any,
+) -> None:
+    """Writes parameters to `path` (.safetensors), their size and origin to a JSON.
+
+    A tensor at a time, each whole on every host; one host writes.
+
+    Args:
+      vocabulary: the SentencePiece model, which is copied beside them.
+    """
+    found = dict(sorted(_of_layers(params).items()))
+    shapes = {
+        key: (value.shape if layer is None else value.shape[1:], value.dtype)
+        for key, (value, layer) in found.items()
+    }
+    _write(path, shapes, (_on_host(value, layer) for value, layer in found.values()))
+    _write_beside(path, config, vocabulary, origin)
+
+
+def convert(name: str, model: Transformer, output: Path) -> None:
+    """Writes any checkpoint that load_frozen reads in our format, a tensor at a time.
+
+    Raises:
+      UserError: as load_frozen's; or `model` keeps int8, which is made when loading.
+    """
+    config = model.config
+    if config.param_dtype == "int8":
+        raise UserError(
+            "a checkpoint is written in float32 or bfloat16; int8 is made of either "
+            "while it is read: give T5Config.param_dtype=int8 to `train` instead"
+        )
+    if output.suffix != ".safetensors":
+        raise UserError(f"--output is {str(output)!r}; it must end in .safetensors")
+    _check_vocabulary(name, output)
+    tensors = _fitting_tensors(name, model)
+    kept = _flat(partitioning.param_shapes(_changed(model, scan_layers=False)))
+    shapes = {key: (x.shape, kept[key].dtype) for key, x in tensors.items()}
+    one = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
+    values = (
+        np.asarray(_on_devices(name, key, tensor, one)).astype(kept[key].dtype)
+        for key, tensor in tensors.items()
+    )
+    _write(output, shapes, values)
+    _write_beside(output, config, find_vocabulary(name), {"converted_from": name})
+
+
+def _check_vocabulary(name: str, output: Path) -> None:
+    """Raises if `output` would lie beside another vocabulary than `name` does."""
+    old, new = output.parent / VOCABULARY, find_vocabulary(name)
+    if old.is_file() and not (new and old.read_bytes() == new.read_bytes()):
+        raise UserError(
+            f"{old} is there, and is not the vocabulary of {name}; give --output a "
+            "folder of its own, as a model's vocabulary lies beside it"
+        )
+
+
+def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) -> None:
+    """Writes a safetensors file as its tensors come, which the library cannot.
+
+    The format: the header's length in 8 bytes, the header in JSON, then the data.
+    """
+    header, end = {}, 0
+    for key, (shape, dtype) in shapes.items():
+        start, end = end, end + int(np.prod(shape)) * np.dtype(dtype).itemsize
+        name = {"float32": "F32", "bfloat16": "BF16"}[np.dtype(dtype).name]
+        offsets = [start, end]
+        header[key] = {"dtype": name, "shape": shape, "data_offsets": offsets}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    if not is_writer():  # it has its part in gathering them
+        collections.deque(tensors, maxlen=0)
+        return
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors:
+            file.write(np.ascontiguousarray(tensor).view(np.uint8))
+
+
+def _write_beside(
+    path: Path,
+    config: T5Config,
+    vocabulary: str | Path | None,
+    origin: dict[str, Any],
+) -> None:
+    write_json(
+        path.with_suffix(".json"), {"config": dataclasses.asdict(config)} | origin
+    )
+    if vocabulary:  # in a bucket, maybe
+        model = epath.Path(vocabulary).read_bytes()
+        with atomic(path.parent / VOCABULARY) as temporary:
+            temporary.write_bytes(model)

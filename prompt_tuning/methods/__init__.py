@@ -1,0 +1,1 @@
+"""Ways to adapt a frozen model: a file a method."""

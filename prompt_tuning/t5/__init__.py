@@ -1,0 +1,1 @@
+"""T5: layers, attention, the network, decoding. The prompt enters here."""

@@ -1,0 +1,154 @@
+"""Attention's kernels, by platform, and T5's relative positions.
+
+The shape legend is at the top of network.py; here Q is the length that asks, L the one
+that answers.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+
+# What a masked position adds to an attention score: exp of it is 0 in every format, and
+# a row that is masked throughout becomes uniform rather than NaN.
+MASKED = -1e10
+
+
+def visible(mask: jax.Array) -> jax.Array:
+    """The bias of a boolean mask: 0 where True, MASKED where False; shape kept."""
+    return jnp.where(mask, 0.0, MASKED)
+
+
+def attend(
+    query_QxHxK: jax.Array,
+    keys_LxHxK: jax.Array,
+    values_LxHxK: jax.Array,
+    bias_HxQxL: jax.Array,
+    drop: Callable[[jax.Array], jax.Array] = lambda weights: weights,
+) -> jax.Array:
+    """Multi-head attention, softmax(q k + bias) v: [..., Q, H, K].
+
+    Args:
+      query_QxHxK, keys_LxHxK, values_LxHxK: of one example, or [B, ...] of many.
+      bias_HxQxL: float32 [H or 1, Q or 1, L], or with a B or 1 in front.
+      drop: applied to the weights [..., H, Q, L].
+    """
+    query_HxQxK, keys_HxLxK, values_HxLxK = (
+        x.swapaxes(-2, -3) for x in (query_QxHxK, keys_LxHxK, values_LxHxK)
+    )
+    scores_HxQxL = jnp.einsum("...qk,...lk->...ql", query_HxQxK, keys_HxLxK)
+    weights_HxQxL, sums_HxQx1 = exponentials(scores_HxQxL, bias_HxQxL)
+    weights_HxQxL = drop(weights_HxQxL.astype(values_HxLxK.dtype))
+    x_HxQxK = jnp.einsum("...ql,...lk->...qk", weights_HxQxL, values_HxLxK)
+    x_HxQxK = checkpoint_name(x_HxQxK, SMALL)
+    return (x_HxQxK / sums_HxQx1).astype(values_HxLxK.dtype).swapaxes(-2, -3)
+
+
+def exponentials(scores: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The softmax before its division: weights [..., L] up to 1, and sums [..., 1].
+
+    What is made of the weights is divided, as it is smaller than they are.
+    """
+    scores = scores.astype(jnp.float32) + bias
+    largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+    weights = jnp.exp(scores - checkpoint_name(largest, SMALL))
+    sums = jnp.sum(weights, axis=-1, keepdims=True)
+    return weights, checkpoint_name(sums, SMALL)
+
+
+SMALL = "small beside the attention weights"
+
+
+def attend_by_example(
+    query_BxLxHxK: jax.Array,
+    keys_BxLxHxK: jax.Array,
+    values_BxLxHxK: jax.Array,
+    bias_HxLxL: jax.Array,
+    mask_BxL: jax.Array,
+) -> jax.Array:
+    """Attention of one example after the other, whose weights are not kept.
+
+    On a CPU they then stay in its cache, where those of a batch do not fit: to compute
+    them again in the backward pass costs less than to fetch them.
+    """
+    kept = jax.checkpoint_policies.save_only_these_names(SMALL)
+
+    @functools.partial(jax.checkpoint, policy=kept)
+    def one(example: tuple[jax.Array, ...]) -> jax.Array:
+        *query_keys_values, mask_L = example
+        return attend(*query_keys_values, bias_HxLxL + visible(mask_L)[None, None])
+
+    return jax.lax.map(one, (query_BxLxHxK, keys_BxLxHxK, values_BxLxHxK, mask_BxL))
+
+
+def attend_fused(
+    query_BxLxHxK: jax.Array,
+    keys_BxLxHxK: jax.Array,
+    values_BxLxHxK: jax.Array,
+    bias_HxLxL: jax.Array,
+    mask_BxL: jax.Array,
+    implementation: str = "cudnn",
+) -> jax.Array:
+    """Attention in one kernel, which writes no weights. Padding must come last."""
+    sizes_B = jnp.sum(mask_BxL, axis=1, dtype=jnp.int32)
+    # All queries count; but under vmap (of prompts) JAX's rule reshapes both sizes, so
+    # this one must be mapped like the other.
+    all_B = 0 * sizes_B + mask_BxL.shape[1]
+    return jax.nn.dot_product_attention(
+        query_BxLxHxK,
+        keys_BxLxHxK,
+        values_BxLxHxK,
+        bias_HxLxL[None].astype(query_BxLxHxK.dtype),
+        scale=1.0,
+        query_seq_lengths=all_B,
+        key_value_seq_lengths=sizes_B,
+        implementation=implementation,
+    )
+
+
+def best_here(keys_BxLxHxK: jax.Array) -> Callable[..., jax.Array] | None:
+    """Which attention of whole sequences is best on this platform; None: the plain one.
+
+    cuDNN asks for half precision and an even length. A CPU's loop over examples is
+    worth it where one example has work enough, and on one device, as its axis is split.
+    """
+    _, length, heads, head_dim = keys_BxLxHxK.shape
+    if jax.default_backend() == "gpu":
+        fits = keys_BxLxHxK.dtype == jnp.bfloat16 and length % 2 == head_dim % 8 == 0
+        return attend_fused if fits else None
+    mesh = jax.sharding.get_abstract_mesh()
+    one = jax.default_backend() == "cpu" and (mesh.empty or mesh.size == 1)
+    return attend_by_example if one and heads * length**2 >= WORTH_A_LOOP else None
+
+
+WORTH_A_LOOP = 2**17  # weights of an example, half a MB
+
+
+def relative_position_buckets(
+    queries: int, keys: int, *, bidirectional: bool, buckets: int, max_distance: int
+) -> np.ndarray:
+    """T5's bucket [queries, keys] of the distance from each query to each key.
+
+    Half of the buckets hold exact distances, the other half grow logarithmically up to
+    `max_distance`, beyond which all share the last. Bidirectional stacks keep one set
+    of buckets for keys after the query and one for the rest.
+    """
+    distance = np.arange(keys)[None, :] - np.arange(queries)[:, None]
+    offset = np.zeros_like(distance)
+    if bidirectional:
+        buckets //= 2
+        offset = np.where(distance > 0, buckets, 0)
+        distance = np.abs(distance)
+    else:
+        distance = np.maximum(-distance, 0)
+    exact = buckets // 2
+    # The float32 epsilon keeps exact powers from rounding down into the bucket below.
+    ratio = np.maximum(distance, 1) / exact + np.finfo(np.float32).eps
+    far = exact + (
+        np.log(ratio) / math.log(max_distance / exact) * (buckets - exact)
+    ).astype(int)
+    return offset + np.where(distance < exact, distance, np.minimum(far, buckets - 1))

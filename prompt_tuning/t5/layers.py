@@ -1,0 +1,325 @@
+"""The parts of a T5 1.1 layer. Parameters name their logical axes (partitioning.py).
+
+Names and array layouts are those of the public T5X checkpoints. The shape legend is at
+the top of network.py; in attention Q is the length that asks, L the one that answers.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from prompt_tuning.t5 import attention
+
+KeysValues = tuple[jax.Array, jax.Array]
+
+
+def normal(stddev: float, axes: tuple[str, ...]) -> Callable[..., jax.Array]:
+    """A normal initialiser whose parameter carries the names of its logical axes."""
+    return nn.with_logical_partitioning(nn.initializers.normal(stddev), axes)
+
+
+def quantize(values: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """Rounds to int8 with one scale a channel: values are about int8 * scale.
+
+    Args:
+      values: floats [..., in, out], of a kernel; or an embedding's [V, D].
+      axis: what a product sums over, -2 for a kernel; the others are the channels.
+
+    Returns:
+      (int8 of the same shape, float32 scale without `axis`). No value moves by more
+      than half its scale.
+    """
+    values = values.astype(jnp.float32)
+    scale = jnp.max(jnp.abs(values), axis, keepdims=True) / 127
+    scale = jnp.where(scale == 0, 1.0, scale)
+    return jnp.round(values / scale).astype(jnp.int8), jnp.squeeze(scale, axis)
+
+
+def _weights(
+    module: nn.Module,
+    name: str,
+    shape: tuple[int, int],
+    stddev: float,
+    axes: tuple[str, str],
+    channel: int,
+) -> tuple[jax.Array, jax.Array | None]:
+    """A matrix as module.param_dtype keeps it, and its scales [channels] if int8."""
+    if module.param_dtype != "int8":
+        dtype = jnp.dtype(module.param_dtype)
+        return module.param(name, normal(stddev, axes), shape, dtype), None
+    # A random one is a normal distribution cut at four standard deviations.
+    step = 4 / 127
+
+    def init(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        values = jnp.round(jax.random.normal(key, shape) / step)
+        return jnp.clip(values, -127, 127).astype(jnp.int8)
+
+    scale_init = nn.initializers.constant(stddev * step)
+    scale_axis = axes[channel] if axes[channel] != "embed" else "features"
+    return (
+        module.param(name, nn.with_logical_partitioning(init, axes), shape),
+        module.param(
+            f"{name}_scale",
+            nn.with_logical_partitioning(scale_init, (scale_axis,)),
+            shape[channel : channel + 1],
+        ),
+    )
+
+
+class Dense(nn.Module):
+    """x @ kernel; the scales of an int8 kernel are applied to the product.
+
+    So no float copy of an int8 kernel is needed, here or in the gradient.
+    """
+
+    inputs: int
+    features: int
+    stddev: float
+    axes: tuple[str, str]
+    dtype: jnp.dtype
+    param_dtype: str
+
+    def setup(self):
+        shape = (self.inputs, self.features)
+        self._kernel = _weights(self, "kernel", shape, self.stddev, self.axes, 1)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., inputs] -> [..., features]"""
+        kernel, _ = self._kernel
+        return self._scaled(jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype)))
+
+    def backwards(self, y_BxQxHxK: jax.Array) -> jax.Array:
+        """Each head's features through its part of the kernel, [B, Q, H, inputs]."""
+        y_BxQxHK = self._scaled(y_BxQxHxK.reshape(*y_BxQxHxK.shape[:2], -1))
+        y_BxQxHxK = y_BxQxHK.reshape(y_BxQxHxK.shape)
+        return jnp.einsum("bqhk,dhk->bqhd", y_BxQxHxK, self._by_head(y_BxQxHxK))
+
+    def of_heads(self, x_BxQxHxD: jax.Array) -> jax.Array:
+        """Each head's inputs to its own features: [B, Q, features]."""
+        kernel_DxHxK = self._by_head(x_BxQxHxD)
+        y_BxQxHxK = jnp.einsum("bqhd,dhk->bqhk", x_BxQxHxD, kernel_DxHxK)
+        return self._scaled(y_BxQxHxK.reshape(*y_BxQxHxK.shape[:2], -1))
+
+    def _by_head(self, x_BxQxHxX: jax.Array) -> jax.Array:
+        kernel, _ = self._kernel
+        return kernel.astype(self.dtype).reshape(self.inputs, x_BxQxHxX.shape[2], -1)
+
+    def _scaled(self, y: jax.Array) -> jax.Array:
+        _, scale = self._kernel
+        if scale is None:
+            return y
+        return y * scale.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+class Embed(nn.Module):
+    """Rows of a table, one for each token."""
+
+    rows: int
+    features: int
+    dtype: jnp.dtype
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """[...] int32 -> [..., features]"""
+        shape = (self.rows, self.features)
+        axes = ("vocab", "embed")
+        table, scale = _weights(self, "embedding", shape, 1.0, axes, 0)
+        x = jnp.take(table, tokens, axis=0).astype(self.dtype)
+        if scale is None:
+            return x
+        return x * jnp.take(scale, tokens).astype(self.dtype)[..., None]
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask is shared along the length axis, as T5 does it.
+
+    It drops where the model is applied with an rng "dropout", and nowhere else.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        drop = nn.Dropout(self.rate, broadcast_dims=(-2,))
+        return drop(x, deterministic=not self.has_rng("dropout"))
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm, no mean, no bias, computed in float32."""
+
+    dtype: jnp.dtype
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale_D = self.param(
+            "scale",
+            nn.with_logical_partitioning(nn.initializers.ones, ("features",)),
+            (x.shape[-1],),
+        )
+        x32 = x.astype(jnp.float32)
+        inverse = jax.lax.rsqrt(
+            jnp.mean(jnp.square(x32), -1, keepdims=True) + self.epsilon
+        )
+        scale = scale_D.reshape((1,) * (x.ndim - 1) + (-1,))
+        return (x32 * inverse).astype(self.dtype) * scale.astype(self.dtype)
+
+
+class GatedMLP(nn.Module):
+    """GEGLU: gelu(x wi_0) * (x wi_1), then wo."""
+
+    mlp_dim: int
+    dtype: jnp.dtype
+    param_dtype: str
+    dropout_rate: float
+
+    @nn.compact
+    def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
+        emb_dim = x_BxTxD.shape[-1]
+
+        def into(name: str) -> jax.Array:
+            return Dense(
+                emb_dim,
+                self.mlp_dim,
+                emb_dim**-0.5,
+                ("embed", "mlp"),
+                self.dtype,
+                self.param_dtype,
+                name=name,
+            )(x_BxTxD)
+
+        h_BxTxF = nn.gelu(into("wi_0"), approximate=True) * into("wi_1")
+        h_BxTxF = Dropout(self.dropout_rate)(h_BxTxF)
+        return Dense(
+            self.mlp_dim,
+            emb_dim,
+            self.mlp_dim**-0.5,
+            ("mlp", "embed"),
+            self.dtype,
+            self.param_dtype,
+            name="wo",
+        )(h_BxTxF)
+
+
+class Attention(nn.Module):
+    """Multi-head attention without biases and without 1/sqrt(K).
+
+    The query kernel starts smaller by that factor instead. Keys and values are made by
+    a method of their own, so that decoding can keep them.
+    """
+
+    num_heads: int
+    head_dim: int
+    emb_dim: int
+    dtype: jnp.dtype
+    param_dtype: str
+    dropout_rate: float
+    attention: str = "auto"
+
+    def setup(self):
+        heads, std = self.num_heads * self.head_dim, self.emb_dim**-0.5
+        into, out = ("embed", "joined_kv"), ("joined_kv", "embed")
+        kept = self.dtype, self.param_dtype
+        self.query = Dense(self.emb_dim, heads, std * self.head_dim**-0.5, into, *kept)
+        self.key = Dense(self.emb_dim, heads, std, into, *kept)
+        self.value = Dense(self.emb_dim, heads, std, into, *kept)
+        self.out = Dense(heads, self.emb_dim, heads**-0.5, out, *kept)
+        self.dropout = Dropout(self.dropout_rate)
+
+    def _split(self, x: jax.Array) -> jax.Array:
+        return x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
+
+    def _joined(self, x_BxQxHxK: jax.Array) -> jax.Array:
+        return self.out(x_BxQxHxK.reshape(*x_BxQxHxK.shape[:-2], -1))
+
+    def keys_values(self, x_BxLxD: jax.Array) -> KeysValues:
+        """Keys and values [B, L, H, K] of the positions that can be attended to."""
+        return self._split(self.key(x_BxLxD)), self._split(self.value(x_BxLxD))
+
+    def __call__(
+        self,
+        x_BxQxD: jax.Array,
+        keys_values: KeysValues,
+        bias: jax.Array,
+    ) -> jax.Array:
+        """Attends from x to `keys_values`.
+
+        Args:
+          bias: added to the scores; [B or 1, H or 1, Q or 1, L], MASKED where a
+            position must not be seen.
+
+        Returns:
+          [B, Q, D]
+        """
+        query_BxQxHxK = self._split(self.query(x_BxQxD))
+        return self._joined(
+            attention.attend(query_BxQxHxK, *keys_values, bias, self.dropout)
+        )
+
+    def within(
+        self, x_BxLxD: jax.Array, bias_1xHxLxL: jax.Array, mask_BxL: jax.Array
+    ) -> jax.Array:
+        """Attends from each position of x to all that `mask_BxL` shows: [B, L, D].
+
+        As its platform does that best, unless `attention` is "plain" or weights are
+        dropped. Where padding does not come last, `attention` must be "plain".
+        """
+        keys_values = self.keys_values(x_BxLxD)
+        drops = self.dropout_rate > 0 and self.has_rng("dropout")
+        best = None
+        if self.attention == "auto" and not drops:
+            best = attention.best_here(keys_values[0])
+        if best is None:
+            bias = bias_1xHxLxL + attention.visible(mask_BxL)[:, None, None]
+            return self(x_BxLxD, keys_values, bias)
+        query_BxLxHxK = self._split(self.query(x_BxLxD))
+        return self._joined(
+            best(query_BxLxHxK, *keys_values, bias_1xHxLxL[0], mask_BxL)
+        )
+
+    def across(
+        self, x_BxQxD: jax.Array, encoded_BxLxD: jax.Array, bias: jax.Array
+    ) -> jax.Array:
+        """Attends from x to what `keys_values` would make of `encoded_BxLxD`.
+
+        Few queries, as the short targets of a classification task, are cheaper to bring
+        to the encoder's width than many positions to the heads': q (W x) is (q W) x.
+        """
+        if x_BxQxD.shape[1] >= self.head_dim:
+            return self(x_BxQxD, self.keys_values(encoded_BxLxD), bias)
+        query_BxQxHxD = self.key.backwards(self._split(self.query(x_BxQxD)))
+        scores_BxHxQxL = jnp.einsum("bqhd,bld->bhql", query_BxQxHxD, encoded_BxLxD)
+        weights_BxHxQxL, sums_BxHxQx1 = attention.exponentials(scores_BxHxQxL, bias)
+        weights_BxHxQxL = self.dropout(weights_BxHxQxL.astype(self.dtype))
+        x_BxQxHxD = jnp.einsum("bhql,bld->bqhd", weights_BxHxQxL, encoded_BxLxD)
+        x_BxQxHxD = (x_BxQxHxD / sums_BxHxQx1.swapaxes(1, 2)).astype(self.dtype)
+        return self.out(self.value.of_heads(x_BxQxHxD))
+
+
+class RelativeBias(nn.Module):
+    """A learned bias for each head and distance bucket, shared by a stack's layers."""
+
+    num_heads: int
+    buckets: int
+    max_distance: int
+    bidirectional: bool
+
+    @nn.compact
+    def __call__(self, queries: int, keys: int) -> jax.Array:
+        """The bias [1, H, queries, keys] in float32."""
+        embedding_HxN = self.param(
+            "rel_embedding",
+            normal(self.num_heads**-0.5, ("heads", "relpos_buckets")),
+            (self.num_heads, self.buckets),
+        )
+        buckets_QxL = attention.relative_position_buckets(
+            queries,
+            keys,
+            bidirectional=self.bidirectional,
+            buckets=self.buckets,
+            max_distance=self.max_distance,
+        )
+        return jnp.take(embedding_HxN, buckets_QxL, axis=1)[None].astype(jnp.float32)

@@ -1,0 +1,1 @@
+"""seqio tasks: the one place that imports TensorFlow."""

@@ -1,0 +1,181 @@
+"""What `tasks` shows: the tasks there are, their texts, and whether their data is good.
+
+A source may tell more of itself than seqio asks, for `check`: `alias`; `origin(split)`,
+a text; `available(split)`; `published(split)`, a number of examples and {label:
+percent}; and `read(split, on_error)`, which yields (number of the record, features).
+"""
+
+import collections
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from prompt_tuning.errors import UserError
+from prompt_tuning.run import Run, load_vocabulary, vocabulary_name
+from prompt_tuning.tasks_io import data
+from prompt_tuning.tasks_io.data import (
+    seqio,  # which starts TensorFlow without its chatter
+)
+
+NAMED = 20  # bad rows of a split that `check` names; it counts all
+
+
+def describe(module: str | Sequence[str]) -> str:
+    """A line for each registered task and mixture: its names, then its label words.
+
+    Args:
+      module: imported first, for the tasks that it registers.
+    """
+    data.import_tasks(module)
+    names = collections.defaultdict(list)  # names of one source are one task's
+    for name in seqio.TaskRegistry.names():
+        names[id(seqio.TaskRegistry.get(name).source)].append(name)
+    for name in seqio.MixtureRegistry.names():
+        names[_parts(name)].append(name)
+    width = max((len(", ".join(group)) for group in names.values()), default=0)
+    return "\n".join(
+        f"{', '.join(group):{width}}  {', '.join(_words(group[0]))}".rstrip()
+        for group in names.values()
+    )
+
+
+def _parts(name: str) -> tuple:
+    """What makes two mixtures one under two names."""
+    mixture = seqio.MixtureRegistry.get(name)
+    return tuple((part.name, mixture.get_rate(part)) for part in mixture.tasks)
+
+
+def _words(name: str) -> tuple[str, ...]:
+    return data.label_words(seqio.get_mixture_or_task(name)) or ()
+
+
+def render(run: Run, name: str, split: str, limit: int | None = None) -> Iterator[str]:
+    """Yields "inputs<TAB>targets" of a task's examples, before tokens, in their order.
+
+    Raises:
+      UserError: there is no such task, or it has no such split.
+    """
+    task = data.get_task(
+        name,
+        run.mixture_or_task_module,
+        load_vocabulary(run),
+        run.data_dir,
+        run.tfds_data_dir,
+    )
+    if split not in task.splits:
+        raise UserError(
+            f"{name} has no split {split!r}; it has {', '.join(sorted(task.splits))}"
+        )
+    parts = [part for part in seqio.get_subtasks(task) if split in part.splits]
+    lines = (line for part in parts for line in _lines(part, split))
+    return itertools.islice(lines, limit)
+
+
+def _lines(task: data.Task, split: str) -> Iterator[str]:
+    dataset = task.get_dataset(
+        sequence_length=None, split=split, shuffle=False, seed=data.SEED
+    )
+    for example in dataset.as_numpy_iterator():
+        yield "\t".join(data.text(task, example, key) for key in data.KEYS)
+
+
+def check(run: Run) -> Iterator[str]:
+    """Yields a report on each task's data: rows, tokens, labels, rows that are bad.
+
+    The paper's numbers stand beside ours. Data that would have to be downloaded is left
+    alone. Tokens are those of VOCABULARY, EOS included.
+
+    Raises:
+      UserError: at the end, if there were rows that cannot be read.
+    """
+    vocabulary = load_vocabulary(run)
+    data.import_tasks(run.mixture_or_task_module)
+    if run.tfds_data_dir:
+        seqio.set_tfds_data_dir_override(run.tfds_data_dir)
+    seen, bad = set(), 0
+    yield f"tokens are those of the vocabulary {vocabulary_name(run)}"
+    for name in seqio.TaskRegistry.names():
+        source = seqio.TaskRegistry.get(name).source
+        alias = getattr(source, "alias", name)
+        if alias in seen:
+            continue
+        seen.add(alias)
+        yield f"\n{alias}"
+        if not hasattr(source, "read"):
+            yield f"  its own source, a {type(source).__name__}; not looked into"
+            continue
+        source = source.at(run.data_dir) if run.data_dir else source
+        for split in source.splits:
+            if not source.available(split):
+                yield f"  {split}: not there ({source.origin(split)})"
+                continue
+            lines, errors = _check_split(source, split, vocabulary)
+            yield f"  {split}: {source.origin(split)}"
+            yield from (f"    {line}" for line in lines)
+            bad += errors
+    if bad:
+        raise UserError(f"{bad} rows cannot be read; they are named above")
+
+
+def _check_split(
+    source: Any, split: str, vocabulary: seqio.Vocabulary
+) -> tuple[list[str], int]:
+    """Lines on a split, and how many of its rows are bad."""
+    errors: list[Exception] = []
+    records, labels = set(), collections.Counter()
+    lengths: dict[str, list[int]] = {key: [] for key in data.KEYS}
+    try:
+        for record, features in source.read(split, errors.append):
+            records.add(record)
+            labels[_label(features)] += 1
+            for key in data.KEYS:
+                tokens = vocabulary.encode(features[key].decode())
+                lengths[key].append(len(tokens) + 1)
+    except ValueError as error:  # of the whole file
+        if not getattr(error, "user_message", False):
+            raise
+        errors.append(error)
+    rows, shares = source.published(split) or (None, {})
+    lines = [_count(len(lengths["inputs"]), len(records), rows)]
+    if records:
+        lines += [f"{key}: {_lengths(lengths[key])}" for key in data.KEYS]
+    if records and (shares or len(labels) <= 26):
+        lines.append(_shares(labels, shares))
+    if errors:
+        lines.append(f"{len(errors)} rows cannot be read:")
+        lines += [f"  {error}" for error in errors[:NAMED]]
+        if len(errors) > NAMED:
+            lines.append(f"  and {len(errors) - NAMED} more")
+    return lines, len(errors)
+
+
+def _label(features: dict[str, Any]) -> str:
+    """The label in words; of free text that has one, whether the text is right."""
+    if "label" in features:
+        return {0: "False", 1: "True"}.get(features["label"], "none")
+    return features["targets"].decode()
+
+
+def _count(examples: int, records: int, published: int | None) -> str:
+    text = f"{examples:,} examples"
+    if records != examples:
+        text += f" of {records:,} records"
+    return text if published is None else f"{text} (paper: {published:,})"
+
+
+def _lengths(lengths: list[int]) -> str:
+    return (
+        f"{np.mean(lengths):.1f} tokens in the mean, 95% have at most "
+        f"{np.percentile(lengths, 95, method='higher')}, the longest {max(lengths)}"
+    )
+
+
+def _shares(labels: collections.Counter, published: dict[str, float]) -> str:
+    def share(label: str) -> str:
+        text = f"{label} {100 * labels[label] / labels.total():.1f}%"
+        paper = published.get(label)
+        return text if paper is None else f"{text} (paper: {paper}%)"
+
+    return "labels: " + ", ".join(map(share, sorted(labels.keys() | published.keys())))

@@ -1,0 +1,1 @@
+"""Losses, optimizer, batches, the step and its loop, checkpoints."""

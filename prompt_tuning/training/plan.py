@@ -1,0 +1,316 @@
+"""What a run needs: parameters (the paper's Table 4), and memory on each device.
+
+Nothing here makes a weight: shapes are enough to count parameters, and to compile the
+training step for devices that are not there.
+"""
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gin
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from prompt_tuning import config, partitioning
+from prompt_tuning.errors import UserError
+from prompt_tuning.t5 import network
+from prompt_tuning.training import losses, optimizer, train
+
+if TYPE_CHECKING:
+    from prompt_tuning.run import Run
+
+SIZES = ("small", "base", "large", "xl", "xxl")  # gin/models
+PROMPT_LENGTHS = (1, 5, 20, 50, 100, 150)  # of Table 4
+
+# Memory of one device in GB. A TPU v3 chip is two devices, its cores.
+MEMORY = {
+    "TPU v3": 16,
+    "TPU v5e": 16,
+    "TPU v4": 32,
+    "A100-40": 40,
+    "H100-80": 80,
+    "H200-141": 141,
+}
+LENGTHS = {"inputs": 512, "targets": 8}  # the released code's for SuperGLUE
+SHARE = 0.9  # of it, for the run; the rest is the runtime's
+
+
+def count(model: network.Transformer) -> int:
+    """Parameters of the frozen model."""
+    return sum(
+        math.prod(x.shape) for x in jax.tree.leaves(partitioning.param_shapes(model))
+    )
+
+
+def size(name: str) -> network.T5Config:
+    """The T5 1.1 of gin/models/NAME.gin."""
+    with gin.unlock_config():
+        gin.parse_config_file(
+            str(config.find_file(f"gin/models/{name}.gin")), skip_unknown=True
+        )
+    return network.T5Config()
+
+
+def parameter_table() -> Iterator[str]:
+    """The paper's Table 4 in lines: trained and all parameters at each length."""
+    yield f"{'T5 1.1':<7}{'prompt':>7}{'trained':>10}{'all':>17}{'trained, %':>12}"
+    for name in SIZES:
+        model = network.Transformer(size(name))
+        frozen = count(model)
+        for length in PROMPT_LENGTHS:
+            prompt = length * model.config.emb_dim
+            total = frozen + prompt
+            percent = 100 * prompt / total
+            yield f"{name:<7}{length:>7}{prompt:>10,}{total:>17,}{percent:>12.5f}"
+
+
+class Need(NamedTuple):
+    """Bytes on each device.
+
+    weights: of the frozen model. state: the prompt and its optimizer's, whole on every
+    device. activations: what the forward pass keeps for the backward pass. temporaries:
+    the rest of what the step holds for a while.
+    """
+
+    weights: int
+    state: int
+    activations: int
+    temporaries: int
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+class Workload(NamedTuple):
+    """What one training step works on: lengths in tokens, examples in all."""
+
+    prompt_length: int
+    batch_size: int
+    inputs: int
+    targets: int
+    num_microbatches: int = 1
+
+
+def step_flops(config: network.T5Config, work: Workload) -> int:
+    """Floating-point operations of the matrix products of a prompt-tuning step.
+
+    Forward, and the gradients of activations: of weights there are none, nor of what
+    the prompt does not reach, which is the decoder up to its first cross-attention.
+    """
+    c, heads = config, config.num_heads * config.head_dim
+    source = work.prompt_length + work.inputs
+    # Few targets are brought to the encoder's width, not its output to the heads'.
+    few = work.targets < c.head_dim
+    width, rows = (c.num_heads * c.emb_dim, work.targets) if few else (heads, source)
+    # Multiplications for one position of each stack, or for one pair of positions.
+    square, mlp = c.emb_dim * heads, 3 * c.emb_dim * c.mlp_dim
+    encoder = c.num_encoder_layers * source * (4 * square + mlp)
+    decoder = c.num_decoder_layers * (
+        work.targets * (6 * square + mlp) + rows * 2 * square
+    )
+    logits = work.targets * c.emb_dim * c.vocab_size
+    # Scores and weighted sums; backward each has a product for either side.
+    attention = 2 * heads * c.num_encoder_layers * source**2
+    attention += 2 * width * c.num_decoder_layers * work.targets * source
+    own = 2 * heads * c.num_decoder_layers * work.targets**2
+    forward = encoder + decoder + logits + attention + own
+    unreached = 5 * square * work.targets + 4 * heads * work.targets**2
+    unreached += width * work.targets * source  # the first cross-attention's queries
+    unreached += few * square * work.targets
+    backward = encoder + decoder + logits + 2 * (attention + own) - unreached
+    return 2 * work.batch_size * (forward + backward)
+
+
+def parse_mesh(text: str) -> tuple[int, int]:
+    """ "8x4" -> (8, 4), devices along "data" and along "model"."""
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not match:
+        raise UserError(
+            f"--mesh is {text!r}; it must be DATAxMODEL, the number of devices over "
+            "which the batch is split and over which the weights are, such as 8x4"
+        )
+    return int(match[1]), int(match[2])
+
+
+MOST_DEVICES = 64  # that are tried for the smallest mesh
+
+
+def use_virtual_devices(number: int) -> None:
+    """Makes JAX see the CPU as many devices; before anything of JAX is used."""
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", max(number, MOST_DEVICES))
+
+
+def virtual_mesh(data: int, model: int) -> Mesh:
+    """A mesh of the first data * model devices here."""
+    devices = jax.devices()[: data * model]
+    return jax.make_mesh(
+        (data, model), ("data", "model"), (AxisType.Auto,) * 2, devices=devices
+    )
+
+
+def need(
+    model: network.Transformer, mesh: Mesh, work: Workload, **sharding: bool
+) -> Need:
+    """What one prompt-tuning step needs on each device of `mesh`.
+
+    Weights and state are exact. For the rest the step is compiled for the mesh in
+    float32, which every compiler does as it is written (the CPU's turns bfloat16 into
+    float32 and keeps both), and counted at the width of the model's activations.
+    Activations are what the step holds above the forward pass alone.
+    """
+    shapes = partitioning.param_shapes(model)
+    shardings = partitioning.param_shardings(model, mesh, **sharding)
+    weights = jax.tree.map(_shard_bytes, shapes, shardings)
+    config = dataclasses.replace(
+        model.config, dtype="float32", param_dtype="float32", attention="plain"
+    )
+    wide = network.Transformer(config, model.combine)
+    arguments = _arguments(wide, mesh, work, **sharding)
+    state = arguments[0]
+    step_fn = train.make_step(wide, _ADAFACTOR, "prompt", work.num_microbatches)
+    forward_fn = functools.partial(_loss, wide, work.num_microbatches)
+    step, forward = (_temporaries(fn, arguments, mesh) for fn in (step_fn, forward_fn))
+    width = jnp.dtype(model.config.dtype).itemsize / 4
+    return Need(
+        weights=sum(jax.tree.leaves(weights)),
+        state=sum(
+            math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state)
+        ),
+        activations=int(width * max(step - forward, 0)),
+        temporaries=int(width * min(step, forward)),
+    )
+
+
+_ADAFACTOR = optimizer.adafactor(0.3)
+
+
+def _shard_bytes(x: jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:
+    return math.prod(sharding.shard_shape(x.shape)) * x.dtype.itemsize
+
+
+def _loss(
+    model: network.Transformer,
+    parts: int,
+    state: Any,
+    frozen: Any,
+    batch: Any,
+    rng: Any,
+) -> jax.Array:
+    """The loss alone, of as many examples as the step works on at once."""
+    batch = jax.tree.map(lambda x: x[::parts], batch)
+    logits_BxSxV = model.apply({"params": frozen}, batch, state.trained)
+    targets = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
+    return losses.cross_entropy(logits_BxSxV, *targets)[0]
+
+
+def _arguments(
+    model: network.Transformer, mesh: Mesh, work: Workload, **sharding: bool
+) -> tuple:
+    """Shapes and shardings of the step's arguments."""
+
+    def struct(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+    whole = partitioning.replicated(mesh)
+    prompt = jax.ShapeDtypeStruct(
+        (work.prompt_length, model.config.emb_dim), jnp.float32
+    )
+    state = jax.eval_shape(lambda p: train.new_state(p, _ADAFACTOR), prompt)
+    rng = jax.eval_shape(lambda: jax.random.key(0))
+    state, rng = jax.tree.map(lambda x: struct(x, whole), (state, rng))
+    params = jax.tree.map(
+        struct,
+        partitioning.param_shapes(model),
+        partitioning.param_shardings(model, mesh, **sharding),
+    )
+    lengths = dict.fromkeys(
+        ("decoder_input_tokens", "decoder_target_tokens", "decoder_loss_weights"),
+        work.targets,
+    ) | {"encoder_input_tokens": work.inputs}
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    batch = {
+        name: jax.ShapeDtypeStruct((work.batch_size, n), jnp.int32, sharding=split)
+        for name, n in lengths.items()
+    }
+    return state, params, batch, rng
+
+
+def _temporaries(fn: Any, arguments: tuple, mesh: Mesh) -> int:
+    """Bytes on each device that the compiled function holds for a while."""
+    with jax.set_mesh(mesh):
+        compiled = jax.jit(fn).lower(*arguments).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+def smallest_meshes(
+    model: network.Transformer, work: Workload
+) -> dict[str, tuple[Mesh, Need]]:
+    """For each kind of device in MEMORY the smallest mesh that fits, and its need.
+
+    Meshes are powers of two, the weights split over all devices ("fully sharded"), the
+    batch too as far as it can be. What does not fit on MOST_DEVICES is left out.
+    """
+    fits: dict[str, tuple[Mesh, Need]] = {}
+    devices = 1
+    while devices <= min(MOST_DEVICES, jax.device_count()) and len(fits) < len(MEMORY):
+        data = math.gcd(devices, work.batch_size // work.num_microbatches)
+        mesh = virtual_mesh(data, devices // data)
+        needed = need(model, mesh, work, fully_sharded=True)
+        for chip, memory in MEMORY.items():
+            if needed.total <= SHARE * memory * 1e9:
+                fits.setdefault(chip, (mesh, needed))
+        devices *= 2
+    return fits
+
+
+def describe(settings: "Run", mesh: str) -> Iterator[str]:
+    """Lines that tell what a run's training step needs on a mesh, and at least."""
+    model = network.Transformer(network.T5Config())
+    work = Workload(
+        settings.prompt_length,
+        settings.batch_size,
+        **LENGTHS | (settings.task_feature_lengths or {}),
+        num_microbatches=settings.num_microbatches,
+    )
+    data, along = parse_mesh(mesh)
+    devices = virtual_mesh(data, along)
+    partitioning.check_batch_size(work.batch_size, devices, work.num_microbatches)
+    partitioning.check_mesh(model, devices)
+    needed = need(model, devices, work)
+    config_ = model.config
+    kept = "computed again" if config_.remat else "all kept"
+    yield (
+        f"model     {count(model):,} parameters in {config_.param_dtype}, activations "
+        f"in {config_.dtype}, {kept}"
+    )
+    yield (
+        f"one step  {work.batch_size} examples in {work.num_microbatches} parts, "
+        f"inputs {work.inputs}, targets {work.targets}, prompt {work.prompt_length}"
+    )
+    yield from ("", f"GB on each device, mesh data={data} x model={along}", "")
+    rows = needed._asdict() | {"total": needed.total}
+    yield from (f"  {_ROWS[row]:<32}{size / 1e9:8.2f}" for row, size in rows.items())
+    yield from ("", "fewest devices, weights and batch split over all of them", "")
+    fits = smallest_meshes(model, work)
+    for chip, memory in MEMORY.items():
+        text = "none fits"
+        if chip in fits:
+            mesh_, needed = fits[chip]
+            text = f"{mesh_.size:>3}, {needed.total / 1e9:.1f} GB used on each"
+        yield f"  {chip:<9}{memory:>4} GB{text:>28}"
+
+
+_ROWS = {
+    "weights": "frozen weights",
+    "state": "prompt, optimizer",
+    "activations": "activations for the backward pass",
+    "temporaries": "other temporaries",
+    "total": "total",
+}

@@ -1,0 +1,468 @@
+"""T5X with our model is our engine: same prompt, same predictions, same checkpoints.
+
+    PYTHONPATH=T5X:AIRIO:JESTIMATOR python -m pytest tests/t5x_engine_test.py
+
+T5X puts several CPU devices along "model" alone, so the frozen model here can be split
+by eight.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+import sys
+
+import gin
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+from plan_test import TABLE_4
+
+from prompt_tuning import config, partitioning, run
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import weights
+from prompt_tuning.t5 import network
+from prompt_tuning.tasks_io import data
+from prompt_tuning.training import batching, checkpoints, optimizer, plan, train
+
+t5x = pytest.importorskip("t5x", reason="T5X is not here: README, Under T5X")
+for _name in ("train", "eval", "infer"):
+    pytest.importorskip(f"t5x.{_name}")  # which import all of it
+t5x_engine = pytest.importorskip("prompt_tuning.engines.t5x")
+
+CONFIG = dataclasses.replace(small.CONFIG, num_heads=8, head_dim=4)
+MODEL = network.Transformer(CONFIG)
+VOCABULARY = {"VOCABULARY": str(weights.POCKET / weights.VOCABULARY)}
+LENGTHS = {"inputs": 6, "targets": 3}
+GIN_FILES = sorted(
+    path.relative_to(config.GIN_ROOT).as_posix()
+    for path in config.GIN_ROOT.glob("gin/t5x/**/*.gin")
+)
+# What these files need and a parsed one need not have.
+UNREAD = dict.fromkeys(
+    ("MODEL_DIR", "CHECKPOINT_PATH", "EVAL_OUTPUT_DIR", "INFER_OUTPUT_DIR"), "/unread"
+)
+RUN_FILES = [name for name in GIN_FILES if "/models/" not in name]
+
+compiled_once = small.compiled_once
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory):
+    return small.save_frozen(tmp_path_factory.mktemp("frozen") / "f.safetensors", MODEL)
+
+
+@pytest.fixture
+def settings(frozen, tmp_path):
+    """A function to the Run of both engines."""
+
+    def make(**changes):
+        sizes = {f"T5Config.{k}": v for k, v in dataclasses.asdict(CONFIG).items()}
+        paths = {"MODEL_DIR": tmp_path, "INITIAL_CHECKPOINT_PATH": frozen}
+        return small.settings(**sizes | paths | VOCABULARY | changes)
+
+    return make
+
+
+class Mesh4x2(t5x.partitioning.PjitPartitioner):
+    """T5X's partitioner on the mesh of our engine, as accelerators would have it."""
+
+    mesh = property(lambda self: partitioning.mesh(4, 2))
+
+
+def partitioner():
+    return Mesh4x2(num_partitions=2)
+
+
+def first_state(model, split, read=True):
+    """What makes T5X's states, and with `read` the one of step 0."""
+    made = t5x_engine.FirstState(
+        model.optimizer_def, model.get_initial_variables, {}, split
+    )
+    return made, made.from_scratch(jax.random.PRNGKey(0)) if read else None
+
+
+def trainer(model, split=None, num_microbatches=None, read=True):
+    """What makes T5X's states, and its trainer at step 0."""
+    split = split or partitioner()
+    made, state = first_state(model, split, read)
+    return made, t5x.trainer.Trainer(
+        model,
+        state,
+        split,
+        eval_names=[],
+        summary_dir=None,
+        train_state_axes=made.train_state_axes,
+        rng=jax.random.PRNGKey(0),
+        learning_rate_fn=optimizer.schedule(),
+        num_microbatches=num_microbatches,
+    )
+
+
+def batches(settings):
+    task = run.setup(settings).task
+    examples = data.load_examples(task, "train", LENGTHS)
+    return batching.batches(examples, settings.batch_size, settings.seed)
+
+
+def digest(tree):
+    """A hash of each array, the prompt's own beside those of all others."""
+    hashes = {
+        jax.tree_util.keystr(path): hashlib.sha256(np.asarray(x).tobytes()).hexdigest()
+        for path, x in jax.tree.leaves_with_path(tree)
+    }
+    return hashes.pop("['prompt']"), hashes
+
+
+# Training.
+
+
+def test_only_the_prompt_changes_and_has_optimizer_state(settings):
+    settings = settings()
+    _, t5x_trainer = trainer(t5x_engine.PromptedT5(settings))
+    prompt, others = digest(t5x_trainer.train_state.params)
+    assert len(others) == len(jax.tree.leaves(partitioning.param_shapes(MODEL)))
+    t5x_trainer.train(batches(settings), 3).result()
+    trained, others_after = digest(t5x_trainer.train_state.params)
+    assert trained != prompt
+    assert others_after == others
+    sizes = [x.size for x in jax.tree.leaves(t5x_trainer.train_state.param_states)]
+    assert max(sizes) == settings.prompt_length * CONFIG.emb_dim
+
+
+def own_step(settings, parts):
+    adafactor = optimizer.adafactor(optimizer.schedule())
+    state = train.new_state(run.initial_prompt(settings, parts), adafactor)
+    step = train.make_step(parts.model, adafactor)
+    return partitioning.placed(state, parts.mesh), step
+
+
+@pytest.mark.parametrize("changes", [{}, {"PROMPT_PLACE": "suffix"}])
+def test_twenty_steps_make_the_prompt_that_our_engine_makes(settings, changes):
+    settings = settings(**changes)
+    _, t5x_trainer = trainer(t5x_engine.PromptedT5(settings))
+    first = np.asarray(t5x_trainer.train_state.params["prompt"])
+    t5x_trainer.train(batches(settings), 20).result()
+    theirs = np.asarray(t5x_trainer.train_state.params["prompt"])
+
+    parts = run.setup(settings)
+    state, step = own_step(settings, parts)
+    np.testing.assert_array_equal(state.trained, first)
+    step = jax.jit(step)
+    for batch in itertools.islice(batches(settings), 20):
+        state, _ = step(state, parts.params, batch, jax.random.key(0))
+    ours = np.asarray(state.trained)
+    assert np.linalg.norm(ours - first) > 0.1 * np.linalg.norm(first)
+    assert np.linalg.norm(ours - theirs) <= 1e-3 * np.linalg.norm(ours)
+
+    model, params = t5x_trainer._model, t5x_trainer.train_state.params
+    batch = next(batches(settings))
+    predict_fn = run.make_predict_fn(settings, parts, LENGTHS["targets"])
+    np.testing.assert_array_equal(
+        jax.jit(model.predict_batch)(params, batch),
+        predict_fn(parts.params, state.trained)(batch["encoder_input_tokens"]),
+    )
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_compiled_step_has_the_operations_of_our_own(settings, parts):
+    size = network.T5Config(mlp_dim=512)  # wide enough for weights to count
+    sizes = {f"T5Config.{k}": v for k, v in dataclasses.asdict(size).items()}
+    model = t5x_engine.PromptedT5(settings(PROMPT_LENGTH=20, **sizes))
+    made, t5x_trainer = trainer(model, num_microbatches=parts, read=False)
+    mesh = t5x_trainer._partitioner.mesh
+    work = plan.Workload(20, 8, 64, 4, parts)
+    *rest, batch, key = plan._arguments(model.module, mesh, work)
+    state = made.global_train_state_shape
+    step = train.make_step(model.module, plan._ADAFACTOR, "prompt", parts)
+    theirs, ours = (
+        lowered.compile()
+        for lowered in (
+            t5x_trainer._partitioned_train_step.lower(state, batch),
+            jax.jit(step, donate_argnums=0).lower(*rest, batch, key),
+        )
+    )
+    flops = [compiled.cost_analysis()["flops"] for compiled in (theirs, ours)]
+    assert flops[0] == pytest.approx(flops[1], rel=0.02)
+    # Nor is there a tree of gradients that were never made.
+    memory = [c.memory_analysis().temp_size_in_bytes for c in (theirs, ours)]
+    assert memory[0] < 1.2 * memory[1]
+
+
+def test_dropout_is_off_unless_asked_for(settings):
+    batch = next(batches(settings()))
+
+    def loss(rng, **changes):
+        model = t5x_engine.PromptedT5(settings(**changes))
+        _, state = first_state(model, partitioner())
+        return float(model.loss_fn(state.params, batch, rng)[0])
+
+    rng = jax.random.PRNGKey(1)
+    assert loss(rng) == loss(None)
+    assert loss(rng, **{"T5Config.dropout_rate": 0.1}) != loss(None)
+
+
+# Starting and restoring.
+
+
+def test_weights_that_nothing_reads_are_nan_not_random(settings):
+    model = t5x_engine.PromptedT5(settings())
+    variables = jax.jit(model.get_initial_variables, static_argnums=1)(None, None)
+    assert all(jnp.isnan(x).all() for x in jax.tree.leaves(variables["params"]))
+
+
+def test_a_frozen_model_of_another_size_is_one_plain_message(settings):
+    settings = settings(**{"T5Config.mlp_dim": 48})
+    with pytest.raises(UserError, match="does not hold the T5 that this run describes"):
+        first_state(t5x_engine.PromptedT5(settings), partitioner())
+
+
+@pytest.mark.parametrize("change", [{"scan_layers": True}, {"param_dtype": "int8"}])
+def test_weights_that_t5x_cannot_keep_are_one_plain_message(settings, change):
+    settings = settings(**{f"T5Config.{k}": v for k, v in change.items()})
+    with pytest.raises(UserError, match="under T5X they must be False and float32"):
+        t5x_engine.PromptedT5(settings)
+
+
+def manager(folder, made, split, use_orbax, **restoring):
+    """T5X's state restored as `restoring` says, and its checkpoint manager."""
+    restore = None
+    if restoring:
+        restore = t5x.utils.RestoreCheckpointConfig(mode="specific", **restoring)
+    return t5x.utils.create_checkpoint_manager_and_restore(
+        made,
+        split,
+        restore,
+        restoring.get("path"),
+        jax.random.PRNGKey(0),
+        save_checkpoint_cfg=t5x.utils.SaveCheckpointConfig(period=1),
+        model_dir=str(folder),
+        use_orbax=use_orbax,
+    )
+
+
+@pytest.mark.parametrize("use_orbax", [True, False])
+def test_checkpoints_of_t5x_are_read_by_both_engines(
+    settings, frozen, tmp_path, use_orbax
+):
+    model, split = t5x_engine.PromptedT5(settings()), partitioner()
+    made, t5x_trainer = trainer(model, split)
+    t5x_trainer.train(batches(settings()), 2).result()
+    state = t5x_trainer.train_state
+    _, saving = manager(tmp_path, made, split, use_orbax)
+    saving.save(state)
+    saving.wait_until_finished()
+    path = tmp_path / "checkpoint_2"
+
+    again, _ = manager(tmp_path, made, split, use_orbax, path=str(path))
+    assert digest(again.params) == digest(state.params)
+    for a, b in zip(*map(jax.tree.leaves, (again, state)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    ours, theirs = (
+        weights.load_frozen(str(place), MODEL, partitioning.mesh())
+        for place in (path, frozen)
+    )
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    prompt_PxD = checkpoints.load_prompt(path)
+    np.testing.assert_array_equal(prompt_PxD, state.params["prompt"])
+
+    # And T5X starts from it as our engine would.
+    onwards = settings(
+        INITIAL_CHECKPOINT_PATH=path, PROMPT_INIT="file", PROMPT_FILE=path
+    )
+    _, state = first_state(t5x_engine.PromptedT5(onwards), partitioner())
+    assert digest(state.params) == digest(again.params)
+    assert int(state.step) == 0
+
+
+def test_t5x_starts_from_the_prompts_and_states_that_our_engine_writes(
+    settings, tmp_path
+):
+    values = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
+    checkpoints.save_prompt(tmp_path / "prompt.npy", values, {})
+    states = checkpoints.manager(tmp_path / "checkpoints")
+    saved = train.new_state(jnp.asarray(values + 1), optimizer.adafactor(0.3))
+    checkpoints.save_state(states, saved, 7, 1.0)
+    states.wait_until_finished()
+    for file, expected in {
+        "prompt.npy": values,
+        "checkpoints/7": values + 1,
+    }.items():
+        changes = {"PROMPT_INIT": "file", "PROMPT_FILE": tmp_path / file}
+        model = t5x_engine.PromptedT5(settings(**changes))
+        _, state = first_state(model, partitioner())
+        np.testing.assert_array_equal(state.params["prompt"], expected)
+
+
+@pytest.mark.parametrize("use_orbax", [True, False])
+def test_a_public_checkpoint_loads_through_t5xs_own_restoring(
+    settings, shared, tmp_path, use_orbax
+):
+    (path,) = (shared / "data" / "t5" / "test_t5_1_1_tiny").glob("checkpoint_*")
+    size = network.T5Config(32_128, 4, 2, 2, 8, 2, 2, 4, 8)
+    changes = {f"T5Config.{k}": v for k, v in dataclasses.asdict(size).items()}
+    settings = settings(
+        INITIAL_CHECKPOINT_PATH=path, PROMPT_INIT="random_uniform", **changes
+    )
+    model, split = t5x_engine.PromptedT5(settings), partitioner()
+    made, ours = first_state(model, split)
+    restored, _ = manager(
+        tmp_path,
+        made,
+        split,
+        use_orbax,
+        path=str(path),
+        fallback_to_scratch=True,
+        assignment_map=[("state.*", None)],
+    )
+    assert digest(restored.params) == digest(ours.params)
+    assert int(restored.step) == 0
+
+
+# The gin files.
+
+
+def parse(monkeypatch, script, files, **bindings):
+    """Parses as `python -m t5x.SCRIPT` does, and returns its configured function."""
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    gin.clear_config()
+    gin.add_config_file_search_path(str(config.GIN_ROOT))
+    names = {"train": "train", "eval": "evaluate", "infer": "infer"}
+    function = getattr(script, names[script.__name__.removeprefix("t5x.")])
+    gin.parse_config_files_and_bindings(
+        files, [f"{name} = {value!r}" for name, value in bindings.items()]
+    )
+    return gin.get_configurable(function)
+
+
+BUILT = [(name, "pocket") for name in RUN_FILES]
+BUILT += [("gin/t5x/prompt_tune.gin", size) for size in TABLE_4]
+
+
+@pytest.mark.parametrize(("name", "size"), BUILT)
+def test_run_files_build_the_papers_models_in_any_order(monkeypatch, name, size):
+    files = [name, f"gin/t5x/models/{size}.gin"]
+    parse(monkeypatch, script(name), files[::-1], **UNREAD)
+    backwards = gin.config_str()
+    parse(monkeypatch, script(name), files, PROMPT_LENGTH=150, **VOCABULARY | UNREAD)
+    gin.unlock_config()
+    model = gin.get_configurable(t5x_engine.PromptedT5)()
+    made = t5x.utils.TrainStateInitializer(
+        model.optimizer_def, model.get_initial_variables, {}, partitioner()
+    )
+    sizes = jax.tree.map(lambda x: x.size, made.global_train_state_shape.params)
+    expected = {size: rows[1][-1] for size, rows in TABLE_4.items()}
+    expected["pocket"] = 1_312_512 + 150 * 128
+    assert sum(jax.tree.leaves(sizes)) == expected[size]
+    parse(monkeypatch, script(name), files, **UNREAD)
+    assert gin.config_str() == backwards
+
+
+def script(name):
+    """The module of T5X that a run file is for."""
+    name = re.search(r"(\w+)\.gin", name)[1]
+    return getattr(t5x, {"prompt_tune": "train"}.get(name, name))
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_a_run_file_opens_with_its_command(name):
+    opening = config.find_file(name).read_text().split("\n\n")[0]
+    assert f"python -m {script(name).__name__} --gin_file={name}" in opening
+
+
+def test_the_macros_are_the_run_in_every_scope(monkeypatch):
+    files = ["gin/t5x/prompt_tune.gin", "gin/t5x/models/pocket.gin"]
+    bindings = {"MODEL_DIR": "/x", "PROMPT_LENGTH": 7, "CLASS_LABELS": ("a", "b")}
+    parse(monkeypatch, t5x.train, files, **bindings)
+    with gin.config_scope("train"):
+        made = t5x_engine.settings()
+    assert made == run.Run(
+        model_dir="/x",
+        prompt_length=7,
+        class_labels=("a", "b"),
+        task_feature_lengths={"inputs": 41, "targets": 2},
+    )
+
+
+def test_a_relative_model_dir_is_one_plain_message(monkeypatch):
+    files = ["gin/t5x/prompt_tune.gin", "gin/t5x/models/pocket.gin"]
+    parse(monkeypatch, t5x.train, files, MODEL_DIR="runs/x")
+    with pytest.raises(UserError, match="MODEL_DIR is 'runs/x'; T5X needs it from"):
+        t5x_engine.settings()
+
+
+@pytest.mark.parametrize("use_orbax", [True, False])
+def test_t5x_trains_evaluates_and_infers(
+    settings, monkeypatch, frozen, tmp_path, use_orbax
+):
+    folder = tmp_path / "run"
+    shared = {
+        "MIXTURE_OR_TASK_MODULE": "small",
+        "MIXTURE_OR_TASK_NAME": "small_kind",
+        "INITIAL_CHECKPOINT_PATH": str(frozen),
+        "TASK_FEATURE_LENGTHS": LENGTHS,
+        "PROMPT_LENGTH": 4,
+        "BATCH_SIZE": 8,
+        **{f"T5Config.{k}": v for k, v in dataclasses.asdict(CONFIG).items()},
+    }
+    training = shared | {"MODEL_DIR": str(folder), "EVAL_PERIOD": 2}
+    training["train.use_orbax"] = use_orbax
+    for steps in (2, 4):  # the second goes on with the first
+        train_fn = parse(
+            monkeypatch,
+            t5x.train,
+            ["gin/t5x/prompt_tune.gin"],
+            TRAIN_STEPS=steps,
+            **training,
+        )
+        last, state = train_fn()
+        assert last == int(state.step) == steps
+    assert [p.name for p in folder.glob("checkpoint_*")] == ["checkpoint_4"]
+    scores = (folder / "inference_eval/small_kind-metrics.jsonl").read_text()
+    assert [json.loads(line)["step"] for line in scores.splitlines()] == [0, 2, 2, 4]
+    prompt = checkpoints.load_prompt(folder / "prompt.npy")
+    np.testing.assert_array_equal(prompt, state.params["prompt"])
+    np.testing.assert_array_equal(
+        prompt, checkpoints.load_prompt(folder / "prompt_4.npy")
+    )
+    assert not np.array_equal(prompt, checkpoints.load_prompt(folder / "prompt_2.npy"))
+    assert json.loads((folder / "prompt.json").read_text())["step"] == 4
+
+    path = {"CHECKPOINT_PATH": str(folder / "checkpoint_4")}
+    parse(
+        monkeypatch,
+        t5x.eval,
+        ["gin/t5x/eval.gin"],
+        EVAL_OUTPUT_DIR=str(folder / "eval"),
+        **shared | path | {"evaluate.use_orbax": use_orbax},
+    )()
+    (metrics,) = (folder / "eval").rglob("*-metrics.jsonl")
+    assert json.loads(metrics.read_text()) == json.loads(scores.splitlines()[-1])
+    lengths = {"TASK_FEATURE_LENGTHS": {"inputs": 6, "targets": 2}}  # as evaluated
+    parse(
+        monkeypatch,
+        t5x.infer,
+        ["gin/t5x/infer.gin"],
+        INFER_OUTPUT_DIR=str(folder / "infer"),
+        **shared | path | lengths | {"infer.use_orbax": use_orbax},
+    )()
+    (file,) = (folder / "infer").glob("*.jsonl-00000-of-00001")
+    theirs = [json.loads(line)["prediction"] for line in file.read_text().splitlines()]
+
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    gin.clear_config()  # which T5X locked
+    assert not small.main(
+        "evaluate",
+        f"--prompt={folder / 'checkpoint_4'}",
+        MODEL_DIR=ours,
+        INITIAL_CHECKPOINT_PATH=folder / "checkpoint_4",
+        **VOCABULARY,
+        **{f"T5Config.{k}": v for k, v in dataclasses.asdict(CONFIG).items()},
+    )
+    lines = (ours / "predictions_validation.jsonl").read_text().splitlines()
+    assert theirs == [json.loads(line)["prediction"] for line in lines]

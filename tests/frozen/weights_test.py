@@ -1,0 +1,264 @@
+"""A frozen model lands on its devices as the model keeps it, a tensor at a time."""
+
+import dataclasses
+import gc
+import json
+import weakref
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from flax import traverse_util
+from safetensors import numpy as safetensors
+
+from prompt_tuning import partitioning
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import formats, weights
+from prompt_tuning.t5 import network
+from prompt_tuning.training import checkpoints
+
+VOCABULARY = weights.POCKET / weights.VOCABULARY
+
+
+@pytest.fixture
+def frozen(tmp_path):
+    """(a frozen model's path, its parameters)."""
+    path, params = tmp_path / "some" / "model.safetensors", tiny.params()
+    weights.save_frozen(path, params, tiny.CONFIG, VOCABULARY, recipe="random", steps=0)
+    return path, params
+
+
+def load(path, model=tiny.MODEL, mesh=None):
+    return weights.load_frozen(str(path), model, mesh or partitioning.mesh())
+
+
+def test_a_frozen_model_comes_back_where_it_belongs(frozen):
+    path, params = frozen
+    mesh = partitioning.mesh(4, 2)
+    loaded = load(path, mesh=mesh)
+    jax.tree.map(np.testing.assert_array_equal, loaded, params)
+    shardings = jax.tree.map(lambda x: x.sharding, loaded)
+    assert shardings == partitioning.param_shardings(tiny.MODEL, mesh)
+    description = json.loads(path.with_suffix(".json").read_text())
+    assert network.T5Config(**description["config"]) == tiny.CONFIG
+    assert description["recipe"] == "random" and len(list(path.parent.iterdir())) == 3
+
+
+def test_the_shipped_model_fits_the_default_size():
+    params = load("pocket_nano", network.Transformer(network.T5Config()))
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
+
+
+def test_every_tensor_that_does_not_fit_is_listed(frozen):
+    path, params = frozen
+    flat = traverse_util.flatten_dict(params, sep="/")
+    missing = "encoder/encoder_norm/scale"
+    del flat[missing]
+    flat["lm_head"] = np.zeros(3, np.float32)
+    flat["decoder/relpos_bias/rel_embedding"] = np.zeros((2, 8), np.float32)
+    safetensors.save_file(flat, path)
+    with pytest.raises(UserError) as error:
+        load(path)
+    for part in (
+        f"{missing} is missing",
+        "lm_head is unknown",
+        "decoder/relpos_bias/rel_embedding is (2, 8) instead of (2, 32)",
+        "3 tensors differ",
+        str(path),
+    ):
+        assert part in str(error.value)
+
+
+def test_a_model_of_another_size_is_an_error(frozen):
+    wider = network.Transformer(dataclasses.replace(tiny.CONFIG, emb_dim=32))
+    with pytest.raises(UserError, match=r"emb_dim 32.* is \(16,\) instead of \(32,\)"):
+        load(frozen[0], wider)
+
+
+def test_a_truncated_or_absent_file_is_an_error(frozen):
+    path, _ = frozen
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(UserError, match="not a whole safetensors file"):
+        load(path)
+    with pytest.raises(UserError, match=r"no frozen model at 'nano'.*pocket_nano"):
+        load("nano")
+
+
+def changed(**changes):
+    return network.Transformer(dataclasses.replace(tiny.CONFIG, **changes))
+
+
+@pytest.mark.parametrize("param_dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("scan_layers", [False, True])
+def test_parameters_are_kept_as_the_model_says(frozen, param_dtype, scan_layers):
+    model = changed(param_dtype=param_dtype, scan_layers=scan_layers)
+    mesh = partitioning.mesh(4, 2)
+    loaded = load(frozen[0], model, mesh)
+    expected = partitioning.param_shapes(model)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), loaded) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), expected
+    )
+    shardings = jax.tree.map(lambda x: x.sharding, loaded)
+    assert shardings == partitioning.param_shardings(model, mesh)
+    layer = loaded["decoder"]["layers" if scan_layers else "layers_1"]
+    kernel = layer["mlp"]["wo"]["kernel"].astype(jnp.float32)
+    scale = layer["mlp"]["wo"].get(
+        "kernel_scale", jnp.ones((2, 16) if scan_layers else 16)
+    )
+    got = (kernel * scale[..., None, :])[(1,) if scan_layers else ...]
+    expected = frozen[1]["decoder"]["layers_1"]["mlp"]["wo"]["kernel"]
+    bound = {"float32": 0, "bfloat16": 1 / 256, "int8": 1 / 250}[param_dtype]
+    np.testing.assert_allclose(got, expected, atol=bound * np.abs(expected).max())
+
+
+def test_a_host_reads_each_part_once_and_holds_one_tensor_at_a_time():
+    """Of what was handed out before, little more than the norms may be left: they stay
+    float32, and the CPU's devices take NumPy's own memory."""
+    flat = traverse_util.flatten_dict(tiny.params(), sep="/")
+    alive, reads = [], []
+
+    class Part(np.ndarray):  # what NumPy makes has no weak references
+        pass
+
+    def tensor(name, values):
+        def read(index):
+            gc.collect()
+            held = sum(
+                p.nbytes for of, ref in alive if of != name and (p := ref()) is not None
+            )
+            part = np.array(values[index]).view(Part)
+            alive.append((name, weakref.ref(part)))
+            reads.append((name, part.nbytes, held))
+            return part
+
+        return formats.Tensor(values.shape, read)
+
+    tensors = {name: tensor(name, values) for name, values in flat.items()}
+    mesh = partitioning.mesh(4, 2)
+    gc.collect()
+    gc.freeze()  # collecting, for each tensor, what is younger is quick
+    try:
+        weights.place(tensors, changed(param_dtype="int8"), mesh, "these")
+    finally:
+        gc.unfreeze()
+    once = sum(values.nbytes for values in flat.values())
+    assert sum(size for _, size, _ in reads) == once, "replicas are not read again"
+    kernels = [size for name, size, _ in reads if name.endswith("wi_0/kernel")]
+    assert set(kernels) == {16 * 24 * 4 // 2}, "halves, as 'model' has two devices"
+    kept = sum(v.nbytes for v in flat.values() if v.ndim == 1)
+    largest = max(values.nbytes for values in flat.values())
+    assert max(held for _, _, held in reads) <= kept + largest < once / 4
+
+
+def test_a_tensor_that_cannot_be_read_is_named():
+    def broken(index):
+        raise OSError("chunk 3 is corrupt")
+
+    flat = traverse_util.flatten_dict(tiny.params(), sep="/")
+    tensors = {n: formats.Tensor(v.shape, v.__getitem__) for n, v in flat.items()}
+    name = "encoder/layers_0/mlp/wo/kernel"
+    tensors[name] = formats.Tensor(flat[name].shape, broken)
+    with pytest.raises(UserError, match=f"these is damaged.*{name}.*chunk 3"):
+        weights.place(tensors, tiny.MODEL, partitioning.mesh(), "these")
+
+
+def test_a_released_prompt_fits_a_model_of_base_width(shared, tmp_path):
+    """Of one layer a stack, with 100 of the rows."""
+    file = shared / "data/t5/prompts/t5_1_1_lm100k_base-sst2.npy"
+    if not file.exists():
+        pytest.skip("there is no released prompt")
+    prompt_PxD = checkpoints.load_prompt(file)
+    config = network.T5Config(100, 768, 12, 64, 2048, 1, 1)
+    model = network.Transformer(config)
+    path = tmp_path / "base.safetensors"
+    weights.save_frozen(path, tiny.params(model), config)
+    params = load(path, model)
+    batch = tiny.batch(examples=2)
+    logits = [jax.jit(model.apply)({"params": params}, batch, prompt_PxD)]
+    logits += [jax.jit(model.apply)({"params": params}, batch)]
+    assert prompt_PxD.shape == (100, 768) and logits[0].shape == (2, 4, 100)
+    assert jnp.isfinite(logits[0]).all()
+    assert jnp.abs(logits[0] - logits[1]).mean() > 0.01, "the prompt matters"
+
+
+def test_a_known_size_is_named_by_its_gin_file():
+    shapes = {
+        "encoder/layers_0/mlp/wi_0/kernel": (768, 2048),
+        "token_embedder/embedding": (250_112, 768),
+    }
+    found = {name: formats.Tensor(shape, None) for name, shape in shapes.items()}
+    text = weights._gin_file(found)
+    assert "gin/models/base.gin" in text and "vocab_size=250112" in text
+    del found["encoder/layers_0/mlp/wi_0/kernel"]
+    assert weights._gin_file(found) == ""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_convert_writes_what_is_read_again(frozen, tmp_path, dtype):
+    output = tmp_path / "new" / "small.safetensors"
+    weights.convert(str(frozen[0]), changed(param_dtype=dtype), output)
+    stored = safetensors.load_file(output)
+    flat = traverse_util.flatten_dict(frozen[1], sep="/")
+    assert stored.keys() == flat.keys()
+    for name, values in flat.items():
+        norm = name.endswith(("scale", "rel_embedding"))
+        assert stored[name].dtype == ("float32" if norm else dtype)
+        np.testing.assert_array_equal(stored[name], values.astype(stored[name].dtype))
+    origin = json.loads(output.with_suffix(".json").read_text())
+    assert origin["converted_from"] == str(frozen[0])
+    assert weights.find_vocabulary(str(output)) == output.parent / "spiece.model"
+    loaded = load(output)
+    assert loaded["encoder"]["encoder_norm"]["scale"].dtype == jnp.float32
+
+
+def test_convert_makes_no_int8_and_no_other_ending(frozen, tmp_path):
+    with pytest.raises(UserError, match="int8 is made of either"):
+        weights.convert(
+            str(frozen[0]), changed(param_dtype="int8"), tmp_path / "a.safetensors"
+        )
+    with pytest.raises(UserError, match=r"must end in \.safetensors"):
+        weights.convert(str(frozen[0]), tiny.MODEL, tmp_path / "a.bin")
+    assert list(tmp_path.iterdir()) == [frozen[0].parent]
+
+
+def test_convert_puts_no_model_beside_anothers_vocabulary(frozen, tmp_path):
+    (tmp_path / "spiece.model").write_bytes(b"of another model")
+    with pytest.raises(UserError, match="give --output a folder of its own"):
+        weights.convert(str(frozen[0]), tiny.MODEL, tmp_path / "a.safetensors")
+    assert sorted(tmp_path.iterdir()) == [frozen[0].parent, tmp_path / "spiece.model"]
+    weights.convert(str(frozen[0]), tiny.MODEL, frozen[0].parent / "b.safetensors")
+
+
+def test_a_conversion_that_breaks_off_leaves_nothing(frozen, tmp_path):
+    path, params = frozen
+    flat = traverse_util.flatten_dict(params, sep="/")
+    flat["encoder/layers_0/mlp/wo/kernel"] = np.ones((24, 16), np.int8)
+    safetensors.save_file(flat, path)
+    with pytest.raises(UserError, match="layers_0/mlp/wo/kernel is of type int8"):
+        weights.convert(str(path), tiny.MODEL, tmp_path / "new" / "a.safetensors")
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_saved_file_is_the_librarys_byte_for_byte(frozen, tmp_path):
+    flat = traverse_util.flatten_dict(frozen[1], sep="/")
+    safetensors.save_file(flat, tmp_path / "theirs.safetensors")
+    assert frozen[0].read_bytes() == (tmp_path / "theirs.safetensors").read_bytes()
+
+
+def test_a_scanned_model_is_saved_layer_by_layer(frozen, tmp_path):
+    model = changed(scan_layers=True)
+    path = tmp_path / "scanned.safetensors"
+    weights.save_frozen(path, load(frozen[0], model), model.config, None)
+    jax.tree.map(np.testing.assert_array_equal, load(path), frozen[1])
+
+
+def test_the_vocabulary_is_the_one_beside_the_weights(tmp_path):
+    assert weights.find_vocabulary("pocket_nano") == VOCABULARY
+    assert weights.find_vocabulary(str(tmp_path)) is None
+    for name in ("spiece.model", "model.safetensors"):
+        (tmp_path / name).touch()
+    for name in (tmp_path, tmp_path / "model.safetensors"):
+        assert weights.find_vocabulary(str(name)) == tmp_path / "spiece.model"
+    assert weights.find_vocabulary("gs://bucket/checkpoint_1") is None

@@ -1,0 +1,165 @@
+"""The table of tasks: T5's own output byte for byte, and every task through TFDS."""
+
+import collections
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import seqio
+import tensorflow_datasets as tfds
+
+from prompt_tuning.tasks_io import data, evaluate
+from tasks import UNKNOWN, DataError, paper
+from tasks.sources import Source
+
+BYTES = seqio.ByteVocabulary()
+EVALUATED = (*paper.TABLE, *paper.ZERO_SHOT)
+FROM_TFDS = [row for row in EVALUATED if row.tfds]
+
+
+def test_rendering_equals_t5s_byte_for_byte(shared):
+    golden = json.loads((shared / "golden" / "render.json").read_text())["render"]
+    assert len(golden) >= 17
+    for case in golden:
+        row = paper.ROWS[case["task"]]
+        assert row.files[case["split"]] == case["file"]
+        digest, rows = hashlib.sha256(), 0
+        for _, features in Source(row, str(shared / "data")).read(case["split"]):
+            digest.update(b"%s\t%s\n" % (features["inputs"], features["targets"]))
+            rows += 1
+        found = rows, digest.hexdigest()
+        assert found == (case["rows"], case["sha256"]), case["task"]
+
+
+@pytest.mark.parametrize("row", EVALUATED, ids=lambda row: row.alias)
+def test_a_row_is_registered_under_name_and_alias(row):
+    taskless = "taskless_" if row.prefix else ""
+    for name in (taskless + row.name, row.alias):
+        task = seqio.TaskRegistry.get(name)
+        assert set(task.splits) == set(row.files)
+        assert data.label_words(task) == (row.labels or None)
+        assert task.metric_fns == list(row.metrics)
+    with_prefix = row.name in seqio.TaskRegistry.names()
+    assert with_prefix == (not row.prefix or row.alias in paper.SUPERGLUE_RATES)
+
+
+@pytest.mark.parametrize("row", FROM_TFDS, ids=lambda row: row.alias)
+def test_tfds_has_the_data_set_with_these_labels(row, tmp_path):
+    builder = tfds.builder(row.tfds, data_dir=tmp_path)
+    assert str(builder.version) in row.tfds
+    if row.labels:
+        assert tuple(builder.info.features["label"].names) == row.labels
+
+
+def mocked(row, monkeypatch):
+    """Three examples of each split, made of the features that TFDS declares."""
+    real = seqio.TfdsDataSource.get_dataset
+
+    def get_dataset(self, split, shuffle):
+        dataset = real(self, split, shuffle=shuffle)
+        if "wsc" in row.tfds:  # whose pronoun must be the word at its index
+            fixed = {"text": "now it ran", "span2_text": "it", "span2_index": 1}
+            return dataset.map(lambda example: example | fixed | {"label": 1})
+        if "stsb" in row.tfds:
+            return dataset.map(lambda example: example | {"label": 3.7})
+        return dataset
+
+    monkeypatch.setattr(seqio.TfdsDataSource, "get_dataset", get_dataset)
+    return tfds.testing.mock_data(num_examples=3)
+
+
+def text_tokens(tokens_T: np.ndarray) -> tuple[int, ...]:
+    return tuple(tokens_T[tokens_T != 0].tolist())
+
+
+@pytest.mark.parametrize("row", FROM_TFDS, ids=lambda row: row.alias)
+def test_a_task_goes_from_tfds_to_its_metrics(row, monkeypatch):
+    """Right predictions score 100 by every metric, and train has examples too."""
+    split = next(
+        s for s in ("validation", "validation_matched", "test") if s in row.files
+    )
+    task = data.get_task(row.alias, vocabulary=BYTES)
+    with mocked(row, monkeypatch):
+        if "train" in row.files:
+            assert len(data.load_examples(task, "train")) >= 3
+        examples = data.load_examples(task, split)
+        evaluator = evaluate.make_evaluator(task, examples, len(examples))
+    targets = [BYTES.decode(tokens.tolist()) for tokens in examples.targets]
+    if row.labels:
+        assert {*targets} <= {*row.labels, UNKNOWN}
+    if any(row.translate):
+        targets = [text.replace(*row.translate[::-1]) for text in targets]
+    said, _ = data.encode(targets, task.output_features["targets"])
+    right = collections.defaultdict(list)  # equal inputs may have other targets
+    for inputs, tokens in zip(examples.inputs, said, strict=True):
+        right[text_tokens(inputs)].append(tokens)
+    evaluation = evaluator(
+        lambda inputs: np.stack([right[text_tokens(row)].pop(0) for row in inputs])
+    )
+    metrics = evaluation.metrics[row.alias]
+    values = [value for value in metrics.values() if not np.isnan(value)]
+    assert evaluation.illegal.get(row.alias, 0) == 0
+    if row.metrics[0].__name__ in ("accuracy", "squad", "record"):
+        assert values and max(values) == pytest.approx(100)
+
+
+def test_a_mixture_trains_on_one_task_and_transfers_to_the_other(monkeypatch):
+    mixture = data.get_task("mrpc_from_qqp_zeroshot", vocabulary=BYTES)
+    with mocked(paper.ROWS["qqp"], monkeypatch):
+        train = data.load_examples(mixture, "train")
+        examples = data.load_examples(mixture, "validation")
+    assert set(train.sizes) == {"qqp"}
+    assert set(examples.sizes) == {"qqp", "mrpc_from_qqp"}
+    assert data.class_words(mixture, "train") == paper.QQP
+    metrics = {"qqp": {"f1": 60.0}, "mrpc_from_qqp": {"f1": 20.0}}
+    assert evaluate.development_score(metrics, train.sizes) == 60
+    assert evaluate.development_score(metrics) == 40
+
+
+def test_labels_are_scored_in_the_words_of_the_task_that_was_trained_on():
+    task = data.get_task("mrpc_from_qqp", vocabulary=BYTES)
+    tokens = data.label_tokens(task)
+    assert [BYTES.decode(row) for row in tokens.tolist()] == list(paper.QQP)
+
+
+def test_the_papers_words_initialise_tasks_of_free_text():
+    for alias, words in (("record", paper.RECORD_WORDS), ("wsc", paper.WSC_WORDS)):
+        task = seqio.TaskRegistry.get(alias)
+        assert data.class_words(task, "train") == words
+        assert data.label_words(task) is None, "they are no legal answers"
+    assert data.class_words(seqio.TaskRegistry.get("squad"), "train") is None
+
+
+def test_the_multi_task_mixture_keeps_the_names_in_front():
+    mixture = seqio.MixtureRegistry.get("super_glue")
+    assert len(mixture.tasks) == 11
+    assert all(not task.name.startswith("taskless") for task in mixture.tasks)
+    total = sum(mixture.get_rate(task) for task in mixture.tasks)
+    assert total == 185_673
+    scored = [task for task in mixture.tasks if "validation" in task.splits]
+    assert len(scored) == 8, "the mean of their means is the SuperGLUE score"
+
+
+def test_squad_goes_to_each_set_of_mrqa():
+    for name in (
+        "textbookqa",
+        "bioasq",
+        "race",
+        "relation_extraction",
+        "duorc",
+        "drop",
+    ):
+        mixture = seqio.MixtureRegistry.get(f"squad_to_{name}_examples")
+        assert [task.name for task in mixture.tasks] == [f"mrqa_{name}", "squad"]
+    assert len(seqio.MixtureRegistry.get("squad_to_mrqa").tasks) == 7
+
+
+def test_a_label_outside_the_set_is_named_with_its_place(tmp_path):
+    path = tmp_path / "glue" / "SST-2" / "dev.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text("sentence\tlabel\nfine\t1\nbad\t3\n")
+    with pytest.raises(DataError) as error:
+        list(Source(paper.ROWS["sst2"], str(tmp_path)).read("validation"))
+    reason = "the label is '3'; it must be one of negative, positive"
+    assert str(error.value) == f"{path}, line 3: {reason}"

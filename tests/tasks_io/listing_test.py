@@ -1,0 +1,155 @@
+"""`tasks`, `tasks --render` and `tasks --check`, as a user calls them."""
+
+import hashlib
+import itertools
+import json
+
+import pytest
+import seqio
+
+from prompt_tuning import cli
+from prompt_tuning.run import Run
+from prompt_tuning.tasks_io import listing
+from tasks import paper
+
+LABELS = ["entailment", "neutral", "entailment", "maybe"]
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """CB's validation split with one bad row of four, and an empty file of RTE's."""
+    lines = [
+        {"premise": "It rained.", "hypothesis": f"Né {label}.", "label": label}
+        for label in LABELS
+    ]
+    for path, content in (("CB/val", lines), ("CB/test", lines[:1]), ("RTE/val", [])):
+        path = tmp_path / "superglue" / f"{path}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(line) + "\n" for line in content))
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    status = cli.main(["tasks", *arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_the_list_has_a_line_for_each_task_and_mixture():
+    lines = [
+        " ".join(line.split()) for line in listing.describe("tasks.paper").splitlines()
+    ]
+    assert "taskless_glue_mrpc_v002, mrpc not_equivalent, equivalent" in lines
+    assert "squad_v010_allanswers, squad" in lines
+    assert "squad_to_drop_examples, squad_to_drop" in lines
+    assert len(lines) == len({line.split()[0] for line in lines})
+
+
+def test_render_prints_pairs(capsys, data_dir):
+    arguments = ["--render=cb", "--split=test", f"--data_dir={data_dir}"]
+    status, out, _ = run(capsys, *arguments)
+    assert status == 0
+    assert out == "hypothesis: Né entailment. premise: It rained.\tentailment\n"
+
+
+def test_render_stops_at_the_limit_and_takes_mixtures():
+    pairs = list(listing.render(Run(), "pocket", "validation", 500))
+    assert len(pairs) == 500
+    assert pairs[0].startswith("passage: ") and pairs[-1].split("\t")[0].endswith(
+        "mood:"
+    )
+    assert list(listing.render(Run(), "pocket", "validation", 0)) == []
+    (text,) = listing.render(Run(), "pocket_text", "validation", 1)
+    assert text.startswith("\t")
+
+
+def test_rendered_lines_hash_as_t5s(capsys, shared):
+    golden = json.loads((shared / "golden" / "render.json").read_text())["render"]
+    case = next(case for case in golden if case["task"] == "wsc")
+    arguments = ["--render=wsc", "--split=train", f"--data_dir={shared / 'data'}"]
+    _, out, _ = run(capsys, *arguments)
+    assert hashlib.sha256(out.encode()).hexdigest() == case["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--render=cbb"], "no task or mixture 'cbb'"),
+        (["--render=cb", "--split=dev"], "no split 'dev'; it has test, train, valid"),
+        (["--render=cb", "--split=train"], "there is no"),
+        (["--render=cb", "--split=validation"], "val.jsonl, line 4: the label is"),
+        (["--render=rte", "--split=validation"], "val.jsonl is empty"),
+    ],
+)
+def test_bad_input_is_named_and_exits_2(capsys, data_dir, arguments, message):
+    status, out, err = run(capsys, *arguments, f"--data_dir={data_dir}")
+    assert status == 2 and out == ""
+    assert err.startswith("prompt-tuning: error: ") and message in err
+
+
+def test_check_reports_and_counts_bad_rows(capsys, data_dir):
+    status, out, err = run(capsys, "--check", f"--data_dir={data_dir}")
+    lines = [line.strip() for line in out.splitlines()]
+    start = lines.index(f"validation: {data_dir}/superglue/CB/val.jsonl")
+    count, inputs, targets, labels, bad, named = lines[start + 1 : start + 7]
+    assert count == "3 examples (paper: 56)"
+    assert "tokens in the mean, 95% have at most" in inputs
+    assert targets.startswith("targets: ")
+    assert labels == (
+        "labels: contradiction 0.0% (paper: 50.0%), entailment 66.7% (paper: 41.1%), "
+        "neutral 33.3% (paper: 8.9%)"
+    )
+    assert bad == "1 rows cannot be read:"
+    assert named.endswith(
+        "val.jsonl, line 4: the label is 'maybe'; it must be one of entailment, "
+        "contradiction, neutral"
+    )
+    assert any("RTE/val.jsonl is empty" in line for line in lines)
+    assert f"train: not there ({data_dir}/superglue/CB/train.jsonl)" in lines
+    assert status == 2 and "2 rows cannot be read" in err
+
+
+def test_check_downloads_nothing(monkeypatch):
+    monkeypatch.setattr(
+        seqio.TfdsDataSource, "get_dataset", lambda *a, **k: pytest.fail("downloads")
+    )
+    lines = list(listing.check(Run(data_dir=None)))
+    assert "  train: not there (TFDS super_glue/cb:1.0.2)" in lines
+    checked = {line.strip() for line in lines if line.startswith("\n")}
+    assert {row.alias for row in paper.TABLE} <= checked
+
+
+def test_only_the_first_bad_rows_are_named():
+    class Source:
+        def read(self, split, on_error):
+            for number in range(50):
+                on_error(ValueError(f"row {number}"))
+            return iter(())
+
+        def published(self, split):
+            return None
+
+    lines, errors = listing._check_split(Source(), "train", seqio.ByteVocabulary())
+    assert errors == 50
+    assert lines[0] == "0 examples"
+    assert sum(line.startswith("  row") for line in lines) == listing.NAMED
+    assert lines[-1] == "  and 30 more"
+
+
+def test_lengths_are_counted_with_eos():
+    features = {"inputs": b"abc", "targets": b"a", "label": 1}
+
+    class Source:
+        def read(self, split, on_error):
+            return zip(itertools.repeat(1), [features, features])
+
+        def published(self, split):
+            return 2, {"True": 50.0}
+
+    lines, _ = listing._check_split(Source(), "train", seqio.ByteVocabulary())
+    assert lines == [
+        "2 examples of 1 records (paper: 2)",
+        "inputs: 4.0 tokens in the mean, 95% have at most 4, the longest 4",
+        "targets: 2.0 tokens in the mean, 95% have at most 2, the longest 2",
+        "labels: True 100.0% (paper: 50.0%)",
+    ]

@@ -1,0 +1,157 @@
+"""Which examples a batch holds, how long it is, and that a step number finds it."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from prompt_tuning.training import batching
+
+
+def examples(sizes=(20,), rates=(1.0,), inputs=None, length=8):
+    """Tasks whose examples are told apart by their one target, from 2 up."""
+    count = sum(sizes)
+    names = [f"task_{number}" for number in range(len(sizes))]
+    inputs = inputs or [3] * count
+    return batching.Examples(
+        split="train",
+        inputs=[np.full(size, 2, np.int32) for size in inputs],
+        targets=[np.array([2 + row], np.int32) for row in range(count)],
+        lengths={"inputs": length, "targets": 1},
+        cut={"inputs": 0, "targets": 0},
+        sizes=dict(zip(names, sizes, strict=True)),
+        rates=dict(zip(names, rates, strict=True)),
+    )
+
+
+def take(batches, count):
+    return list(itertools.islice(batches, count))
+
+
+def drawn(split, batch_size, seed, count):
+    """The rows of the first batches, in order."""
+    batches = take(batching.batches(split, batch_size, seed), count)
+    return np.concatenate([b["decoder_target_tokens"][:, 0] - 2 for b in batches])
+
+
+def test_a_batch_is_as_long_as_the_bucket_of_its_longest_input():
+    found = [batching.bucket(longest, 200) for longest in (1, 64, 65, 192, 193, 200)]
+    assert found == [64, 64, 96, 192, 200, 200] and batching.bucket(9, 20) == 20
+    split = examples(inputs=[5] * 19 + [70], length=512)
+    for batch in take(batching.batches(split, batch_size=4, seed=0), 5):
+        tokens = batch["encoder_input_tokens"]
+        longest = (tokens != 0).sum(axis=1).max()
+        assert tokens.shape == (4, 96 if longest > 64 else 64)
+
+
+def test_coming_lengths_are_those_of_the_batches_in_their_order():
+    sizes = np.random.default_rng(0).integers(1, 300, 40).tolist()
+    split = examples(sizes=(40,), inputs=sizes, length=512)
+    coming = batching.batches(split, batch_size=2, seed=7, start_step=3)
+    lengths = [b["encoder_input_tokens"].shape[1] for b in take(coming, 15)]
+    expected = sorted(set(lengths), key=lengths.index)
+    assert len(expected) > 2
+    assert batching.input_lengths(split, 2, [7], start_step=3, steps=15) == expected
+
+
+def test_joint_batches_are_those_of_each_seed_side_by_side():
+    sizes = np.random.default_rng(0).integers(1, 300, 40).tolist()
+    split = examples(sizes=(40,), inputs=sizes, length=512)
+    seeds, rows = [7, 8, 7], [2, 0]
+    joint = take(batching.joint_batches(split, 3, seeds, 2, rows), 9)
+    alone = [take(batching.batches(split, 3, seed, 2, rows), 9) for seed in seeds]
+    for step, batch in enumerate(joint):
+        longest = max(each[step]["encoder_input_tokens"].shape[1] for each in alone)
+        assert batch["encoder_input_tokens"].shape == (2, 3, longest)
+        for n, each in enumerate(alone):
+            for name, value in each[step].items():
+                padded = np.zeros((2, batch[name].shape[-1]), np.int32)
+                padded[:, : value.shape[1]] = value
+                np.testing.assert_array_equal(batch[name][:, n], padded)
+    expected = dict.fromkeys(b["encoder_input_tokens"].shape[-1] for b in joint)
+    assert len(expected) > 1
+    assert batching.input_lengths(split, 3, seeds, 2, 9) == list(expected)
+
+
+@pytest.mark.parametrize("sizes", [(96,), (60, 36)])
+def test_a_window_exchanges_examples_so_that_lengths_meet(sizes):
+    inputs = np.random.default_rng(0).integers(1, 300, 96).tolist()
+    rates = (1.0,) * len(sizes)
+    split = examples(sizes=sizes, rates=rates, inputs=inputs, length=512)
+
+    def windows(window, start=0):
+        made = take(batching.batches(split, 4, 3, start, window=window), 24 - start)
+        return [(b["encoder_input_tokens"] != 0).sum(1) for b in made]
+
+    random, sorted_ = windows(1), windows(8)
+    for first in (0, 8, 16):
+        of = slice(first, first + 8)
+        before, after = (np.array(w[of]) for w in (random, sorted_))
+        assert sorted(before.flat) == sorted(after.flat), "the same examples"
+        order = after[np.argsort(after.max(1))]
+        assert (order[:-1].max(1) <= order[1:].min(1)).all(), "of like lengths"
+        assert (np.diff(after.max(1)) < 0).any(), "in an order of no meaning"
+    later = windows(8, start=13)
+    np.testing.assert_array_equal(later, sorted_[13:], "a resumed run's are the same")
+    lengths = batching.input_lengths(split, 4, [3], 0, 24, window=8)
+    assert set(lengths) == {batching.bucket(max(b), 512) for b in sorted_}
+
+
+def test_every_epoch_has_every_example_once_in_an_order_of_its_own():
+    # Batches of 8 do not divide 20: three epochs make 7.5 of them.
+    rows = drawn(examples(), batch_size=8, seed=3, count=8).tolist()
+    epochs = [rows[start : start + 20] for start in (0, 20, 40)]
+    assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert drawn(examples(), batch_size=8, seed=4, count=8).tolist() != rows
+
+
+def test_a_batch_may_be_larger_than_an_epoch():
+    rows = drawn(examples(sizes=(3,)), batch_size=9, seed=0, count=1)
+    assert sorted(rows) == sorted(3 * [0, 1, 2])
+
+
+def test_targets_are_moved_right_and_weigh_nothing_where_padded():
+    split = examples(sizes=(2,))
+    split.targets[:] = [np.array([5, 1], np.int32), np.array([6, 7, 1], np.int32)]
+    split.lengths["targets"] = 4
+    (batch,) = take(batching.batches(split, batch_size=2, seed=0), 1)
+    order = np.argsort(batch["decoder_target_tokens"][:, 0])
+    for key, expected in {
+        "decoder_target_tokens": [[5, 1, 0, 0], [6, 7, 1, 0]],
+        "decoder_input_tokens": [[0, 5, 1, 0], [0, 6, 7, 1]],
+        "decoder_loss_weights": [[1, 1, 0, 0], [1, 1, 1, 0]],
+    }.items():
+        np.testing.assert_array_equal(batch[key][order], expected)
+        assert batch[key].dtype == np.int32
+
+
+@pytest.mark.parametrize("sizes", [(11,), (11, 5)])
+def test_starting_at_a_step_equals_dropping_the_batches_before(sizes):
+    split = examples(sizes=sizes, rates=(2.0, 1.0)[: len(sizes)])
+    whole = take(batching.batches(split, 4, seed=1), 9)
+    rest = take(batching.batches(split, 4, seed=1, start_step=5), 4)
+    for before, after in zip(whole[5:], rest, strict=True):
+        for key in before:
+            np.testing.assert_array_equal(before[key], after[key])
+
+
+def test_hosts_rows_make_up_the_batch():
+    split = examples(inputs=[5] * 19 + [70], length=512)
+    whole = take(batching.batches(split, 4, seed=1), 5)
+    parts = [
+        take(batching.batches(split, 4, seed=1, host_rows=rows), 5)
+        for rows in (slice(0, 2), [2, 3])
+    ]
+    for batch, *halves in zip(whole, *parts, strict=True):
+        for key in batch:  # each host pads to the length of all
+            together = np.concatenate([half[key] for half in halves])
+            np.testing.assert_array_equal(batch[key], together)
+
+
+def test_a_mixture_is_drawn_by_its_rates():
+    split = examples(sizes=(2, 3), rates=(4.0, 1.0))
+    rows = drawn(split, batch_size=50, seed=0, count=40)
+    shares = np.bincount(rows, minlength=5) / len(rows)
+    # 2,000 draws: a standard deviation is at most 0.011.
+    assert shares == pytest.approx([0.4, 0.4, 1 / 15, 1 / 15, 1 / 15], abs=0.05)

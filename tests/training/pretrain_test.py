@@ -1,0 +1,137 @@
+"""Pre-training a small model: two stages, going on, and what is made of the result."""
+
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+import tiny
+from safetensors.numpy import load_file
+
+from prompt_tuning import partitioning
+from prompt_tuning.errors import UserError
+from prompt_tuning.tasks_io import data
+from prompt_tuning.training import pretrain, train
+
+compiled_once = small.compiled_once
+
+# No period ends where the objective changes.
+FLAGS = {
+    "MIXTURE_OR_TASK_NAME": "small_text",
+    "TASK_FEATURE_LENGTHS": {"inputs": 24, "targets": 16},
+    "EVAL_PERIOD": 9,
+    "pretrain.span_corruption_steps": 12,
+    "pretrain.prefix_lm_steps": 12,
+    "pretrain.skill_task": "small_kind",
+}
+
+
+def main(folder, **changes):
+    return small.main("pretrain", **FLAGS | {"MODEL_DIR": folder} | changes)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    assert main(folder) == 0
+    return folder
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "train.jsonl").open()]
+
+
+def made(folder):
+    """What must be the same, however a run came to its end."""
+    names = "span_corruption.safetensors", "frozen.safetensors", "frozen.json"
+    return [(folder / name).read_bytes() for name in names], log(folder)
+
+
+def test_both_stages_leave_a_model_and_what_made_it(run):
+    assert {path.name for path in run.iterdir()} == {
+        *("config.gin", "checkpoints", "train.jsonl"),
+        *("span_corruption.safetensors", "span_corruption.json"),
+        *("frozen.safetensors", "frozen.json", "spiece.model"),
+    }
+    assert [line["step"] for line in log(run)] == [*range(1, 25)]
+    description = json.loads((run / "frozen.json").read_text())
+    assert description["config"]["emb_dim"] == 16
+    assert (description["span_corruption"], description["prefix_lm"]) == (12, 12)
+    assert description["task"] == "small_text" and 0 <= description["skill"] <= 100
+    first = load_file(run / "span_corruption.safetensors")
+    last = load_file(run / "frozen.safetensors")
+    assert all(not np.array_equal(first[name], last[name]) for name in last)
+
+
+def test_the_loss_falls_in_both_stages(run):
+    losses = [line["loss"] for line in log(run)]
+    for stage in (losses[:12], losses[12:]):
+        assert np.mean(stage[-3:]) < np.mean(stage[:3]) - 0.2, losses
+
+
+def test_a_run_goes_on_with_the_same_settings_only(run, tmp_path, monkeypatch, capsys):
+    with small.interrupted(monkeypatch, train, "_report", 20):
+        assert main(tmp_path, **{"pretrain.prefix_lm_steps": 9}) == 130
+    before = log(tmp_path)
+    assert len(before) == 19 and not (tmp_path / "frozen.safetensors").exists()
+    for name, new, old in (
+        ("pretrain.span_corruption_steps", 13, 12),
+        ("T5Config.emb_dim", 32, 16),
+    ):
+        assert main(tmp_path, **{name: new}) == 2
+        assert f"{name} is {new} and was {old}" in capsys.readouterr().err
+    assert log(tmp_path) == before
+    assert main(tmp_path) == 0  # the second stage may be longer than it was to be
+    assert made(tmp_path) == made(run)
+    assert f"frozen model: {tmp_path / 'frozen.safetensors'}" in capsys.readouterr().out
+
+
+def test_a_prompt_is_tuned_on_the_result(run, tmp_path):
+    flags = {"INITIAL_CHECKPOINT_PATH": run / "frozen.safetensors"}
+    assert small.main("train", MODEL_DIR=tmp_path, TRAIN_STEPS=1, **flags) == 0
+    assert np.load(tmp_path / "prompt.npy").shape == (4, 16)
+
+
+def test_the_text_must_be_text(tmp_path, capsys):
+    assert main(tmp_path, MIXTURE_OR_TASK_NAME="small_kind") == 2
+    error = capsys.readouterr().err
+    assert "small_kind has no texts" in error and "pocket_text" in error
+    assert error.count("\n") == 1
+    assert main(tmp_path, EVAL_SPLIT="test") == 2
+    assert "in a split 'test'" in capsys.readouterr().err
+
+
+def test_documents_are_token_ids_without_their_end():
+    task = data.get_task("small_text")
+    documents = pretrain.load_documents(task, "validation")
+    texts = [small.VOCABULARY.decode(row.tolist()) for row in documents]
+    assert texts == small.texts("validation")["targets"]
+    assert all(row[-1] != 1 for row in documents)
+    with pytest.raises(UserError, match="no texts of two tokens"):
+        pretrain.load_documents(data.get_task("small_kind"), "train")
+
+
+def test_the_objective_changes_at_the_switch_wherever_one_starts():
+    documents = [np.arange(10, 40), np.arange(50, 60)]
+    options = {"batch_size": 4, "lengths": {"inputs": 32, "targets": 32}}
+    options |= {"vocab_size": 2_048, "switch": 3, "seed": 0}
+
+    def stages(start):
+        stream = pretrain._stages(documents, **options, start_step=start)
+        return list(itertools.islice(stream, 6 - start))
+
+    whole = stages(0)
+    corrupted = [(batch["encoder_input_tokens"] > 1_948).any() for batch in whole]
+    assert corrupted == [True, True, True, False, False, False]
+    for start in (2, 3, 5):
+        for batch, same in zip(stages(start), whole[start:], strict=True):
+            jax.tree.map(np.testing.assert_array_equal, batch, same)
+
+
+def test_the_held_out_loss_is_per_target_token():
+    params = jax.tree.map(jnp.zeros_like, partitioning.param_shapes(tiny.MODEL))
+    loss = jax.jit(pretrain._loss(tiny.MODEL))(params, tiny.batch())
+    np.testing.assert_allclose(loss, np.log(tiny.CONFIG.vocab_size), rtol=1e-5)

@@ -1,0 +1,388 @@
+"""Whole runs of a small model: what they leave, and what becomes of them."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small
+from safetensors.numpy import load_file
+from small import lines, prompt, steps, trained
+
+from prompt_tuning.errors import UserError
+from prompt_tuning.tasks_io import evaluate
+from prompt_tuning.training import checkpoints, train, tuning
+
+ROOT = Path(__file__).resolve().parents[2]
+compiled_once, frozen, run = small.compiled_once, small.frozen, small.run
+
+
+# What a run leaves
+
+
+def test_a_run_leaves_all_its_files(run):
+    assert {path.name for path in run.iterdir()} == {
+        *("config.gin", "checkpoints", "train.jsonl", "eval.jsonl", "metrics.json"),
+        *("prompt.npy", "prompt.json", "predictions.jsonl", "learning_curve.png"),
+    }
+    assert steps(run / "train.jsonl") == [*range(1, 9)]
+    assert steps(run / "eval.jsonl") == [0, 4, 8]
+    assert (run / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert prompt(run).shape == (4, 16) and prompt(run).dtype == np.float32
+    made = json.loads((run / "prompt.json").read_text())
+    assert made["task"] == "small_kind" and made["init"] == "class_label"
+    assert (made["length"], made["width"], made["step"]) == (4, 16, 8)
+
+
+def test_the_metrics_are_those_of_the_predictions(run):
+    results = json.loads((run / "metrics.json").read_text())
+    predictions = lines(run / "predictions.jsonl")
+    assert [p["inputs"] for p in predictions] == small.examples("validation")["inputs"]
+    right = [p["target"] == p["prediction"] for p in predictions]
+    accuracy = results["trained"]["metrics"]["small_kind"]["accuracy"]
+    assert accuracy == 100 * np.mean(right)
+    assert results["majority"]["small_kind"]["accuracy"] == 40.0
+    first = lines(run / "eval.jsonl")[0]
+    assert results["untrained"] == {key: first[key] for key in ("metrics", "illegal")}
+
+
+def test_training_tells_what_it_does_and_ends_with_a_table(tmp_path, frozen, capfd):
+    lengths = {"TASK_FEATURE_LENGTHS": {"inputs": 3}}
+    trained(tmp_path, frozen, TRAIN_STEPS=1, **lengths)
+    out, err = capfd.readouterr()
+    assert "71,152 parameters" in out and "4 x 16 = 64 parameters" in out
+    assert "inputs of 3 tokens (24 cut), targets of 2 (0 cut)" in out
+    cut = json.loads((tmp_path / "metrics.json").read_text())["cut"]
+    assert cut["validation"] == {"inputs": 10, "targets": 0}
+    header = next(line for line in out.splitlines() if line.startswith("task "))
+    columns = "majority class", "untrained prompt", "trained prompt"
+    assert all(column in header for column in columns)
+    row = next(line for line in out.splitlines() if "accuracy" in line).split()
+    assert row[:3] == ["small_kind", "accuracy", "40.0"] and len(row) == 5
+    for name in ("prompt.npy", "learning_curve.png", "metrics.json"):
+        assert str(tmp_path / name) in out
+    # The progress bar: loss, development score, steps.
+    assert "loss=" in err and "validation=" in err and "1/1" in err
+    assert "Traceback" not in err and "Warning" not in err
+
+
+def test_the_frozen_model_is_left_as_it_was_and_not_saved(run, frozen, tmp_path):
+    again = small.save_frozen(tmp_path / "frozen.safetensors")
+    assert frozen.read_bytes() == again.read_bytes()
+    saved = [path for path in (run / "checkpoints").rglob("*") if path.is_file()]
+    assert 0 < sum(path.stat().st_size for path in saved) < frozen.stat().st_size / 4
+
+
+# Going on
+
+
+def everything(folder):
+    """What must be the same, however a run came to its end."""
+    return (
+        (folder / "prompt.npy").read_bytes(),
+        (folder / "predictions.jsonl").read_bytes(),
+        (folder / "metrics.json").read_bytes(),
+        lines(folder / "train.jsonl"),
+        lines(folder / "eval.jsonl"),
+    )
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(run, tmp_path, frozen, capsys):
+    trained(tmp_path, frozen, TRAIN_STEPS=4)
+    assert steps(tmp_path / "train.jsonl") == [1, 2, 3, 4]
+    capsys.readouterr()
+    trained(tmp_path, frozen, TRAIN_STEPS=8)
+    assert f"going on from step 4 in {tmp_path}" in capsys.readouterr().out
+    assert everything(tmp_path) == everything(run)
+
+
+def test_a_finished_run_tells_its_results_again(run, tmp_path, frozen, capsys):
+    trained(tmp_path, frozen)
+    assert everything(tmp_path) == everything(run)  # the same settings, the same prompt
+    first = capsys.readouterr().out
+    trained(tmp_path, frozen, TRAIN_STEPS=2)  # fewer than there are: none is lost
+    again = capsys.readouterr().out
+    assert again.partition("\n\n")[2] == first.partition("\n\n")[2]
+    assert "accuracy" in again.partition("\n\n")[2]
+    assert everything(tmp_path) == everything(run)
+
+
+def test_an_interrupted_run_goes_on(run, tmp_path, frozen, monkeypatch, capsys):
+    """Ctrl-C when step 6 is reported."""
+    with small.interrupted(monkeypatch, train, "_report", 6):
+        flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
+        assert small.main("train", **flags) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert steps(tmp_path / "train.jsonl") == [1, 2, 3, 4, 5]
+    assert not (tmp_path / "prompt.npy").exists()
+    trained(tmp_path, frozen)
+    assert "going on from step 4" in capsys.readouterr().out
+    assert everything(tmp_path) == everything(run)
+
+
+# Dies at once after a save has begun, as if power had failed.
+KILLED = """
+import os, signal, sys
+from prompt_tuning.training import checkpoints
+from prompt_tuning import cli
+save = checkpoints.save_state
+def save_and_die(states, state, step, score):
+    save(states, state, step, score)
+    if step == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoints.save_state = save_and_die
+cli.main(sys.argv[1:])
+"""
+
+
+def environment():
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    return os.environ | {"PYTHONPATH": path}
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(run, tmp_path, frozen):
+    flags = small.flags(INITIAL_CHECKPOINT_PATH=frozen, MODEL_DIR=tmp_path)
+    command = [sys.executable, "-c", KILLED, "train", *flags]
+    killed = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    assert not (tmp_path / "prompt.npy").exists()
+    assert everything(trained(tmp_path, frozen)) == everything(run)
+    for folder in (".", "checkpoints"):
+        names = [
+            {path.name for path in (x / folder).iterdir()} for x in (tmp_path, run)
+        ]
+        assert names[0] == names[1], "something half made is left"
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again(tmp_path, frozen):
+    """Kills from outside at random moments, which may hit any file."""
+    settings = {"INITIAL_CHECKPOINT_PATH": frozen, "TRAIN_STEPS": 300, "EVAL_PERIOD": 5}
+    flags = small.flags(MODEL_DIR=tmp_path / "killed", **settings)
+    command = [sys.executable, "-m", "prompt_tuning", "train", *flags]
+    log = tmp_path / "killed" / "train.jsonl"
+    rng = np.random.default_rng()
+    for _ in range(6):
+        before = log.stat().st_mtime if log.exists() else 0
+        process = subprocess.Popen(
+            command, env=environment(), stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and not (
+            log.exists() and log.stat().st_mtime > before
+        ):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 4))
+        process.kill()
+        process.wait()
+    trained(tmp_path / "killed", frozen, **settings)
+    trained(tmp_path / "never", frozen, **settings)
+    assert everything(tmp_path / "killed") == everything(tmp_path / "never")
+
+
+def test_the_best_state_is_kept_beside_the_last(run, tmp_path, frozen, monkeypatch):
+    scores = itertools.chain([10.0, 30.0, 20.0], itertools.repeat(30.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "development_score", lambda *_: next(scores))
+        trained(tmp_path, frozen)
+    assert json.loads((tmp_path / "metrics.json").read_text())["best_step"] == 4
+    assert json.loads((tmp_path / "prompt.json").read_text())["step"] == 4
+    exported = {}
+    for step in ("best", "last"):
+        output = tmp_path / f"{step}.npy"
+        arguments = ["--output", output, "--step", step]
+        assert small.main("export", *arguments, MODEL_DIR=tmp_path) == 0
+        exported[step] = np.load(output)
+    np.testing.assert_array_equal(exported["best"], prompt(tmp_path))
+    np.testing.assert_array_equal(exported["last"], prompt(run))
+    assert not np.array_equal(exported["last"], exported["best"])
+    assert json.loads((tmp_path / "last.json").read_text())["score"] == 20.0
+
+
+# Kinds of runs
+
+
+def test_model_tuning_learns_the_task_without_a_prompt(tmp_path, frozen, capsys):
+    model = {"TUNING": "model", "TRAIN_STEPS": 60, "EVAL_PERIOD": 60}
+    trained(tmp_path, frozen, **model, **{"schedule.learning_rate": 0.01})
+    results = json.loads((tmp_path / "metrics.json").read_text())
+    assert results["trained"]["metrics"]["small_kind"]["accuracy"] > 80
+    assert not (tmp_path / "prompt.npy").exists()
+    assert (
+        f"model           {tmp_path / 'model.safetensors'}" in capsys.readouterr().out
+    )
+    before, after = load_file(frozen), load_file(tmp_path / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert all(not np.array_equal(before[name], after[name]) for name in before)
+    # `evaluate` and `predict` take the tuned model from MODEL_DIR.
+    assert small.main("evaluate", MODEL_DIR=tmp_path, TUNING="model") == 0
+    assert (
+        json.loads(capsys.readouterr().out)["metrics"] == results["trained"]["metrics"]
+    )
+
+
+def test_label_decoding_makes_no_illegal_labels(run, tmp_path, frozen):
+    before = json.loads((run / "metrics.json").read_text())["trained"]
+    assert before["illegal"] == {"small_kind": 1.0}  # greedy, of a random model
+    trained(tmp_path, frozen, DECODING="labels", TRAIN_STEPS=1)
+    results = json.loads((tmp_path / "metrics.json").read_text())
+    illegal = [results[part]["illegal"] for part in ("untrained", "trained")]
+    assert illegal == [{"small_kind": 0.0}] * 2
+    assert all(line["legal"] for line in lines(tmp_path / "predictions.jsonl"))
+
+
+def test_training_starts_from_the_prompt_of_a_file(run, tmp_path, frozen):
+    file = {"PROMPT_INIT": "file", "PROMPT_FILE": run / "prompt.npy"}
+    folder = trained(tmp_path, frozen, TRAIN_STEPS=1, **file)
+    first, *_, last = [line["loss"] for line in lines(run / "train.jsonl")]
+    assert abs(lines(folder / "train.jsonl")[0]["loss"] - last) < abs(first - last) / 2
+
+
+def test_the_prompt_may_stand_behind_the_input(run, tmp_path, frozen):
+    folder = trained(tmp_path, frozen, PROMPT_PLACE="suffix")
+    assert json.loads((folder / "prompt.json").read_text())["place"] == "suffix"
+    assert not np.allclose(prompt(folder), prompt(run), atol=1e-3)
+
+
+def test_microbatches_and_a_sharded_model_change_nothing_but_rounding(
+    run, tmp_path, frozen
+):
+    mesh = {"mesh.data": 4, "mesh.model": 2}
+    folder = trained(tmp_path, frozen, NUM_MICROBATCHES=2, **mesh)
+    losses = [
+        [line["loss"] for line in lines(f / "train.jsonl")] for f in (run, folder)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    np.testing.assert_allclose(prompt(folder), prompt(run), atol=1e-3)
+
+
+# Going wrong
+
+
+def test_a_run_that_diverges_stops_and_keeps_its_last_good_state(
+    tmp_path, frozen, capfd
+):
+    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
+    explosion = {"schedule.steps_per_decay": 5, "schedule.decay_factor": 1e30}
+    assert small.main("train", **flags, **explosion) == 2
+    err = capfd.readouterr().err
+    assert "error: training diverged at step 6" in err and "Traceback" not in err
+    assert "schedule.learning_rate" in err and "new MODEL_DIR" in err
+    assert steps(tmp_path / "train.jsonl") == [1, 2, 3, 4, 5]
+    output = tmp_path / "good.npy"
+    assert small.main("export", "--output", output, "--step=last", **flags) == 0
+    assert "step 4" in capfd.readouterr().out and np.isfinite(np.load(output)).all()
+
+
+def test_other_settings_in_a_used_folder_are_named_and_nothing_is_lost(
+    run, frozen, capsys
+):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": run, "TRAIN_STEPS": 20}
+    changes = {"PROMPT_LENGTH": 5, "schedule.learning_rate": 0.1}
+    assert small.main("train", **flags, **changes) == 2
+    err = capsys.readouterr().err
+    assert "prompt_length is 5 and was 4; schedule.learning_rate is 0.1 and was" in err
+    assert "train_steps" not in err
+    after = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path != run}
+    assert after == {path: before[path] for path in after} and len(after) == len(before)
+
+
+# Several prompts in one step
+
+SWEEP = "--sweep=SEED=0,1", "--sweep=schedule.learning_rate=0.3,0.1"
+FOLDERS = [f"seed_{s}-learning_rate_{r}" for s in (0, 1) for r in (0.3, 0.1)]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, frozen):
+    return trained(tmp_path_factory.mktemp("sweep"), frozen, *SWEEP)
+
+
+def test_prompts_tuned_together_end_as_those_tuned_alone(run, swept, tmp_path, frozen):
+    assert sorted(path.name for path in swept.iterdir()) == sorted(FOLDERS)
+    alone = trained(tmp_path, frozen, SEED=1, **{"schedule.learning_rate": 0.1})
+    for joint, folder in ((FOLDERS[0], run), (FOLDERS[3], alone)):
+        joint = swept / joint
+        assert {p.name for p in joint.iterdir()} == {p.name for p in folder.iterdir()}
+        np.testing.assert_allclose(prompt(joint), prompt(folder), rtol=1e-4, atol=1e-5)
+        losses = [
+            [x["loss"] for x in lines(f / "train.jsonl")] for f in (joint, folder)
+        ]
+        np.testing.assert_allclose(*losses, rtol=1e-4)
+        scores = [
+            [x["score"] for x in lines(f / "eval.jsonl")] for f in (joint, folder)
+        ]
+        assert scores[0] == scores[1]
+    different = {prompt(swept / folder).tobytes() for folder in FOLDERS}
+    assert len(different) == 4
+
+
+def test_a_prompt_of_a_sweep_is_a_run_like_any_other(swept, frozen, capsys):
+    folder = swept / FOLDERS[3]
+    made = json.loads((folder / "prompt.json").read_text())
+    assert made["seed"] == 1
+    assert small.cli.main(["evaluate", f"--gin.MODEL_DIR={folder}"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    expected = json.loads((folder / "metrics.json").read_text())["trained"]
+    assert result["metrics"] == expected["metrics"]
+    # And goes on alone.
+    rate = {"SEED": 1, "schedule.learning_rate": 0.1}
+    before = (folder / "prompt.npy").read_bytes()
+    trained(folder, frozen, **rate)
+    assert "going on from step 8" in capsys.readouterr().out
+    assert (folder / "prompt.npy").read_bytes() == before
+
+
+def test_a_sweep_tells_each_prompts_score_and_their_mean(tmp_path, frozen, capsys):
+    trained(tmp_path, frozen, "--sweep=PROMPT_INIT=class_label,sampled_vocab")
+    out = capsys.readouterr().out
+    assert "2 prompts, in one step" in out and "init class_label, sampled_vocab" in out
+    scores = [
+        json.loads((tmp_path / f"prompt_init_{init}" / "metrics.json").read_text())
+        for init in ("class_label", "sampled_vocab")
+    ]
+    values = [s["trained"]["metrics"]["small_kind"]["accuracy"] for s in scores]
+    mean, deviation = np.mean(values), np.std(values, ddof=1)
+    assert f"small_kind accuracy: {mean:.1f} ± {deviation:.1f}" in out
+
+
+def test_a_sweep_killed_between_two_saves_goes_on_from_the_last_common_step(
+    swept, tmp_path, frozen, monkeypatch, capsys
+):
+    # The third prompt's third save.
+    with small.interrupted(monkeypatch, checkpoints, "save_state", 11):
+        flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
+        assert small.main("train", *SWEEP, **flags) == 130
+    trained(tmp_path, frozen, *SWEEP)
+    assert "going on from step 4" in capsys.readouterr().out
+    for folder in FOLDERS:
+        assert everything(tmp_path / folder) == everything(swept / folder)
+
+
+def test_a_prompt_at_another_step_is_not_tuned_with_the_rest(swept, frozen, capsys):
+    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": swept}
+    more = "--sweep=SEED=0,1,2", *SWEEP[1:]
+    assert small.main("train", *more, **flags) == 2
+    err = capsys.readouterr().err
+    assert "8 in" in err and "None in" in err and "a run of their own" in err
+    assert all((swept / folder / "prompt.npy").exists() for folder in FOLDERS)
+
+
+@pytest.mark.parametrize(
+    "sweep", ["TRAIN_STEPS=1,2", "SEED", "SEED=", "schedule=1", "T5Config.dtype=a"]
+)
+def test_what_cannot_be_swept_is_an_error(sweep):
+    with pytest.raises(UserError, match=r"--sweep is .* SEED, PROMPT_INIT"):
+        tuning.variants("runs", [sweep])
+
+
+def test_models_are_not_swept(tmp_path, frozen, capsys):
+    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
+    assert small.main("train", *SWEEP, TUNING="model", **flags) == 2
+    assert "start a run for each" in capsys.readouterr().err
