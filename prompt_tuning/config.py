@@ -1,23 +1,23 @@
-"""Gin: where the files are, and how files and command line become one configuration.
+"""Gin: where the files are, and how files and flags become one value, Settings.
 
 Code holds the defaults; a gin file holds what differs. A file is named by its path from
-the repository root (`gin/runs/prompt_tune.gin`), in a checkout and when installed.
+the repository root (`gin/runs/prompt_tune.gin`), in a checkout and when installed. Only
+gin's syntax is used here, none of its global state: T5X's engine alone needs that.
 """
 
 import ast
+import dataclasses
 import difflib
 import importlib
-import inspect
 import tokenize
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import gin
 from gin import config_parser
 
 from prompt_tuning.errors import UserError
-from prompt_tuning.outputs import atomic
+from prompt_tuning.settings import SECTIONS, Run, Settings
 
 # Installed, gin/ lies inside the package; in a checkout it lies beside it.
 _HERE = Path(__file__).resolve().parent
@@ -25,71 +25,86 @@ GIN_ROOT = _HERE if (_HERE / "gin").is_dir() else _HERE.parent
 
 # A field of Run has a macro of its name in capitals: TRAIN_STEPS for Run.train_steps.
 # That gives the macros that a T5X user types their T5X names.
-_RUN = "prompt_tuning.run.Run"
+MACROS = frozenset(field.name.upper() for field in dataclasses.fields(Run))
+_OLD_METHODS = {"model": "whole"}  # what TUNING called them
 
 
-def parse(
-    gin_files: Sequence[str],
+class Macro(NamedTuple):
+    """%NAME in a value."""
+
+    name: str
+
+
+class Bound(NamedTuple):
+    """A value with its macros, and where it is bound."""
+
+    value: Any
+    where: str
+
+
+def load(
+    gin_files: Sequence[str] = (),
     bindings: Sequence[str] = (),
     search_paths: Sequence[str] = (),
-) -> None:
-    """Makes `gin_files`, then `bindings`, the whole of gin's configuration, locked.
+) -> Settings:
+    """The settings that `gin_files`, then `bindings`, make of the defaults.
 
     Args:
       gin_files: names of gin files, see `find_file`; no two may bind the same name.
       bindings: `NAME=VALUE` as typed after `--gin.`, which override the files and one
-        another. VALUE is a literal, @name or %MACRO as in gin; else it is a string.
+        another. VALUE is a literal or %MACRO as in gin; else it is a string.
       search_paths: folders to look for gin files in.
 
     Raises:
       UserError: a file, name or value is at fault; says where.
     """
-    for module in ("tuning", "pretrain"):  # what they import registers every name
-        importlib.import_module(f"prompt_tuning.training.{module}")
-    gin.clear_config()
-    bound: dict[str, tuple[Any, str]] = {}
+    bound: dict[str, Bound] = {}
     read: set[Path] = set()
     for file in gin_files:
-        for name, value, where in _named(_read(file, search_paths, read, "--gin_file")):
+        for name, found in _read(file, search_paths, read, "--gin_file"):
             if name in bound:
                 raise UserError(
-                    f"{where} binds {name}, which {bound[name][1]} binds too; a run's "
-                    f"files bind a name once: keep one, or override with --gin.{name}"
+                    f"{found.where} binds {name}, which {bound[name].where} binds too; "
+                    f"a run's files bind a name once: keep one, or override with "
+                    f"--gin.{name}"
                 )
-            bound[name] = value, where
-    bound |= _from_flags(bindings)
-    _check_macros(bound)
-    _bind(bound)
-    gin.finalize()
+            bound[name] = found
+    return _settings(bound | _from_flags(bindings))
 
 
-def rebind(bindings: Sequence[str]) -> None:
-    """Binds some more `NAME=VALUE` on top of what `parse` made gin's configuration."""
-    with gin.unlock_config():
-        _bind(_from_flags(bindings))
+def changed(settings: Settings, bindings: Sequence[str]) -> Settings:
+    """The settings with some more `NAME=VALUE` on top, as typed after `--gin.`."""
+    return _settings(_from_flags(bindings), settings)
 
 
-def _bind(bound: dict[str, tuple[Any, str]]) -> None:
-    for name, (value, _) in bound.items():
-        gin.bind_parameter(name if "." in name else f"%{name}", value)
-    for macro in settings() & bound.keys():
-        field = f"{_RUN}.{macro.lower()}"
-        gin.bind_parameter(field, gin.config.parse_value(f"%{macro}"))
+def text(settings: Settings) -> str:
+    """The settings whole, as a gin file that `load` reads back to an equal value."""
+    lines = []
+    for section, values in _sections(settings).items():
+        lines += [f"{section}.{name} = {value!r}" for name, value in values.items()]
+        lines.append("")
+    return "\n".join(lines)
 
 
-def _from_flags(bindings: Sequence[str]) -> dict[str, tuple[Any, str]]:
-    """{full name: (value, place)}; of two that bind the same the last counts."""
+def differences(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
+    """{name: (old value, new value)} of what two settings differ in.
+
+    Names are as the user types them, a field of the run in capitals.
+    """
+    olds, news = (
+        {
+            name.upper() if section == "Run" else f"{section}.{name}": value
+            for section, values in _sections(settings).items()
+            for name, value in values.items()
+        }
+        for settings in (old, new)
+    )
+    # A field of T5Config that one of them leaves open is no difference.
     return {
-        name: (value, where)
-        for text in bindings
-        for name, value, where in _named(_from_flag(text))
+        name: (olds[name], value)
+        for name, value in news.items()
+        if name in olds and olds[name] != value
     }
-
-
-def settings() -> set[str]:
-    """The macros that set a field of the run."""
-    fields = inspect.signature(gin.get_configurable(_RUN)).parameters
-    return {name.upper() for name in fields}
 
 
 def find_file(name: str, search_paths: Sequence[str] = ()) -> Path:
@@ -115,19 +130,96 @@ def find_file(name: str, search_paths: Sequence[str] = ()) -> Path:
     )
 
 
-def write_operative_config(path: str | Path) -> None:
-    """Writes what configurables were called with so far; a file `parse` can read.
+# From names and values to Settings
 
-    A reader never sees half a file: it appears under its name only when complete.
-    """
-    with atomic(Path(path)) as temporary:
-        temporary.write_text(gin.operative_config_str(), encoding="utf-8")
+
+def _sections(settings: Settings) -> dict[str, dict[str, Any]]:
+    """{section: {field: value}}, all as the user calls them."""
+    return {
+        section: dict(value)
+        if isinstance(value := getattr(settings, held), Mapping)
+        else dataclasses.asdict(value)
+        for section, (_, held) in SECTIONS.items()
+    }
+
+
+def _settings(bound: Mapping[str, Bound], base: Settings | None = None) -> Settings:
+    """Settings of what is bound by full name, on top of `base`."""
+    _check_macros(bound)
+    values = _sections(base or Settings())
+    for name, found in bound.items():
+        section, _, field = (
+            "Run." + name.lower() if name in MACROS else name
+        ).partition(".")
+        if section in SECTIONS:  # the rest are macros of the user's own
+            values[section][field] = _resolved(found.value, bound)
+    made = {}
+    for section, (kind, held) in SECTIONS.items():
+        value = kind(**values[section])  # which checks them
+        made[held] = values[section] if held == "model" else value
+    return Settings(**made)
+
+
+def _resolved(value: Any, bound: Mapping[str, Bound]) -> Any:
+    """A value with its macros replaced by what they are bound to."""
+    match value:
+        case Macro(name):
+            return _resolved(bound[name].value, bound)
+        case list() | tuple():
+            return type(value)(_resolved(item, bound) for item in value)
+        case dict():
+            return {k: _resolved(item, bound) for k, item in value.items()}
+    return value
+
+
+def _macros(value: Any) -> Iterator[str]:
+    match value:
+        case Macro(name):
+            yield name
+        case list() | tuple():
+            for item in value:
+                yield from _macros(item)
+        case dict():
+            yield from _macros(list(value.values()))
+
+
+def _check_macros(bound: Mapping[str, Bound]) -> None:
+    """Raises unless each macro used is bound and each macro bound sets something."""
+    macros = {name: found for name, found in bound.items() if "." not in name}
+    used = {}
+    for found in bound.values():
+        used |= dict.fromkeys(_macros(found.value), found.where)
+    for macro, where in used.items():
+        if macro not in macros:
+            raise UserError(
+                f"{where} uses %{macro}, which nothing binds; {_suggest(macro, macros)}"
+            )
+        _check_no_circle(macro, macros)
+    for macro, found in macros.items():
+        if macro not in MACROS and macro not in used:
+            raise UserError(
+                f"{found.where} binds {macro}, which is no setting of a run and used "
+                f"by no %{macro}; {_suggest_setting(macro)}"
+            )
+
+
+def _check_no_circle(macro: str, macros: Mapping[str, Bound]) -> None:
+    seen, coming = set(), [macro]
+    while coming:
+        name = coming.pop()
+        if name in seen:
+            raise UserError(f"{macros[macro].where}: %{macro} is bound to itself")
+        seen.add(name)
+        coming += _macros(macros[name].value) if name in macros else ()
+
+
+# Reading files and flags
 
 
 def _read(
     file: str, search_paths: Sequence[str], read: set[Path], asked_by: str
-) -> Iterator[tuple[config_parser.BindingStatement, str]]:
-    """Yields each binding of `file` and of what it includes, and where it stands.
+) -> Iterator[tuple[str, Bound]]:
+    """Yields each binding of `file` and of what it includes.
 
     `read` holds the files read so far: one that two others include counts once.
     """
@@ -142,31 +234,36 @@ def _read(
     for statement, where in _statements(text, lambda line: f"{file}:{line}"):
         match statement:
             case config_parser.BindingStatement():
-                yield statement, where
+                yield from _named(statement, where)
             case config_parser.IncludeStatement(filename=included):
                 yield from _read(included, search_paths, read, where)
-            case config_parser.ImportStatement():
-                _import(statement, where)
+            case config_parser.ImportStatement(module=module):
+                _import(module, where)
 
 
-def _import(statement: config_parser.ImportStatement, where: str) -> None:
-    """Has gin import a module, so that the operative config imports it too."""
-    if statement.module == "__main__":
+def _import(module: str, where: str) -> None:
+    """Imports a module that a gin file names, of tasks say."""
+    if module == "__main__":
         raise UserError(
             f"{where}: a file that imports __main__ is for T5X, `python -m t5x.train "
             "--gin_file=...`; give this tool one of gin/runs"
         )
     try:
-        gin.parse_config(statement.format())
+        importlib.import_module(module)
     except ImportError as error:
         problem = str(error).splitlines()[0]
         raise UserError(
-            f"{where}: cannot {statement.format()}: {problem}; install it or put its "
+            f"{where}: cannot import {module}: {problem}; install it or put its "
             "folder on PYTHONPATH"
         ) from None
 
 
-def _from_flag(text: str) -> Iterator[tuple[config_parser.BindingStatement, str]]:
+def _from_flags(bindings: Sequence[str]) -> dict[str, Bound]:
+    """What is bound by full name; of two that bind the same the last counts."""
+    return {name: found for text in bindings for name, found in _from_flag(text)}
+
+
+def _from_flag(text: str) -> Iterator[tuple[str, Bound]]:
     """Yields the binding in `NAME=VALUE`; a VALUE that is no literal is a string."""
     name, _, value = (part.strip() for part in text.partition("="))
     flag = f"--gin.{name}"
@@ -174,9 +271,10 @@ def _from_flag(text: str) -> Iterator[tuple[config_parser.BindingStatement, str]
         raise UserError(f"{flag} has no value; write {flag}=VALUE, or '\"\"' for none")
     if value in ("true", "false", "none"):
         raise UserError(f"{flag}={value} is a string in Python; write {value.title()}")
-    if value[0] not in "@%[({'\"" and not _is_literal(value):
+    if value[0] not in "%[({'\"" and not _is_literal(value):
         value = repr(value)
-    yield from _statements(f"{name} = {value}", lambda line: flag)
+    for statement, where in _statements(f"{name} = {value}", lambda line: flag):
+        yield from _named(statement, where)
 
 
 def _is_literal(text: str) -> bool:
@@ -187,38 +285,51 @@ def _is_literal(text: str) -> bool:
     return True
 
 
+class _Values(config_parser.ParserDelegate):
+    """What gin's parser makes of the parts of a value that are no literals."""
+
+    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool):
+        raise ValueError(
+            f"@{scoped_configurable_name} is a function; settings are values: write a "
+            "literal or %MACRO"
+        )
+
+    def macro(self, scoped_macro_name: str) -> Macro:
+        return Macro(scoped_macro_name)
+
+
 def _statements(text: str, place: Callable[[int], str]) -> Iterator[tuple[Any, str]]:
     """Yields each statement of gin `text` and the `place` of the line it starts on."""
     try:
-        for statement in config_parser.ConfigParser(text, gin.config.ParserDelegate()):
+        for statement in config_parser.ConfigParser(text, _Values()):
             yield statement, place(statement.location.line_num)
     except SyntaxError as error:
         raise UserError(
             f"{place(error.lineno)}: cannot read {(error.text or '').strip()!r}; "
             "expected NAME = VALUE, where VALUE is a Python literal (a string in "
-            "quotes), @name or %MACRO"
+            "quotes) or %MACRO"
         ) from None
     except tokenize.TokenError as error:
         problem, (line, _) = error.args
         raise UserError(
             f"{place(line)}: {problem}; close the bracket or quote left open"
         ) from None
-    except (KeyError, ValueError) as error:  # an @reference to nothing or to several
-        problem, location, *_ = str(error).splitlines()
-        raise UserError(
-            f"{place(int(location.split()[-1]))}: {problem} "
-            + _suggest(problem.split("'")[1].strip("@()"), _configurables())
-        ) from None
+    except ValueError as error:  # of _Values, to which gin adds a line of its own
+        if isinstance(error, UserError):
+            raise
+        problem, location, *_ = [*str(error).splitlines(), "line 1"]
+        raise UserError(f"{place(int(location.split()[-1]))}: {problem}") from None
 
 
 def _named(
-    bindings: Iterable[tuple[config_parser.BindingStatement, str]],
-) -> Iterator[tuple[str, Any, str]]:
-    """Yields full name, value and place of each binding that says something."""
-    for statement, where in bindings:
-        name = _full_name(statement, where)
-        if repr(statement.value) != f"%{name}":  # not `Run.seed = %SEED`
-            yield name, statement.value, where
+    statement: config_parser.BindingStatement, where: str
+) -> Iterator[tuple[str, Bound]]:
+    """The full name of what a statement binds, unless it says `Run.seed = %SEED`."""
+    name, value = _full_name(statement, where), statement.value
+    if name == "TUNING":  # the earlier name of METHOD
+        name, value = "METHOD", _OLD_METHODS.get(value, value)
+    if value != Macro(name):
+        yield name, Bound(value, where)
 
 
 def _full_name(statement: config_parser.BindingStatement, where: str) -> str:
@@ -226,49 +337,37 @@ def _full_name(statement: config_parser.BindingStatement, where: str) -> str:
     scope, selector, parameter, *_ = statement
     if not parameter:
         return f"{scope}/{selector}" if scope else selector
-    matches = gin.config._REGISTRY.matching_selectors(selector)
-    if len(matches) != 1:
+    section = selector.rpartition(".")[2]
+    if scope or section not in SECTIONS:
         raise UserError(
-            f"{where}: {selector!r} names {len(matches) or 'no'} configurables; "
-            + _suggest(selector, matches or _configurables())
+            f"{where}: {(f'{scope}/' if scope else '') + selector!r} names no "
+            f"configurables; {_suggest(section, SECTIONS)}"
         )
-    known = inspect.signature(gin.get_configurable(matches[0])).parameters
+    if section == "Run" and parameter == "tuning":
+        return "TUNING"
+    known = {field.name for field in dataclasses.fields(SECTIONS[section][0])}
     if parameter not in known:
         raise UserError(
-            f"{where}: {selector} has no parameter {parameter!r}; "
+            f"{where}: {section} has no parameter {parameter!r}; "
             + _suggest(parameter, known)
         )
-    if matches == [_RUN] and not scope:
-        return parameter.upper()
-    return f"{scope}/{matches[0]}.{parameter}" if scope else f"{matches[0]}.{parameter}"
+    return parameter.upper() if section == "Run" else f"{section}.{parameter}"
 
 
-def _configurables() -> list[str]:
-    """Names of what gin can configure, gin's own aside."""
-    names = (name for name, _ in gin.config._REGISTRY.items())
-    return [name.rsplit(".", 1)[-1] for name in names if not name.startswith("gin.")]
-
-
-def _check_macros(bound: dict[str, tuple[Any, str]]) -> None:
-    """Raises unless each macro used is bound and each macro bound sets something."""
-    macros = {name: where for name, (_, where) in bound.items() if "." not in name}
-    is_macro = gin.get_configurable(gin.config.macro)
-    used = {
-        "/".join(reference.scopes): where
-        for value, where in bound.values()
-        for reference in gin.config.iterate_references([value], to=is_macro)
+def _suggest_setting(name: str) -> str:
+    """Which setting may be meant by a name without a section."""
+    fields = {
+        field.name: f"{section}.{field.name}"
+        for section, (kind, _) in SECTIONS.items()
+        for field in dataclasses.fields(kind)
+        if section != "Run"
     }
-    for macro, where in used.items():
-        if macro not in macros:
-            raise UserError(
-                f"{where} uses %{macro}, which nothing binds; {_suggest(macro, macros)}"
-            )
-    for macro, where in macros.items():
-        if macro not in settings() and macro not in used:
-            raise UserError(
-                f"{where} binds {macro}, which is no setting of a run and used by no "
-                f"%{macro}; {_suggest(macro, settings())}"
-            )
+    own = {macro.lower(): macro for macro in MACROS}
+    near = difflib.get_close_matches(name.lower(), [*own, *fields], n=3)
+    if near:
+        found = [own.get(match) or fields[match] for match in near]
+        return f"did you mean {' or '.join(found)}?"
+    return f"there are {', '.join(sorted(MACROS))}"
 
 
 def _suggest(

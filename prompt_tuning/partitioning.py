@@ -11,7 +11,6 @@ import os
 from typing import Any
 
 import flax.linen as nn
-import gin
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -81,7 +80,6 @@ def _on_tpu() -> bool:
     )
 
 
-@gin.configurable
 def mesh(data: int = -1, model: int = 1) -> Mesh:
     """All devices as a (data, model) grid; -1 takes what the other axis leaves."""
     devices = jax.device_count()  # of all hosts
@@ -113,7 +111,6 @@ def placed(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(place, tree)
 
 
-@gin.configurable(allowlist=["fully_sharded"])
 def param_shardings(model: nn.Module, mesh: Mesh, fully_sharded: bool = False) -> Any:
     """For each parameter of `model` its NamedSharding, as a tree.
 
@@ -131,7 +128,7 @@ def logical_axes(model: nn.Module) -> Any:
     return nn.get_partition_spec(_boxed(model))
 
 
-def check_mesh(model: nn.Module, mesh: Mesh) -> None:
+def check_mesh(model: nn.Module, mesh: Mesh, fully_sharded: bool = False) -> None:
     """Raises UserError unless every parameter can be split evenly over `mesh`."""
     config = model.config
     sizes = {name: getattr(config, name) for name in _SPLIT}
@@ -142,8 +139,6 @@ def check_mesh(model: nn.Module, mesh: Mesh) -> None:
             f"divide {', '.join(uneven)}; set mesh.model to a divisor of "
             f"{math.gcd(*sizes.values())}"
         )
-    flat = jax.tree.leaves(param_shardings(model, mesh))
-    fully_sharded = any("data" in sharding.spec for sharding in flat)
     if fully_sharded and config.emb_dim % mesh.shape["data"]:
         raise UserError(
             f"the mesh has {mesh.shape['data']} devices along 'data', which do not "
@@ -160,13 +155,15 @@ def param_shapes(model: nn.Module) -> Any:
     return nn.unbox(_boxed(model))
 
 
-def init_params(model: nn.Module, rng: jax.Array, mesh: Mesh) -> Any:
+def init_params(
+    model: nn.Module, rng: jax.Array, mesh: Mesh, fully_sharded: bool = False
+) -> Any:
     """Random parameters (T5's initialisation), each made where it will live."""
 
     def init(rng):
         return nn.unbox(model.init(rng, _example())["params"])
 
-    return jax.jit(init, out_shardings=param_shardings(model, mesh))(rng)
+    return jax.jit(init, out_shardings=param_shardings(model, mesh, fully_sharded))(rng)
 
 
 def _boxed(model: nn.Module) -> Any:

@@ -1,6 +1,10 @@
 """The settings of a run: frozen values, with the paper's defaults."""
 
 import dataclasses
+import math
+import typing
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import gin
 
@@ -68,3 +72,288 @@ class T5Config:
                     f"T5Config.{name} is {getattr(self, name)!r}; it must be "
                     f"{' or '.join(map(str, known))}"
                 )
+
+
+def setting(default: Any, text: str, **rules: Any) -> Any:
+    """A field of a section, with what it means and which values it may have.
+
+    Args:
+      rules: `choices`, or for numbers `least` and `most` (inclusive), `below`.
+    """
+    return dataclasses.field(default=default, metadata={"text": text} | rules)
+
+
+def check(section: Any, names: Mapping[str, str]) -> None:
+    """Raises UserError unless each field has its type and keeps its rules.
+
+    Args:
+      names: field -> what the user calls it.
+    """
+    for field in dataclasses.fields(section):
+        value, name = getattr(section, field.name), names[field.name]
+        problem = _wrong_type(value, field.type) or _broken_rule(value, field.metadata)
+        if problem:
+            raise UserError(f"{name} is {value!r}; it must be {problem}")
+
+
+def _wrong_type(value: Any, expected: Any) -> str:
+    """What it must be instead, where a value is not of a field's type."""
+    kinds = typing.get_args(expected) or (expected,)
+    kinds = tuple(typing.get_origin(kind) or kind for kind in kinds)
+    if float in kinds and type(value) in (int, float):
+        return "" if math.isfinite(value) else "a finite number"
+    # True is an int to Python, and a mistake in a setting.
+    if type(value) is bool and bool not in kinds or not isinstance(value, kinds):
+        if kinds == (float,):
+            return "a finite number"
+        return f"of type {' or '.join(kind.__name__ for kind in kinds)}"
+    return ""
+
+
+def _broken_rule(value: Any, rules: Mapping[str, Any]) -> str:
+    """What it must be instead, where a value breaks a rule of `setting`."""
+    if value is None:
+        return ""
+    if "choices" in rules and value not in rules["choices"]:
+        return f"one of {', '.join(map(str, rules['choices']))}"
+    number = "a whole number" if type(value) is int else "a number"
+    if "least" in rules and value < rules["least"]:
+        return f"{number} of at least {rules['least']}"
+    if "most" in rules and value > rules["most"]:
+        return f"{number} of at most {rules['most']}"
+    if "below" in rules and value >= rules["below"]:
+        return f"{number} below {rules['below']}"
+    return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run: its data, its frozen model, what is trained. The paper's defaults."""
+
+    model_dir: str = setting("", "the folder for everything that the run makes")
+    mixture_or_task_name: str = setting(
+        "pocket_kind",
+        "a seqio task or mixture; or a .csv, .tsv or .jsonl file, or a folder of them",
+    )
+    mixture_or_task_module: str | list[str] | tuple[str, ...] = setting(
+        ("tasks.pocket", "tasks.paper"), "the modules that register seqio tasks"
+    )
+    inputs: str | None = setting(
+        None, "of a file: a template of its columns, 'premise: {premise}'"
+    )
+    targets: str | None = setting(
+        None, "of a file: a template of its columns, '{label}'"
+    )
+    task_feature_lengths: dict[str, int] | None = setting(
+        None,
+        "{'inputs': T, 'targets': S} in tokens; what is not given is as long as the "
+        "longest example, inputs at most 512",
+    )
+    vocabulary: str | None = setting(
+        None,
+        "a SentencePiece model's path, or t5, mt5, byt5; by default the spiece.model "
+        "beside the frozen model, or T5's if there is none",
+    )
+    initial_checkpoint_path: str = setting(
+        "pocket_nano", "the frozen model: a folder, a file, or a model of the package"
+    )
+    method: str = setting(
+        "prompt",
+        "what is trained: prompt; whole (the model, the paper's baseline); prepended "
+        "(both)",
+    )
+    prompt_length: int = setting(100, "P (paper section 3.2)", least=1)
+    prompt_init: str = setting(
+        "class_label",
+        "how the prompt starts (paper section 3.2); string needs PROMPT_STRING, file "
+        "PROMPT_FILE",
+        choices=("class_label", "sampled_vocab", "random_uniform", "string", "file"),
+    )
+    prompt_string: str = setting("", "the text that the prompt starts from")
+    prompt_file: str = setting("", "the prompt, or the run, to start from")
+    prompt_place: str = setting(
+        "prefix",
+        "prefix, in front of the input; or suffix, before its EOS",
+        choices=("prefix", "suffix"),
+    )
+    class_labels: list[str] | tuple[str, ...] | None = setting(
+        None, "words for the class_label initialiser; by default the task's own"
+    )
+    train_steps: int = setting(30_000, "paper section 3", least=1)
+    batch_size: int = setting(32, "examples in a step (paper section 3)", least=1)
+    num_microbatches: int = setting(
+        1, "parts in which a batch is worked through, to save memory", least=1
+    )
+    length_window: int = setting(
+        1,
+        "of so many batches the examples of like lengths go together, so that less is "
+        "padded; 1 keeps batches random",
+        least=1,
+    )
+    eval_period: int = setting(
+        1_000, "steps between evaluations, each of which saves (released code)", least=1
+    )
+    train_split: str = setting("train", "the split to train on")
+    eval_split: str = setting("validation", "the split to evaluate and select on")
+    decoding: str = setting(
+        "greedy",
+        "how to predict: greedy, or labels to score every label",
+        choices=("greedy", "labels"),
+    )
+    data_dir: str | None = setting(None, "a folder of official files, instead of TFDS")
+    tfds_data_dir: str | None = setting(None, "where TFDS keeps what it downloads")
+    seed: int = setting(
+        0,
+        "of the data's order, the first prompt and dropout; a run is repeatable bit "
+        "for bit on one machine",
+        least=0,
+        most=2**32 - 1,
+    )
+
+    def __post_init__(self):
+        check(self, {f.name: f.name.upper() for f in dataclasses.fields(self)})
+        for init in ("string", "file"):
+            if self.prompt_init == init and not getattr(self, f"prompt_{init}"):
+                raise UserError(
+                    f"PROMPT_INIT is {init!r}, but PROMPT_{init.upper()} is not set; "
+                    f"give it, --gin.PROMPT_{init.upper()}=..., or another PROMPT_INIT"
+                )
+
+
+class _Section:
+    """A section whose fields the user calls SECTION.field."""
+
+    SECTION: ClassVar[str]
+
+    def __post_init__(self):
+        names = {f.name: f"{self.SECTION}.{f.name}" for f in dataclasses.fields(self)}
+        check(self, names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule(_Section):
+    """The learning rate: constant, with the options of the paper's search (Table 6)."""
+
+    SECTION = "schedule"
+    learning_rate: float = setting(0.3, "paper section 3", least=0)
+    warmup_steps: int = setting(0, "steps of linear growth from 0; 0: none", least=0)
+    decay_factor: float = setting(
+        1.0, "what the rate is multiplied by at each decay", least=0
+    )
+    steps_per_decay: int = setting(0, "steps between decays; 0: none", least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class InverseSquareRoot(_Section):
+    """T5's pre-training rate: scale / sqrt(max(step, constant_steps))."""
+
+    SECTION = "inverse_square_root"
+    scale: float = setting(1.0, "the rate of step 1, were it not constant", least=0)
+    constant_steps: int = setting(10_000, "steps of a constant rate", least=1)
+    first_step: int = setting(
+        0,
+        "the step that pre-training ended with, where LM adaptation goes on: 1,000,000 "
+        "for the public T5 1.1 (paper section 2.2)",
+        least=0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Adafactor(_Section):
+    """Adafactor as the paper sets it (section 3), without momentum."""
+
+    SECTION = "adafactor"
+    decay_rate: float = setting(
+        0.8, "the second moment mixes in step^-decay_rate of the newest square", least=0
+    )
+    step_offset: int = setting(
+        0,
+        "the step that the second moment's clock starts from. 0 is the paper's text; "
+        "1,100,000 what the released code did, which kept the clock of the restored "
+        "checkpoint, so that early gradients weigh as much as late ones",
+        least=0,
+    )
+    weight_decay: float = setting(
+        1e-5,
+        "taken off each value at each step, not scaled by the learning rate",
+        least=0,
+        most=1,
+    )
+    parameter_scaling: bool = setting(
+        False,
+        "updates relative to the parameter's own scale, as T5's pre-training has it and "
+        "prompt tuning does not",
+    )
+    clipping_threshold: float = setting(
+        1.0, "the largest root mean square of an update before the rate", least=1e-6
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshShape(_Section):
+    """How many devices the batch, and the weights, are split over."""
+
+    SECTION = "mesh"
+    data: int = setting(-1, "for the batch; -1: what the other axis leaves", least=-1)
+    model: int = setting(1, "for the frozen weights", least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ParamShardings(_Section):
+    """How weights are split."""
+
+    SECTION = "param_shardings"
+    fully_sharded: bool = setting(
+        False,
+        "over `data` too, a layer's gathered when it is computed: less memory for more "
+        "communication",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrain(_Section):
+    """Making a frozen model from scratch (paper section 2.2)."""
+
+    SECTION = "pretrain"
+    span_corruption_steps: int = setting(2_000, "steps of T5's objective", least=0)
+    prefix_lm_steps: int = setting(3_000, "steps of LM adaptation after them", least=0)
+    skill_task: str = setting(
+        "pocket_skill",
+        "a task that the model should do without any prompt, measured as it goes; ''"
+        " for none",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All that a command is told.
+
+    model: the fields of T5Config that are set. What is not is the frozen model's own
+      file's to say (frozen/description.py), or T5Config's default.
+    """
+
+    run: Run = Run()
+    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    schedule: Schedule = Schedule()
+    adafactor: Adafactor = Adafactor()
+    inverse_square_root: InverseSquareRoot = InverseSquareRoot()
+    mesh: MeshShape = MeshShape()
+    param_shardings: ParamShardings = ParamShardings()
+    pretrain: Pretrain = Pretrain()
+
+
+# What the user calls a section -> its class, and the field of Settings that holds it.
+SECTIONS: dict[str, tuple[type, str]] = {
+    "Run": (Run, "run"),
+    "T5Config": (T5Config, "model"),
+} | {
+    section.SECTION: (section, section.SECTION)
+    for section in (
+        Schedule,
+        Adafactor,
+        InverseSquareRoot,
+        MeshShape,
+        ParamShardings,
+        Pretrain,
+    )
+}

@@ -66,7 +66,7 @@ def bucket(longest: int, length: int) -> int:
 def batches(
     examples: Examples,
     batch_size: int,
-    seed: int,
+    seeds: Sequence[int],
     start_step: int = 0,
     host_rows: Sequence[int] | slice = slice(None),
     window: int = 1,
@@ -78,36 +78,42 @@ def batches(
     each example's task is drawn by its rate and the example uniformly from the task.
 
     Args:
+      seeds: N, one for each of the trained; their batches lie side by side.
       host_rows: which rows of each batch this host makes, partitioning.host_rows.
       window: of so many batches the examples are sorted by the length of their inputs,
         and the order of the batches is drawn anew. Less is padded, but what goes with
         the length, as a label may, is no longer mixed in a batch. 1 leaves them random.
 
     Yields:
-      T5X's keys, int32: encoder_input_tokens [B, T], where T is the smallest bucket
-      that holds the batch's longest input, and [B, S] each
-      decoder_target_tokens, decoder_input_tokens (the targets moved right by one, 0 in
-      front) and decoder_loss_weights (1 on the target, 0 on padding).
+      T5X's keys, int32: encoder_input_tokens [B, N, T], where T is the smallest bucket
+      that holds the batch's longest input, and [B, N, S] each decoder_target_tokens,
+      decoder_input_tokens (the targets moved right by one, 0 in front) and
+      decoder_loss_weights (1 on the target, 0 on padding).
     """
-    coming = _rows_and_lengths(examples, batch_size, seed, start_step, window)
-    for rows, length in coming:
-        yield _batch(examples, rows[host_rows], length)
-
-
-def joint_batches(
-    examples: Examples,
-    batch_size: int,
-    seeds: Sequence[int],
-    start_step: int = 0,
-    host_rows: Sequence[int] | slice = slice(None),
-    window: int = 1,
-) -> Iterator[Batch]:
-    """The batches of `batches` for N seeds, side by side along a second axis of N."""
     split = examples, batch_size
-    for each in _joint_rows_and_lengths(*split, seeds, start_step, window):
+    for each in _rows_and_lengths_of_all(*split, seeds, start_step, window):
         length = max(length for _, length in each)
-        made = [_batch(examples, rows[host_rows], length) for rows, _ in each]
+        made = [
+            teacher_forcing(
+                pad([examples.inputs[row] for row in rows[host_rows]], length),
+                pad(
+                    [examples.targets[row] for row in rows[host_rows]],
+                    examples.lengths["targets"],
+                ),
+            )
+            for rows, _ in each
+        ]
         yield {key: np.stack([batch[key] for batch in made], 1) for key in made[0]}
+
+
+def teacher_forcing(inputs_BxT: np.ndarray, targets_BxS: np.ndarray) -> Batch:
+    """The batch of T5X's four keys that padded inputs and targets make."""
+    return {
+        "encoder_input_tokens": inputs_BxT,
+        "decoder_input_tokens": np.pad(targets_BxS[:, :-1], ((0, 0), (1, 0))),
+        "decoder_target_tokens": targets_BxS,
+        "decoder_loss_weights": (targets_BxS != 0).astype(np.int32),
+    }
 
 
 def input_lengths(
@@ -118,15 +124,15 @@ def input_lengths(
     steps: int,
     window: int = 1,
 ) -> list[int]:
-    """The lengths T of so many joint batches, each once, in order of first use."""
-    coming = _joint_rows_and_lengths(examples, batch_size, seeds, start_step, window)
+    """The lengths T of so many batches, each once, in order of first use."""
+    coming = _rows_and_lengths_of_all(examples, batch_size, seeds, start_step, window)
     lengths = (
         max(length for _, length in each) for each in itertools.islice(coming, steps)
     )
     return list(dict.fromkeys(lengths))
 
 
-def _joint_rows_and_lengths(
+def _rows_and_lengths_of_all(
     examples: Examples,
     batch_size: int,
     seeds: Sequence[int],
@@ -197,14 +203,3 @@ def _rows_by_rate(
         return starts[tasks] + rng.integers(sizes[tasks])
 
     return rows_of
-
-
-def _batch(examples: Examples, rows: Sequence[int], length: int) -> Batch:
-    inputs = pad([examples.inputs[row] for row in rows], length)
-    targets = pad([examples.targets[row] for row in rows], examples.lengths["targets"])
-    return {
-        "encoder_input_tokens": inputs,
-        "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
-        "decoder_target_tokens": targets,
-        "decoder_loss_weights": (targets != 0).astype(np.int32),
-    }

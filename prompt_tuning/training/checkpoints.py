@@ -1,25 +1,17 @@
-"""What a run writes: training states and prompts, each whole or not at all.
+"""Training states on disk: Orbax checkpoints of step, what is trained, its optimizer.
 
-A training state is an Orbax checkpoint of step, prompt and optimizer: never of the
-frozen weights (weights.py). A prompt is a .npy (or .safetensors) file with a JSON of
-what made it beside it.
+Never of the frozen weights. Each is there whole or not at all.
 """
 
-import contextlib
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
 
 from prompt_tuning.errors import UserError
-from prompt_tuning.frozen import formats
-from prompt_tuning.outputs import atomic, write_json
 
 # A NamedTuple with a field `trained`: train.TrainState.
 State = TypeVar("State")
@@ -103,71 +95,3 @@ def best_step(states: ocp.CheckpointManager) -> int:
     return max(
         states.all_steps(), key=lambda step: (_score(states.metrics(step)), step)
     )
-
-
-# Prompts
-
-
-def save_prompt(path: Path, prompt_PxD: Any, description: dict[str, Any]) -> None:
-    """Writes a prompt as `path` (.npy or .safetensors) and what made it as JSON.
-
-    Each of the two files appears whole or not at all.
-    """
-    prompt_PxD = np.asarray(prompt_PxD, np.float32)
-    with atomic(path) as temporary:
-        if path.suffix == ".safetensors":
-            metadata = {k: str(v) for k, v in description.items()}
-            safetensors.save_file({"prompt": prompt_PxD}, temporary, metadata)
-        elif path.suffix == ".npy":
-            with temporary.open("wb") as file:
-                np.save(file, prompt_PxD)
-        else:
-            raise UserError(f"a prompt is saved as .npy or .safetensors, not as {path}")
-    write_json(path.with_suffix(".json"), description)
-
-
-def load_prompt(path: Path) -> np.ndarray:
-    """Reads a prompt [P, D] float32 from a .npy or .safetensors file.
-
-    Or from a checkpoint's folder: T5X's (t5x_engine.py), or a step of ours.
-    """
-    prompt = _from_checkpoint(path) if path.is_dir() else _from_file(path)
-    if prompt.ndim != 2 or not prompt.size or not np.isfinite(prompt).all():
-        finite = "finite" if np.isfinite(prompt).all() else "not finite"
-        raise UserError(
-            f"{path} holds an array of shape {prompt.shape}, {finite}; a prompt is one "
-            "finite array [length, width]"
-        )
-    return prompt
-
-
-def _from_file(path: Path) -> np.ndarray:
-    try:
-        if path.suffix == ".safetensors":
-            (array,) = safetensors.load_file(path).values()
-        else:
-            array = np.load(path, allow_pickle=False)
-        return np.asarray(array, np.float32)
-    except FileNotFoundError:
-        raise UserError(
-            f"no prompt file at {path}; give the path of a .npy or .safetensors file "
-            "that `train` or `export` wrote"
-        ) from None
-    except (OSError, EOFError, ValueError, TypeError, SafetensorError) as error:
-        raise UserError(
-            f"{path} cannot be read as a prompt ({error}); it must be a .npy or "
-            ".safetensors file with one array [length, width]"
-        ) from None
-
-
-def _from_checkpoint(folder: Path) -> np.ndarray:
-    tensors = {}
-    with contextlib.suppress(UserError):  # which speaks of frozen models
-        tensors = formats.open_checkpoint(str(folder))
-    prompt = tensors.get("prompt", tensors.get("trained"))
-    if prompt is None:
-        raise UserError(
-            f"{folder} is a folder, and no checkpoint with a prompt; give one step, "
-            "such as checkpoints/400 of ours or T5X's checkpoint_400, or a file"
-        )
-    return np.asarray(prompt.read(prompt.all), np.float32)

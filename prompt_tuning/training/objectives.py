@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from prompt_tuning.training.batching import teacher_forcing
+
 EOS_ID = 1
 
 # tokens, rng -> (inputs, targets), each with EOS appended.
@@ -137,9 +139,4 @@ def batches(
             source, target = objective(documents[chosen], rng)
             inputs[row, : len(source)] = source[:input_length]
             targets[row, : len(target)] = target[:target_length]
-        yield {
-            "encoder_input_tokens": inputs,
-            "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
-            "decoder_target_tokens": targets,
-            "decoder_loss_weights": (targets != 0).astype(np.int32),
-        }
+        yield teacher_forcing(inputs, targets)

@@ -1,0 +1,250 @@
+"""What training ships: a prompt file, a model's file, and what they say of themselves.
+
+A prompt is a .npy or .safetensors file [P, D] with a JSON of the same name beside it,
+its description: the method and its options, the frozen model, the vocabulary, the task
+and what is needed to predict with it, the score. Whoever uses a prompt takes these for
+settings (`said_settings`), and compares what it loads with them (`check`).
+"""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+import prompt_tuning
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import formats, weights
+from prompt_tuning.frozen.vocabulary import Vocabulary
+from prompt_tuning.outputs import atomic, write_json
+from prompt_tuning.settings import Settings, T5Config
+
+PROMPT, MODEL = "prompt.npy", "model.safetensors"  # in MODEL_DIR
+DESCRIPTION = "description.json"  # there from the start of a run
+
+
+# What a prompt says of itself
+
+
+def description(
+    settings: Settings,
+    *,
+    frozen_model: str,
+    vocabulary: Vocabulary,
+    label_words: tuple[str, ...] | None,
+    target_length: int,
+) -> dict[str, Any]:
+    """What made a prompt, for the JSON beside it; `step` and `score` come at the end.
+
+    Args:
+      frozen_model: its fingerprint (weights.fingerprint).
+      label_words: what the model writes for each label, if the task says.
+      target_length: tokens of the longest answer, EOS included.
+    """
+    run = settings.run
+    return {
+        "method": run.method,
+        "frozen_model": _whole_path(run.initial_checkpoint_path),
+        "frozen_fingerprint": frozen_model,
+        "vocabulary": run.vocabulary and _whole_path(run.vocabulary),
+        "vocabulary_fingerprint": vocabulary.fingerprint(),
+        "task": run.mixture_or_task_name,
+        "label_words": label_words and list(label_words),
+        "target_length": target_length,
+        "length": run.prompt_length,
+        "init": run.prompt_init,
+        "place": run.prompt_place,
+        "seed": run.seed,
+        "prompt_tuning": prompt_tuning.__version__,
+    }
+
+
+def _whole_path(name: str) -> str:
+    """A path that means the same from every folder; a name stays as it is."""
+    return str(Path(name).absolute()) if Path(name).exists() else name
+
+
+# The settings that a description speaks of.
+_SETTINGS = {
+    "METHOD": "method",
+    "INITIAL_CHECKPOINT_PATH": "frozen_model",
+    "VOCABULARY": "vocabulary",
+    "MIXTURE_OR_TASK_NAME": "task",
+    "PROMPT_LENGTH": "length",
+    "PROMPT_PLACE": "place",
+}
+
+
+def said_settings(said: Mapping[str, Any]) -> list[str]:
+    """What a description says, as `NAME=VALUE` to be read before the user's own."""
+    return [
+        f"{name}={said[key]!r}"
+        for name, key in _SETTINGS.items()
+        if said.get(key) is not None
+    ]
+
+
+def check_settings(path: Path, said: Mapping[str, Any], settings: Settings) -> None:
+    """Raises UserError where settings contradict what a prompt says of itself.
+
+    Another task may be asked of a prompt: that is zero-shot transfer.
+    """
+    for name in ("METHOD", "PROMPT_PLACE"):
+        value, its = getattr(settings.run, name.lower()), said.get(_SETTINGS[name])
+        if its is not None and value != its:
+            raise UserError(
+                f"{name} is {value!r}, but {path} says {its!r}: leave {name} out, or "
+                "take another prompt"
+            )
+
+
+def check(
+    path: Path,
+    said: Mapping[str, Any],
+    *,
+    frozen_model: str,
+    name: str,
+    vocabulary: Vocabulary,
+) -> None:
+    """Raises UserError where a prompt was trained on another model or vocabulary.
+
+    Args:
+      frozen_model: the fingerprint of the model at hand, whose `name` is for messages.
+    """
+    if said.get("frozen_fingerprint") not in (None, frozen_model):
+        raise UserError(
+            f"{path} was trained on {said.get('frozen_model')} (fingerprint "
+            f"{said['frozen_fingerprint'][:12]}), but the frozen model {name} is "
+            f"another ({frozen_model[:12]}): give INITIAL_CHECKPOINT_PATH the model "
+            "that the prompt was trained on"
+        )
+    if said.get("vocabulary_fingerprint") not in (None, vocabulary.fingerprint()):
+        raise UserError(
+            f"{path} was trained with another vocabulary than {vocabulary.file}: give "
+            "VOCABULARY the one it was trained with"
+        )
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """What a prompt's file, a run's folder or a step of it says; {} if nothing.
+
+    Raises:
+      UserError: its JSON is damaged.
+    """
+    for place in _description_places(path):
+        if place.is_file():
+            try:
+                found = json.loads(place.read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                raise UserError(
+                    f"{place} cannot be read ({error}); it describes the prompt beside "
+                    "it: take it from where the prompt came from, or remove it"
+                ) from None
+            return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _description_places(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path.with_suffix(".json")]
+    inside = [path / PROMPT.replace(".npy", ".json"), path / "model.json"]
+    if path.parent.name == "checkpoints":  # a step of a run
+        inside.append(path.parents[1] / DESCRIPTION)
+    return [*inside, path / DESCRIPTION]
+
+
+# Prompts
+
+
+def save_prompt(path: Path, prompt_PxD: Any, said: Mapping[str, Any]) -> None:
+    """Writes a prompt as `path` (.npy or .safetensors) and its description as JSON.
+
+    Each of the two files appears whole or not at all.
+    """
+    prompt_PxD = np.asarray(prompt_PxD, np.float32)
+    with atomic(path) as temporary:
+        if path.suffix == ".safetensors":
+            metadata = {key: str(value) for key, value in said.items()}
+            safetensors.save_file({"prompt": prompt_PxD}, temporary, metadata)
+        elif path.suffix == ".npy":
+            with temporary.open("wb") as file:
+                np.save(file, prompt_PxD)
+        else:
+            raise UserError(f"a prompt is saved as .npy or .safetensors, not as {path}")
+    write_json(path.with_suffix(".json"), said)
+
+
+def save(
+    folder: Path,
+    params: Any,
+    prompt_PxD: Any,
+    config: T5Config,
+    vocabulary: Vocabulary,
+    said: Mapping[str, Any],
+) -> list[Path]:
+    """Writes what a method folds to into MODEL_DIR, and returns the files.
+
+    Args:
+      params: the weights, or None where they are the frozen model's.
+      prompt_PxD: the prompt, or None where there is none.
+    """
+    written = []
+    if params is not None:
+        weights.save_frozen(folder / MODEL, params, config, vocabulary.file, **said)
+        written.append(folder / MODEL)
+    if prompt_PxD is not None:
+        save_prompt(folder / PROMPT, prompt_PxD, said)
+        written.append(folder / PROMPT)
+    return written
+
+
+def load_prompt(path: Path) -> np.ndarray:
+    """Reads a prompt [P, D] float32 from a .npy or .safetensors file.
+
+    Or from a folder: a run's, a step of its checkpoints, T5X's checkpoint.
+    """
+    if (path / PROMPT).is_file():
+        path /= PROMPT
+    prompt = _from_checkpoint(path) if path.is_dir() else _from_file(path)
+    if prompt.ndim != 2 or not prompt.size or not np.isfinite(prompt).all():
+        finite = "finite" if np.isfinite(prompt).all() else "not finite"
+        raise UserError(
+            f"{path} holds an array of shape {prompt.shape}, {finite}; a prompt is one "
+            "finite array [length, width]"
+        )
+    return prompt
+
+
+def _from_file(path: Path) -> np.ndarray:
+    try:
+        if path.suffix == ".safetensors":
+            (array,) = safetensors.load_file(path).values()
+        else:
+            array = np.load(path, allow_pickle=False)
+        return np.asarray(array, np.float32)
+    except FileNotFoundError:
+        raise UserError(
+            f"no prompt file at {path}; give the path of a .npy or .safetensors file "
+            "that `train` or `export` wrote"
+        ) from None
+    except (OSError, EOFError, ValueError, TypeError, SafetensorError) as error:
+        raise UserError(
+            f"{path} cannot be read as a prompt ({error}); it must be a .npy or "
+            ".safetensors file with one array [length, width]"
+        ) from None
+
+
+def _from_checkpoint(folder: Path) -> np.ndarray:
+    tensor = None
+    with contextlib.suppress(UserError):  # which speaks of frozen models
+        tensor = formats.prompt_of(formats.open_checkpoint(str(folder)))
+    if tensor is None:
+        raise UserError(
+            f"{folder} is a folder, and no checkpoint with a prompt; give one step, "
+            "such as checkpoints/400 of ours or T5X's checkpoint_400, or a file"
+        )
+    return np.asarray(tensor.read(tensor.all), np.float32)

@@ -1,0 +1,53 @@
+"""Prompt tuning (Lester et al., 2021): vectors in the frozen model's embedded input."""
+
+from typing import Any
+
+import jax
+
+from prompt_tuning import methods
+from prompt_tuning.methods import initializers
+from prompt_tuning.settings import Run
+from prompt_tuning.t5 import network, placing
+from prompt_tuning.t5.extra import Extra
+
+
+def method(run: Run) -> methods.Method:
+    """Trains a prompt [P, D]."""
+
+    def init(key: jax.Array, frozen: Any, start: methods.Start) -> jax.Array:
+        return first_prompt(run, key, frozen, start)
+
+    def fold(trained: jax.Array) -> tuple[None, Extra]:
+        return None, placed(run, trained)
+
+    def bind(trained: jax.Array, frozen: Any) -> tuple[Any, Extra]:
+        return frozen, placed(run, trained)
+
+    return methods.Method(init, bind, fold)
+
+
+def placed(run: Run, prompt_PxD: jax.Array) -> Extra:
+    """The prompt as the network takes it in, where PROMPT_PLACE says."""
+    return Extra(prompt=placing.PLACES[run.prompt_place](prompt_PxD))
+
+
+def first_prompt(
+    run: Run, key: jax.Array, frozen: Any, start: methods.Start
+) -> jax.Array:
+    """The prompt [P, D] before training, as PROMPT_INIT says (paper section 3.2)."""
+    embedding_VxD = network.embedding_table(frozen)
+    match run.prompt_init:
+        case "random_uniform":
+            init = initializers.random_uniform()
+        case "sampled_vocab":
+            init = initializers.sampled_vocab(embedding_VxD)
+        case "class_label":
+            words = run.class_labels or start.class_words
+            tokens = [start.encode(word) for word in words]
+            init = initializers.class_labels(embedding_VxD, tokens)
+        case "string":
+            tokens = start.encode(run.prompt_string)
+            init = initializers.string(embedding_VxD, tokens)
+        case "file":
+            init = initializers.from_array(start.prompt_PxD)
+    return init(key, (run.prompt_length, embedding_VxD.shape[1]))

@@ -1,0 +1,45 @@
+"""Model tuning: every weight is trained (the paper's baseline, pre-training too)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from prompt_tuning import methods
+from prompt_tuning.errors import UserError
+from prompt_tuning.settings import Run
+from prompt_tuning.t5.extra import Extra
+
+
+def method(run: Run) -> methods.Method:
+    """Trains the parameter tree."""
+    del run
+
+    def init(key: jax.Array, frozen: Any, start: methods.Start) -> Any:
+        del key, start
+        return trainable(frozen)
+
+    def fold(trained: Any) -> tuple[Any, Extra]:
+        return trained, Extra()
+
+    def bind(trained: Any, frozen: Any) -> tuple[Any, Extra]:
+        del frozen
+        return trained, Extra()
+
+    return methods.Method(init, bind, fold)
+
+
+def trainable(frozen: Any) -> Any:
+    """The weights themselves, to be trained.
+
+    Raises:
+      UserError: they are kept in another type than float32.
+    """
+    kept = {x.dtype for x in jax.tree.leaves(frozen)} - {jnp.dtype("float32")}
+    if kept:
+        raise UserError(
+            "METHOD trains the weights, but T5Config.param_dtype is "
+            f"{' and '.join(map(str, kept))}: weights are trained in float32; keep them "
+            "so"
+        )
+    return frozen

@@ -1,0 +1,84 @@
+"""MODEL_DIR: the folder of a run, its settings, its logs."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from prompt_tuning import config, outputs
+from prompt_tuning.errors import UserError
+from prompt_tuning.settings import Run, Settings
+
+# Settings that may change between two starts of one run.
+FREE = {"MODEL_DIR", "TRAIN_STEPS", "EVAL_PERIOD", "DATA_DIR", "TFDS_DATA_DIR"}
+FREE |= {"MIXTURE_OR_TASK_MODULE", "pretrain.prefix_lm_steps", "mesh.data"}
+FREE |= {"mesh.model", "param_shardings.fully_sharded"}
+
+
+def make_model_dir(run: Run) -> Path:
+    """Makes MODEL_DIR, or raises UserError if it cannot be written."""
+    if not run.model_dir:
+        raise UserError(
+            "MODEL_DIR is not set; give the folder for what this run makes, "
+            "--gin.MODEL_DIR=runs/mine"
+        )
+    if "://" in run.model_dir:
+        raise UserError(
+            f"MODEL_DIR is {run.model_dir!r}, in a bucket; it must be a folder that "
+            "every host sees: mount the bucket (gcsfuse), or use a shared disk"
+        )
+    return make_folder(Path(run.model_dir), "MODEL_DIR")
+
+
+def make_folder(folder: Path, name: str) -> Path:
+    """Makes a folder, or raises UserError with its `name` if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with outputs.atomic(folder / ".writable"):
+            pass
+        (folder / ".writable").unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{name} {str(folder)!r} cannot be written ({error.strerror}); give a "
+            "folder that you may write to"
+        ) from None
+    return folder
+
+
+def keep_settings(path: Path, settings: Settings, check: bool) -> None:
+    """Writes the settings to `path`; with `check`, they must be those there.
+
+    Raises:
+      UserError: the file there has other settings; it is left as it is.
+    """
+    if check and path.exists():
+        differ = config.differences(config.load([str(path)]), settings)
+        changed = [
+            f"{name.lower() if name.isupper() else name} is {new!r} and was {old!r}"
+            for name, (old, new) in differ.items()
+            if name not in FREE
+        ]
+        if changed:
+            raise UserError(
+                f"{path.parent} holds a run with other settings: {'; '.join(changed)}. "
+                "Give the same settings to go on with it, or another MODEL_DIR"
+            )
+    with outputs.atomic(path) as temporary:
+        temporary.write_text(config.text(settings), encoding="utf-8")
+
+
+def keep_lines(log: Path, last_step: int) -> list[dict]:
+    """Drops a log's lines after `last_step` (a killed run's), and returns the rest."""
+    if not log.exists():
+        return []
+    kept = [line for line in _records(log) if line["step"] <= last_step]
+    with outputs.atomic(log) as temporary:  # a kill in between must not cost the log
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    return kept
+
+
+def _records(log: Path) -> Iterable[dict]:
+    for line in log.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:  # the line being written when the run was killed
+            return

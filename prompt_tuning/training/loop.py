@@ -1,0 +1,175 @@
+"""The loop around the training step: batches ahead, steps compiled ahead, logs."""
+
+import collections
+import contextlib
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TextIO
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from prompt_tuning import outputs, partitioning
+from prompt_tuning.errors import UserError
+from prompt_tuning.training.step import Batch, States, compile_step
+
+
+@contextlib.contextmanager
+def _compiled_ahead(
+    step_fn: Callable,
+    arguments: tuple[States, Any, jax.Array],
+    lengths: Sequence[int],
+    mesh: Mesh,
+) -> Iterator[Callable[[Batch], jax.stages.Compiled]]:
+    """A function from a batch to its compiled step, which waits for that one alone.
+
+    The steps of `lengths` of inputs are compiled in the background, in this order.
+    """
+    states, frozen, rngs = jax.tree.map(_shape, arguments)
+    steps: dict[tuple, Future] = {}
+    pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2))
+
+    def compile_for(batch: Batch) -> jax.stages.Compiled:
+        with jax.set_mesh(mesh):  # a thread's own
+            return compile_step(step_fn, states, frozen, batch, rngs)
+
+    def compiled(batch: Batch) -> jax.stages.Compiled:
+        shapes = jax.tree.map(_shape, batch)
+        inputs = shapes["encoder_input_tokens"]
+        for length in (inputs.shape[-1], *lengths):
+            longer = inputs.update(shape=(*inputs.shape[:-1], length))
+            wanted = shapes | {"encoder_input_tokens": longer}
+            key = tuple(x.shape for x in wanted.values())
+            if key not in steps:
+                steps[key] = pool.submit(compile_for, wanted)
+        return steps[tuple(x.shape for x in shapes.values())].result()
+
+    try:
+        yield compiled
+    finally:  # what was not needed after all is not waited for
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _shape(x: Any) -> jax.ShapeDtypeStruct:
+    sharding = x.sharding if isinstance(x, jax.Array) and x.committed else None
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+
+def _ahead(batches: Iterator[Batch], mesh: Mesh, count: int = 2) -> Iterator[Batch]:
+    """Batches on the devices, the next `count` always being made by another thread."""
+
+    def placed() -> Batch | None:
+        batch = next(batches, None)
+        return batch and partitioning.shard_batch(batch, mesh)
+
+    with ThreadPoolExecutor(1) as pool:
+        made = collections.deque(pool.submit(placed) for _ in range(count))
+        while (batch := made.popleft().result()) is not None:
+            made.append(pool.submit(placed))
+            yield batch
+
+
+def fit(
+    states: States,
+    frozen: Any,
+    step_fn: Callable,
+    batches: Iterator[dict[str, np.ndarray]],
+    *,
+    steps: int,
+    period: int,
+    at_period: Callable[[States, int], dict[str, str]],
+    mesh: Mesh,
+    rngs: jax.Array,
+    logs: Sequence[Path],
+    lengths: Sequence[int] = (),
+    description: str = "training",
+) -> States:
+    """Trains `states`, which are at one step, to step `steps`.
+
+    Batches are made ahead and metrics fetched one step late, so that neither the device
+    nor the host waits for the other.
+
+    Args:
+      batches: this host's NumPy batches, whose second axis is the states', the first
+        one for the step after `states`.
+      period: every so many steps, and after the last, `at_period(states, step)` is
+        called; it evaluates and saves, and what it returns is shown beside the loss.
+      rngs: a key for each state.
+      logs: for each state a JSONL file that gets a line for each step.
+      lengths: of inputs in batches to come, whose steps are compiled ahead.
+
+    Raises:
+      UserError: the loss or a trained value is no longer finite. Nothing is saved.
+    """
+    states = partitioning.placed(states, mesh)
+    first = int(states[0].step)
+    batches = _ahead(itertools.islice(batches, max(0, steps - first)), mesh)
+    shown: dict[str, Any] = {}
+    pending = None
+    with (
+        contextlib.closing(batches),
+        _compiled_ahead(step_fn, (states, frozen, rngs), lengths, mesh) as compiled,
+        _opened(logs) as opened,
+        tqdm(
+            total=steps,
+            initial=first,
+            desc=description,
+            unit="step",
+            smoothing=0.05,
+            disable=not outputs.is_writer(),
+        ) as bar,
+    ):
+        for step in range(first + 1, steps + 1):
+            batch = next(batches)
+            states, metrics = compiled(batch)(states, frozen, batch, rngs)
+            if pending:
+                _report(*pending, opened, bar, shown)
+            pending = (step, metrics)
+            if step % period == 0 or step == steps:
+                _report(*pending, opened, bar, shown)
+                pending = None
+                shown |= at_period(states, step)
+                bar.set_postfix(shown)
+    return states
+
+
+@contextlib.contextmanager
+def _opened(logs: Sequence[Path]) -> Iterator[dict[Path, TextIO]]:
+    with contextlib.ExitStack() as stack:
+        yield {
+            path: stack.enter_context(outputs.log(path).open("a", buffering=1))
+            for path in logs
+        }
+
+
+def _report(
+    step: int,
+    metrics: Sequence[dict[str, jax.Array]],
+    logs: dict[Path, TextIO],
+    bar: tqdm,
+    shown: dict,
+) -> None:
+    """Writes each state's metrics to its log, and shows the mean of their losses."""
+    each = jax.device_get(metrics)
+    for path, one in zip(logs, each, strict=True):
+        if not one["ok"]:
+            where = f" in {path.parent}" if len(logs) > 1 else ""
+            raise UserError(
+                f"training diverged at step {step}{where}: the loss is {one['loss']} "
+                "and every later value would be NaN. The last good checkpoint is kept "
+                "in MODEL_DIR; lower the learning rate "
+                "(--gin.schedule.learning_rate=0.1, say) and start again in a new "
+                "MODEL_DIR" + (", or go on without this prompt" if where else "")
+            )
+    for lines, one in zip(logs.values(), each, strict=True):
+        values = {name: one[name].item() for name in one if name != "ok"}
+        lines.write(json.dumps({"step": step} | values) + "\n")
+    shown["loss"] = f"{np.mean([one['loss'] for one in each]):.3f}"
+    bar.update()
+    bar.set_postfix(shown, refresh=False)

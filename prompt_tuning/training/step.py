@@ -1,0 +1,166 @@
+"""One training step.
+
+    params, extra = method.bind(trained, frozen)
+    loss, grad = value_and_grad(loss_fn)(trained, frozen, batch)
+
+What is not trained is an argument like any other: no gradient of it exists. A step is
+of one or several trained trees, which share the frozen model: each does what it would
+do alone.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from prompt_tuning.methods import Method
+from prompt_tuning.t5.network import Transformer
+from prompt_tuning.training import losses
+
+Batch = dict[str, Any]
+
+
+class TrainState(NamedTuple):
+    """All that changes in training, and all that a checkpoint holds.
+
+    The position in the data is the step: batching.py makes batch i from (seed, i)
+    alone.
+    """
+
+    step: jax.Array
+    trained: Any  # what the method trains: the prompt [P, D], say
+    opt_state: Any
+
+
+States = tuple[TrainState, ...]
+
+
+def new_state(trained: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    return TrainState(jnp.int32(0), trained, optimizer.init(trained))
+
+
+def make_step(
+    model: Transformer,
+    method: Method,
+    optimizers: Sequence[optax.GradientTransformation],
+    num_microbatches: int = 1,
+    z_loss: float = 1e-4,
+) -> Callable[..., tuple[States, tuple[dict, ...]]]:
+    """The pure training step: (states, frozen, batch, rngs) -> (states, metrics).
+
+    Args:
+      optimizers: one for each of the N states.
+      num_microbatches: the batch is worked through in this many parts, whose gradients
+        are added: the same update for less memory.
+
+    Returns:
+      A function of N states, their N keys, and a batch whose second axis is N. Its
+      metrics are, for each state, scalars: loss (nats a target token, z-loss included),
+      accuracy (share of target tokens), grad_norm, and ok (False once the loss or an
+      updated value is not finite).
+    """
+    gradients = _gradients(model, method, num_microbatches, z_loss)
+
+    def step(states, frozen, batch, rngs):
+        trained = [state.trained for state in states]
+        rngs = jax.vmap(jax.random.fold_in, (0, None))(rngs, states[0].step)
+        found = _each(
+            lambda *own: gradients(own[0], frozen, *own[1:]), trained, batch, rngs
+        )
+        updated = [
+            _updated(*each) for each in zip(optimizers, states, found, strict=True)
+        ]
+        return tuple(zip(*updated, strict=True))
+
+    return step
+
+
+def _each(gradients: Callable, trained: Sequence[Any], batch: Batch, rngs: Any) -> list:
+    """What `gradients` makes of each trained tree, its part of the batch, its key."""
+    if len(trained) == 1:
+        batch = jax.tree.map(lambda x: x[:, 0], batch)
+        return [gradients(trained[0], batch, rngs[0])]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trained)
+    batches = jax.tree.map(lambda x: x.swapaxes(0, 1), batch)
+    # An accelerator works on all at once. A CPU is busy with one, whose arrays may stay
+    # in its cache.
+    at_once = 1 if jax.default_backend() == "cpu" else len(trained)
+    found = jax.lax.map(
+        lambda own: gradients(*own), (stacked, batches, rngs), batch_size=at_once
+    )
+    return [jax.tree.map(lambda x, n=n: x[n], found) for n in range(len(trained))]
+
+
+def _gradients(
+    model: Transformer, method: Method, num_microbatches: int, z_loss: float
+) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, dict]]:
+    """(trained, frozen, batch, rng) -> (gradient of the loss, sums over tokens)."""
+
+    def loss_fn(trained, frozen, batch, rng):
+        params, extra = method.bind(trained, frozen)
+        logits_BxSxV = model.apply(
+            {"params": params},
+            batch,
+            extra,
+            rngs={"dropout": rng} if model.config.dropout_rate else None,
+        )
+        targets = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
+        loss, _ = losses.cross_entropy(logits_BxSxV, *targets, z_loss)
+        correct = losses.correct_tokens(logits_BxSxV, *targets)
+        # The sum over target tokens, not their mean, is what T5 minimises.
+        return loss, {"loss": loss, "correct": correct, "tokens": jnp.sum(targets[1])}
+
+    grad_fn = jax.grad(loss_fn, has_aux=True)
+    if num_microbatches == 1:
+        return grad_fn
+
+    def gradients(trained, frozen, batch, rng):
+        # Part i is rows i, i + n, i + 2n ...: every device has some of each part.
+        parts = jax.tree.map(
+            lambda x: x.reshape(-1, num_microbatches, *x.shape[1:]).swapaxes(0, 1),
+            batch,
+        )
+        rngs = jax.random.split(rng, num_microbatches)
+
+        def add(total, part):
+            new = grad_fn(trained, frozen, *part)
+            return jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, new), None
+
+        first = jax.tree.map(lambda x: x[0], (parts, rngs))
+        shapes = jax.eval_shape(grad_fn, trained, frozen, *first)
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return jax.lax.scan(add, zeros, (parts, rngs))[0]
+
+    return gradients
+
+
+def _updated(
+    optimizer: optax.GradientTransformation, state: TrainState, found: tuple[Any, dict]
+) -> tuple[TrainState, dict]:
+    grads, sums = found
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
+    trained = optax.apply_updates(state.trained, updates)
+    tokens = jnp.maximum(sums["tokens"], 1)
+    metrics = {
+        "loss": sums["loss"] / tokens,
+        "accuracy": sums["correct"] / tokens,
+        "grad_norm": optax.global_norm(grads),
+        "ok": jnp.isfinite(sums["loss"]) & jnp.isfinite(optax.global_norm(trained)),
+    }
+    return TrainState(state.step + 1, trained, opt_state), metrics
+
+
+def compile_step(
+    step_fn: Callable, states: States, frozen: Any, batch: Batch, rngs: Any
+) -> jax.stages.Compiled:
+    """Compiles a step for one shape of batch; the states given to it are donated.
+
+    All arguments but the first may be arrays or shapes.
+    """
+    # Keep the states' shardings, or the next step recompiles.
+    shardings = jax.tree.map(lambda x: x.sharding, states)
+    jitted = jax.jit(step_fn, donate_argnums=0, out_shardings=(shardings, None))
+    return jitted.lower(states, frozen, batch, rngs).compile()
