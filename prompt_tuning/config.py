@@ -46,6 +46,7 @@ def load(
     gin_files: Sequence[str] = (),
     bindings: Sequence[str] = (),
     search_paths: Sequence[str] = (),
+    base: Settings | None = None,
 ) -> Settings:
     """The settings that `gin_files`, then `bindings`, make of the defaults.
 
@@ -54,6 +55,7 @@ def load(
       bindings: `NAME=VALUE` as typed after `--gin.`, which override the files and one
         another. VALUE is a literal or %MACRO as in gin; else it is a string.
       search_paths: folders to look for gin files in.
+      base: what holds where they say nothing, instead of the defaults.
 
     Raises:
       UserError: a file, name or value is at fault; says where.
@@ -69,7 +71,7 @@ def load(
                     f"--gin.{name}"
                 )
             bound[name] = found
-    return _settings(bound | _from_flags(bindings))
+    return _settings(bound | _from_flags(bindings), base)
 
 
 def changed(settings: Settings, bindings: Sequence[str]) -> Settings:

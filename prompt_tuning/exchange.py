@@ -37,6 +37,7 @@ def description(
     vocabulary: Vocabulary,
     label_words: tuple[str, ...] | None,
     target_length: int,
+    width: int,
 ) -> dict[str, Any]:
     """What made a prompt, for the JSON beside it; `step` and `score` come at the end.
 
@@ -44,6 +45,7 @@ def description(
       frozen_model: its fingerprint (weights.fingerprint).
       label_words: what the model writes for each label, if the task says.
       target_length: tokens of the longest answer, EOS included.
+      width: D.
     """
     run = settings.run
     return {
@@ -56,6 +58,7 @@ def description(
         "label_words": label_words and list(label_words),
         "target_length": target_length,
         "length": run.prompt_length,
+        "width": width,
         "init": run.prompt_init,
         "place": run.prompt_place,
         "seed": run.seed,
@@ -192,6 +195,7 @@ def save(
       params: the weights, or None where they are the frozen model's.
       prompt_PxD: the prompt, or None where there is none.
     """
+    said = {**said, "ships_model": params is not None}
     written = []
     if params is not None:
         weights.save_frozen(folder / MODEL, params, config, vocabulary.file, **said)

@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from prompt_tuning.errors import UserError
+
 
 def is_writer() -> bool:
     """True on the one host that writes; what others would write is dropped."""
@@ -41,3 +43,27 @@ def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, atomically."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def check_output(output: str) -> None:
+    """Raises UserError unless a file can be written at `output`."""
+    path = Path(output)
+    if path.is_dir():
+        raise UserError(f"--output {output!r} is a folder; give the path of a file")
+    if path.is_file() or not path.exists():
+        make_folder(path.parent, "the folder of --output")
+
+
+def make_folder(folder: Path, name: str) -> Path:
+    """Makes a folder, or raises UserError with its `name` if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic(folder / ".writable"):
+            pass
+        (folder / ".writable").unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{name} {str(folder)!r} cannot be written ({error.strerror}); give a "
+            "folder that you may write to"
+        ) from None
+    return folder

@@ -103,7 +103,7 @@ def _wrong_type(value: Any, expected: Any) -> str:
     if float in kinds and type(value) in (int, float):
         return "" if math.isfinite(value) else "a finite number"
     # True is an int to Python, and a mistake in a setting.
-    if type(value) is bool and bool not in kinds or not isinstance(value, kinds):
+    if (type(value) is bool and bool not in kinds) or not isinstance(value, kinds):
         if kinds == (float,):
             return "a finite number"
         return f"of type {' or '.join(kind.__name__ for kind in kinds)}"

@@ -26,22 +26,7 @@ def make_model_dir(run: Run) -> Path:
             f"MODEL_DIR is {run.model_dir!r}, in a bucket; it must be a folder that "
             "every host sees: mount the bucket (gcsfuse), or use a shared disk"
         )
-    return make_folder(Path(run.model_dir), "MODEL_DIR")
-
-
-def make_folder(folder: Path, name: str) -> Path:
-    """Makes a folder, or raises UserError with its `name` if it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with outputs.atomic(folder / ".writable"):
-            pass
-        (folder / ".writable").unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{name} {str(folder)!r} cannot be written ({error.strerror}); give a "
-            "folder that you may write to"
-        ) from None
-    return folder
+    return outputs.make_folder(Path(run.model_dir), "MODEL_DIR")
 
 
 def keep_settings(path: Path, settings: Settings, check: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a run needs: parameters (the paper's Table 4), and memory on each device.
+"""What a run needs: parameters, operations, and memory on each device.
 
 Nothing here makes a weight: shapes are enough to count parameters, and to compile the
 training step for devices that are not there.
@@ -9,23 +9,17 @@ import functools
 import math
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import gin
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from prompt_tuning import config, partitioning
+from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
+from prompt_tuning.settings import Adafactor, Run, T5Config
 from prompt_tuning.t5 import network
-from prompt_tuning.training import losses, optimizer, train
-
-if TYPE_CHECKING:
-    from prompt_tuning.run import Run
-
-SIZES = ("small", "base", "large", "xl", "xxl")  # gin/models
-PROMPT_LENGTHS = (1, 5, 20, 50, 100, 150)  # of Table 4
+from prompt_tuning.training import losses, optimizer, step
 
 # Memory of one device in GB. A TPU v3 chip is two devices, its cores.
 MEMORY = {
@@ -45,28 +39,6 @@ def count(model: network.Transformer) -> int:
     return sum(
         math.prod(x.shape) for x in jax.tree.leaves(partitioning.param_shapes(model))
     )
-
-
-def size(name: str) -> network.T5Config:
-    """The T5 1.1 of gin/models/NAME.gin."""
-    with gin.unlock_config():
-        gin.parse_config_file(
-            str(config.find_file(f"gin/models/{name}.gin")), skip_unknown=True
-        )
-    return network.T5Config()
-
-
-def parameter_table() -> Iterator[str]:
-    """The paper's Table 4 in lines: trained and all parameters at each length."""
-    yield f"{'T5 1.1':<7}{'prompt':>7}{'trained':>10}{'all':>17}{'trained, %':>12}"
-    for name in SIZES:
-        model = network.Transformer(size(name))
-        frozen = count(model)
-        for length in PROMPT_LENGTHS:
-            prompt = length * model.config.emb_dim
-            total = frozen + prompt
-            percent = 100 * prompt / total
-            yield f"{name:<7}{length:>7}{prompt:>10,}{total:>17,}{percent:>12.5f}"
 
 
 class Need(NamedTuple):
@@ -171,24 +143,25 @@ def need(
     config = dataclasses.replace(
         model.config, dtype="float32", param_dtype="float32", attention="plain"
     )
-    wide = network.Transformer(config, model.combine)
+    wide = network.Transformer(config)
     arguments = _arguments(wide, mesh, work, **sharding)
-    state = arguments[0]
-    step_fn = train.make_step(wide, _ADAFACTOR, "prompt", work.num_microbatches)
+    states = arguments[0]
+    step_fn = step.make_step(wide, _METHOD, [_ADAFACTOR], work.num_microbatches)
     forward_fn = functools.partial(_loss, wide, work.num_microbatches)
-    step, forward = (_temporaries(fn, arguments, mesh) for fn in (step_fn, forward_fn))
+    both, forward = (_temporaries(fn, arguments, mesh) for fn in (step_fn, forward_fn))
     width = jnp.dtype(model.config.dtype).itemsize / 4
     return Need(
         weights=sum(jax.tree.leaves(weights)),
         state=sum(
-            math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state)
+            math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(states)
         ),
-        activations=int(width * max(step - forward, 0)),
-        temporaries=int(width * min(step, forward)),
+        activations=int(width * max(both - forward, 0)),
+        temporaries=int(width * min(both, forward)),
     )
 
 
-_ADAFACTOR = optimizer.adafactor(0.3)
+_ADAFACTOR = optimizer.adafactor(0.3, Adafactor())
+_METHOD = methods.of(Run())
 
 
 def _shard_bytes(x: jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:
@@ -198,14 +171,15 @@ def _shard_bytes(x: jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:
 def _loss(
     model: network.Transformer,
     parts: int,
-    state: Any,
+    states: step.States,
     frozen: Any,
     batch: Any,
-    rng: Any,
+    rngs: Any,
 ) -> jax.Array:
     """The loss alone, of as many examples as the step works on at once."""
-    batch = jax.tree.map(lambda x: x[::parts], batch)
-    logits_BxSxV = model.apply({"params": frozen}, batch, state.trained)
+    batch = jax.tree.map(lambda x: x[::parts, 0], batch)
+    params, extra = _METHOD.bind(states[0].trained, frozen)
+    logits_BxSxV = model.apply({"params": params}, batch, extra)
     targets = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
     return losses.cross_entropy(logits_BxSxV, *targets)[0]
 
@@ -222,9 +196,9 @@ def _arguments(
     prompt = jax.ShapeDtypeStruct(
         (work.prompt_length, model.config.emb_dim), jnp.float32
     )
-    state = jax.eval_shape(lambda p: train.new_state(p, _ADAFACTOR), prompt)
-    rng = jax.eval_shape(lambda: jax.random.key(0))
-    state, rng = jax.tree.map(lambda x: struct(x, whole), (state, rng))
+    states = jax.eval_shape(lambda p: (step.new_state(p, _ADAFACTOR),), prompt)
+    rngs = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    states, rngs = jax.tree.map(lambda x: struct(x, whole), (states, rngs))
     params = jax.tree.map(
         struct,
         partitioning.param_shapes(model),
@@ -236,10 +210,10 @@ def _arguments(
     ) | {"encoder_input_tokens": work.inputs}
     split = NamedSharding(mesh, PartitionSpec("data"))
     batch = {
-        name: jax.ShapeDtypeStruct((work.batch_size, n), jnp.int32, sharding=split)
+        name: jax.ShapeDtypeStruct((work.batch_size, 1, n), jnp.int32, sharding=split)
         for name, n in lengths.items()
     }
-    return state, params, batch, rng
+    return states, params, batch, rngs
 
 
 def _temporaries(fn: Any, arguments: tuple, mesh: Mesh) -> int:
@@ -270,25 +244,24 @@ def smallest_meshes(
     return fits
 
 
-def describe(settings: "Run", mesh: str) -> Iterator[str]:
+def describe(config: T5Config, run: Run, mesh: str) -> Iterator[str]:
     """Lines that tell what a run's training step needs on a mesh, and at least."""
-    model = network.Transformer(network.T5Config())
+    model = network.Transformer(config)
     work = Workload(
-        settings.prompt_length,
-        settings.batch_size,
-        **LENGTHS | (settings.task_feature_lengths or {}),
-        num_microbatches=settings.num_microbatches,
+        run.prompt_length,
+        run.batch_size,
+        **LENGTHS | (run.task_feature_lengths or {}),
+        num_microbatches=run.num_microbatches,
     )
     data, along = parse_mesh(mesh)
     devices = virtual_mesh(data, along)
     partitioning.check_batch_size(work.batch_size, devices, work.num_microbatches)
     partitioning.check_mesh(model, devices)
     needed = need(model, devices, work)
-    config_ = model.config
-    kept = "computed again" if config_.remat else "all kept"
+    kept = "computed again" if config.remat else "all kept"
     yield (
-        f"model     {count(model):,} parameters in {config_.param_dtype}, activations "
-        f"in {config_.dtype}, {kept}"
+        f"model     {count(model):,} parameters in {config.param_dtype}, activations "
+        f"in {config.dtype}, {kept}"
     )
     yield (
         f"one step  {work.batch_size} examples in {work.num_microbatches} parts, "

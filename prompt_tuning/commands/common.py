@@ -1,0 +1,66 @@
+"""What commands share: reading flags into settings, and starting JAX."""
+
+import argparse
+import dataclasses
+import logging
+import os
+import sys
+from pathlib import Path
+
+import absl.logging
+import jax
+
+from prompt_tuning import config, outputs, partitioning
+from prompt_tuning.runs import trained
+from prompt_tuning.settings import Settings
+
+
+def settings(args: argparse.Namespace, base: Settings | None = None) -> Settings:
+    """The settings that the flags and the files they name describe.
+
+    Args:
+      base: what holds where they say nothing; by default the defaults.
+    """
+    search_paths = [path for path in args.gin_search_paths.split(",") if path]
+    found = config.load(args.gin_file, args.bindings, search_paths, base)
+    folders = {"data_dir": args.data_dir, "tfds_data_dir": args.tfds_data_dir}
+    given = {name: value for name, value in folders.items() if value}
+    return dataclasses.replace(found, run=dataclasses.replace(found.run, **given))
+
+
+def settings_of_trained(
+    args: argparse.Namespace, prompt: str | None = None
+) -> tuple[Settings, trained.Source]:
+    """The settings that something was trained with, then the flags; and where it is.
+
+    Args:
+      prompt: its file or folder, instead of MODEL_DIR.
+    """
+    model_dir = settings(args).run.model_dir
+    source = trained.find(model_dir, prompt)
+    return settings(args, trained.base_settings(model_dir, source)), source
+
+
+def start(args: argparse.Namespace) -> None:
+    """Before anything is computed: hosts meet, what is compiled is kept."""
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    logging.getLogger("jax").setLevel(logging.ERROR)
+    _keep_compiled()
+    if "hosts" in args:
+        partitioning.start_hosts(
+            args.coordinator_address, args.num_processes, args.process_id
+        )
+        if not outputs.is_writer():  # one host tells
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # As with `python -m`: a module of tasks may lie in the folder one is in.
+    sys.path.append(os.getcwd())
+
+
+def _keep_compiled() -> None:
+    """Keeps what XLA compiles, in the user's cache or JAX_COMPILATION_CACHE_DIR."""
+    if jax.config.jax_compilation_cache_dir is None:
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = str(Path(caches, "prompt_tuning", "xla"))
+        jax.config.update("jax_compilation_cache_dir", folder)
+    # The many small programs too: of a small model they are most of what is compiled.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -1,0 +1,23 @@
+"""`convert`: write a T5 checkpoint of any format in ours."""
+
+import argparse
+from pathlib import Path
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Where to."""
+    parser.add_argument("--output", required=True, metavar="FILE")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes INITIAL_CHECKPOINT_PATH as one file."""
+    from prompt_tuning.commands import common
+    from prompt_tuning.frozen import description, weights
+    from prompt_tuning.t5.network import Transformer
+
+    settings = common.settings(args)
+    common.start(args)
+    name = settings.run.initial_checkpoint_path
+    model = Transformer(description.config(name, settings.model))
+    weights.convert(name, model, Path(args.output))
+    print(f"frozen model: {args.output}")

@@ -1,0 +1,50 @@
+"""`evaluate`: evaluate a trained prompt on a split."""
+
+import argparse
+import json
+
+from prompt_tuning.commands import flags
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Hosts, and the prompt."""
+    flags.add_hosts(parser)
+    flags.add_prompt(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prints the metrics as a JSON object.
+
+    With a MODEL_DIR, the predictions go to MODEL_DIR/predictions_SPLIT.jsonl.
+    """
+    from prompt_tuning.commands import common
+    from prompt_tuning.runs import parts, trained
+    from prompt_tuning.serving import predictor
+    from prompt_tuning.training import batching, folder, task
+
+    settings, source = common.settings_of_trained(args, args.prompt)
+    common.start(args)
+    run = settings.run
+    model, params, extra = trained.load(settings, source)
+    data = parts.open_task(run, model.vocabulary)
+    split = data.load(run.eval_split, parts.input_length(run))
+    examples = split.examples
+    labels_LxS = parts.scored_labels(run, data.label_words(), model)
+    predict_fn = predictor.make_predict_fn(
+        model.network, model.mesh, examples.lengths["targets"], labels_LxS
+    )
+    path = None
+    if run.model_dir:
+        path = folder.make_model_dir(run) / f"predictions_{run.eval_split}.jsonl"
+    inputs_NxT = batching.pad(examples.inputs, examples.lengths["inputs"])
+    evaluation, records = split.score(
+        predictor.predict_texts(
+            predict_fn(params, extra), inputs_NxT, run.batch_size, model.vocabulary
+        )
+    )
+    result = {"split": run.eval_split, "examples": len(examples)}
+    result |= evaluation._asdict() | {"cut": examples.cut}
+    if path:
+        task.write_predictions(records, path)
+        result["predictions"] = str(path)
+    print(json.dumps(result, indent=2))

@@ -1,0 +1,47 @@
+"""`export`: write a prompt as .npy or .safetensors."""
+
+import argparse
+from pathlib import Path
+
+from prompt_tuning.errors import UserError
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Where to, and which state."""
+    parser.add_argument("--output", required=True, metavar="FILE")
+    parser.add_argument(
+        "--step",
+        default="best",
+        choices=("best", "last"),
+        help="which state (default best)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes a prompt of MODEL_DIR's checkpoints; no frozen model is read."""
+    from prompt_tuning import exchange, outputs
+    from prompt_tuning.commands import common
+    from prompt_tuning.training import checkpoints
+
+    settings, source = common.settings_of_trained(args)
+    run = settings.run
+    outputs.check_output(args.output)
+    directory = Path(run.model_dir) / "checkpoints"
+    if not run.model_dir or not directory.is_dir():
+        raise UserError(
+            f"there are no checkpoints in {run.model_dir!r}; give the MODEL_DIR of a "
+            "run that was started, --gin.MODEL_DIR=runs/mine"
+        )
+    states = checkpoints.manager(directory, read_only=True)
+    if states.latest_step() is None:
+        raise UserError(
+            f"{directory} holds no whole checkpoint yet; a run saves its first once it "
+            "has evaluated the untrained prompt"
+        )
+    best = args.step == "best"
+    number = checkpoints.best_step(states) if best else states.latest_step()
+    prompt_PxD = exchange.load_prompt(directory / str(number))
+    score = {"step": number, "score": states.metrics(number)["score"]}
+    said = {k: v for k, v in source.said.items() if k not in ("metrics", *score)}
+    exchange.save_prompt(Path(args.output), prompt_PxD, said | score)
+    print(f"prompt of step {number}: {args.output}")

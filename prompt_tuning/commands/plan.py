@@ -1,0 +1,33 @@
+"""`plan`: memory a run needs on each device; fewest devices."""
+
+import argparse
+import math
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The model, the devices, the batch."""
+    parser.add_argument("--model", metavar="SIZE", help="reads gin/models/SIZE.gin")
+    parser.add_argument(
+        "--mesh", default="1x1", metavar="DATAxMODEL", help="devices (default 1x1)"
+    )
+    parser.add_argument("--batch", metavar="N", help="examples in a step, BATCH_SIZE")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prints what each device holds."""
+    if args.model:
+        args.gin_file.insert(0, f"gin/models/{args.model}.gin")
+    if args.batch:
+        args.bindings.append(f"BATCH_SIZE={args.batch}")
+
+    from prompt_tuning.commands import common
+    from prompt_tuning.frozen import description
+    from prompt_tuning.training import plan
+
+    settings = common.settings(args)
+    plan.use_virtual_devices(math.prod(plan.parse_mesh(args.mesh)))
+    common.start(args)
+    name = settings.run.initial_checkpoint_path
+    config = description.config(name, settings.model)
+    for line in plan.describe(config, settings.run, args.mesh):
+        print(line, flush=True)

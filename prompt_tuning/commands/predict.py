@@ -1,0 +1,103 @@
+"""`predict`: answer text lines or JSONL with JSONL."""
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from prompt_tuning.commands import flags
+from prompt_tuning.errors import UserError
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Hosts, the prompt, what to read and write."""
+    flags.add_hosts(parser)
+    flags.add_prompt(parser)
+    parser.add_argument("--input", default="-", metavar="FILE", help="default: stdin")
+    parser.add_argument("--output", default="-", metavar="FILE", help="default: stdout")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Answers each line of --input with a JSON object in a line of --output.
+
+    A line is a text, or a JSON object with an "inputs" whose other fields are kept.
+    """
+    from prompt_tuning import outputs
+    from prompt_tuning.commands import common
+
+    records = list(read_inputs(args.input))
+    if args.output != "-":
+        outputs.check_output(args.output)
+    settings, source = common.settings_of_trained(args, args.prompt)
+    common.start(args)
+    predictions = _predictions(settings, source, [r["inputs"] for r in records])
+    lines = "".join(
+        json.dumps(record | {"prediction": text}, ensure_ascii=False) + "\n"
+        for record, text in zip(records, predictions, strict=True)
+    )
+    path = Path(args.output)
+    if args.output == "-":
+        sys.stdout.write(lines)
+    elif path.exists() and not path.is_file():  # /dev/null, say: not to be replaced
+        path.write_text(lines, encoding="utf-8")
+    else:
+        with outputs.atomic(path.resolve()) as temporary:
+            temporary.write_text(lines, encoding="utf-8")
+
+
+def _predictions(settings: Any, source: Any, texts: Sequence[str]) -> Sequence[str]:
+    """What the model answers each text with."""
+    from prompt_tuning.runs import parts, trained
+    from prompt_tuning.serving import predictor
+    from prompt_tuning.training import task
+
+    run = settings.run
+    model, params, extra = trained.load(settings, source)
+    if not texts:
+        return []
+    length = (parts.input_length(run) or {}).get("inputs")
+    inputs_NxT, cut = task.encode_rows(texts, model.vocabulary, length)
+    if cut:
+        print(f"{cut} inputs were cut to {inputs_NxT.shape[1]}", file=sys.stderr)
+    words, most = trained.answers(settings, source, model)
+    labels_LxS = parts.scored_labels(run, words, model)
+    predict_fn = predictor.make_predict_fn(model.network, model.mesh, most, labels_LxS)
+    return predictor.predict_texts(
+        predict_fn(params, extra), inputs_NxT, run.batch_size, model.vocabulary
+    )
+
+
+def read_inputs(source: str) -> Iterator[dict[str, Any]]:
+    """The records of a file, or of standard input for "-"."""
+    try:
+        if source == "-":
+            text = sys.stdin.buffer.read().decode("utf-8")
+        else:
+            text = Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"the inputs {source!r} cannot be read ({error}); give a UTF-8 file of "
+            "text lines or JSON objects, or - for standard input"
+        ) from None
+    # Unlike splitlines(), which also ends a line at U+2028 and the like.
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        line = line.removesuffix("\n")
+        if not line.startswith("{"):
+            yield {"inputs": line}
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise UserError(
+                f"line {number} of {source} starts as a JSON object but is none "
+                f"({error}); give one whole object a line, or plain text"
+            ) from None
+        if not isinstance(record.get("inputs"), str):
+            raise UserError(
+                f'line {number} of {source} has no "inputs" with a text; each object '
+                'needs one, {"inputs": "..."}'
+            )
+        yield record

@@ -1,0 +1,28 @@
+"""`train`: tune a prompt (or the model) and evaluate it."""
+
+import argparse
+
+from prompt_tuning.commands import flags
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Hosts, and what to sweep."""
+    flags.add_hosts(parser)
+    parser.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,VALUE",
+        help="tune a prompt for each value, all in one step (SEED=0,1,2); of several "
+        "--sweep for each combination",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Trains, or goes on."""
+    from prompt_tuning.commands import common
+    from prompt_tuning.runs import sweep, tune
+
+    settings = common.settings(args)
+    common.start(args)
+    tune.train(sweep.sweep(settings, args.sweep) if args.sweep else [settings])

@@ -1,0 +1,29 @@
+"""The paper's Table 4: parameters of every size, trained and all."""
+
+from collections.abc import Iterator
+
+from prompt_tuning import config
+from prompt_tuning.settings import T5Config
+from prompt_tuning.t5.network import Transformer
+from prompt_tuning.training.plan import count
+
+SIZES = ("small", "base", "large", "xl", "xxl")  # gin/models
+PROMPT_LENGTHS = (1, 5, 20, 50, 100, 150)  # of Table 4
+
+
+def size(name: str) -> T5Config:
+    """The T5 1.1 of gin/models/NAME.gin."""
+    return T5Config(**config.load([f"gin/models/{name}.gin"]).model)
+
+
+def table() -> Iterator[str]:
+    """The paper's Table 4 in lines: trained and all parameters at each length."""
+    yield f"{'T5 1.1':<7}{'prompt':>7}{'trained':>10}{'all':>17}{'trained, %':>12}"
+    for name in SIZES:
+        model = Transformer(size(name))
+        frozen = count(model)
+        for length in PROMPT_LENGTHS:
+            prompt = length * model.config.emb_dim
+            total = frozen + prompt
+            percent = 100 * prompt / total
+            yield f"{name:<7}{length:>7}{prompt:>10,}{total:>17,}{percent:>12.5f}"

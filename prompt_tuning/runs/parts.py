@@ -1,0 +1,123 @@
+"""What settings build: the mesh, the frozen model, its vocabulary, the task."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from prompt_tuning import methods, partitioning
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import description, weights
+from prompt_tuning.frozen.vocabulary import (
+    Vocabulary,
+    check_vocabulary,
+    load_vocabulary,
+)
+from prompt_tuning.settings import Run, Settings
+from prompt_tuning.t5.network import Transformer
+from prompt_tuning.training import own_data
+from prompt_tuning.training.task import Task, label_ids
+
+
+class Model(NamedTuple):
+    """A frozen model on its devices.
+
+    params: the pretrained parameters; None where a command makes them, or needs none.
+    """
+
+    mesh: Mesh
+    network: Transformer
+    params: Any
+    vocabulary: Vocabulary
+
+
+def vocabulary_name(run: Run) -> str:
+    """What VOCABULARY says, else the file beside the frozen model, else "t5"."""
+    beside = weights.find_vocabulary(run.initial_checkpoint_path)
+    return run.vocabulary or str(beside or "t5")
+
+
+def build(settings: Settings, frozen: bool = True) -> Model:
+    """Makes the mesh and the network; with `frozen`, reads the parameters too.
+
+    Raises:
+      UserError: something is not there, or does not fit the rest.
+    """
+    run, sharded = settings.run, settings.param_shardings.fully_sharded
+    mesh = partitioning.mesh(settings.mesh.data, settings.mesh.model)
+    partitioning.check_batch_size(run.batch_size, mesh, run.num_microbatches)
+    vocabulary = load_vocabulary(vocabulary_name(run))
+    name = run.initial_checkpoint_path
+    config = description.config(name, settings.model) if frozen else None
+    network = Transformer(config or description.new_config(settings.model))
+    check_vocabulary(vocabulary.vocab_size, network.config.vocab_size)
+    partitioning.check_mesh(network, mesh, sharded)
+    params = weights.load_frozen(name, network, mesh, sharded) if frozen else None
+    return Model(mesh, network, params, vocabulary)
+
+
+def resolved(settings: Settings, model: Model) -> Settings:
+    """The settings with all of T5Config set, as the frozen model's file said."""
+    config = dataclasses.asdict(model.network.config)
+    return dataclasses.replace(settings, model=config)
+
+
+def open_task(run: Run, vocabulary: Vocabulary, name: str | None = None) -> Task:
+    """The task of a run, fitted to the frozen model: seqio's, or a file of one's own.
+
+    Args:
+      name: another task than MIXTURE_OR_TASK_NAME.
+    """
+    name = name or run.mixture_or_task_name
+    if own_data.is_own(name):
+        return own_data.open_own(name, run.inputs, run.targets, vocabulary, run.seed)
+    from prompt_tuning.tasks_io import tasks  # TensorFlow
+
+    return tasks.open_task(
+        name, run.mixture_or_task_module, vocabulary, run.data_dir, run.tfds_data_dir
+    )
+
+
+def start(
+    run: Run, task: Task, model: Model, prompt: Any = None
+) -> tuple[methods.Method, Any]:
+    """The run's method, and what it trains before the first step.
+
+    Args:
+      prompt: the array [P, D] of PROMPT_FILE, where it starts from one.
+    """
+    method = methods.of(run)
+    words = task.class_words(run.train_split) or ()
+    first = methods.Start(words, model.vocabulary.encode, prompt)
+    return method, method.init(jax.random.key(run.seed), model.params, first)
+
+
+def input_length(run: Run) -> dict[str, int] | None:
+    """TASK_FEATURE_LENGTHS of inputs alone: predictions are as long as they are."""
+    lengths = run.task_feature_lengths or {}
+    return {"inputs": lengths["inputs"]} if "inputs" in lengths else None
+
+
+def scored_labels(run: Run, words: Sequence[str] | None, model: Model) -> Any:
+    """The label ids [L, S] to score where DECODING is labels, else None.
+
+    Raises:
+      UserError: nobody says what the label words are.
+    """
+    if run.decoding != "labels":
+        return None
+    if not words:
+        raise UserError(
+            f"{run.mixture_or_task_name} names no label words, so that there is nothing "
+            "to score; decode greedily, or give its postprocess_fn the keyword "
+            "label_classes"
+        )
+    return label_ids(words, model.vocabulary)
+
+
+def short_name(run: Run) -> str:
+    """The frozen model's name, for a title."""
+    return Path(run.initial_checkpoint_path).stem

@@ -1,0 +1,260 @@
+"""Making a frozen model from scratch: span corruption, then LM adaptation.
+
+The paper's two stages (section 2.2) at any size, on any plain text: T5's pre-training
+with its own optimizer, then the prefix-LM objective on the same weights. The training
+step is that of model tuning.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from prompt_tuning import methods, partitioning
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import weights
+from prompt_tuning.frozen.vocabulary import Vocabulary
+from prompt_tuning.runs import parts
+from prompt_tuning.serving import predictor
+from prompt_tuning.settings import Settings
+from prompt_tuning.t5 import network
+from prompt_tuning.t5.extra import Extra
+from prompt_tuning.training import (
+    batching,
+    checkpoints,
+    folder,
+    loop,
+    losses,
+    objectives,
+    optimizer,
+    own_data,
+    step,
+)
+from prompt_tuning.training import task as tasks
+
+LENGTHS = {"inputs": 64, "targets": 32}  # tokens, where TASK_FEATURE_LENGTHS is not set
+# (the number of the first batch) -> batches without end
+Batches = Callable[[int], Iterator[batching.Batch]]
+
+
+class Stage(NamedTuple):
+    """Training to a step with one objective."""
+
+    name: str
+    end: int
+
+
+def pretrain(settings: Settings) -> Path:
+    """Pre-trains a T5 on plain text, and writes it as one safetensors file.
+
+    Started again with the same settings, it goes on from its last state. The weights
+    after span corruption are kept as span_corruption.safetensors.
+
+    Args:
+      settings: MIXTURE_OR_TASK_NAME is a task of plain text (feature "targets"), or a
+        .txt file, a text a line; TRAIN_STEPS and the prompt's settings are not used.
+
+    Returns:
+      The path of the frozen model, MODEL_DIR/frozen.safetensors.
+    """
+    run = dataclasses.replace(settings.run, method="whole")
+    path = folder.make_model_dir(run)
+    model = parts.build(settings, frozen=False)
+    rate = optimizer.inverse_square_root(settings.inverse_square_root)
+    adafactor = optimizer.adafactor(rate, settings.adafactor)
+    states = checkpoints.manager(path / "checkpoints")
+    last = states.latest_step()
+    kept = parts.resolved(settings, model)
+    folder.keep_settings(path / "config.gin", kept, check=last is not None)
+    training, held_out = _batches(settings, model)
+    state = _first_state(settings, model, adafactor)
+    if last is not None:
+        state = checkpoints.restore_state(states, state, last)
+    folder.keep_lines(path / "train.jsonl", last or 0)
+    save = functools.partial(
+        weights.save_frozen,
+        config=model.network.config,
+        vocabulary=model.vocabulary.file,
+        task=run.mixture_or_task_name,
+        seed=run.seed,
+    )
+    measure_loss = _held_out_loss(model.network, held_out)
+    measure_skill = _skill(settings, model)
+    corrupted = settings.pretrain.span_corruption_steps
+
+    def at_period(current: step.States, number: int) -> dict[str, str]:
+        params = current[0].trained
+        if number == corrupted:
+            save(path / "span_corruption.safetensors", params, span_corruption=number)
+        loss = measure_loss(params, number)
+        checkpoints.save_state(states, current[0], number, score=-loss)
+        skill = {name: f"{value:.1f}" for name, value in measure_skill(params).items()}
+        return {"held_out": f"{loss:.3f}"} | skill
+
+    step_fn = step.make_step(model.network, methods.of(run), [adafactor])
+    total = corrupted + settings.pretrain.prefix_lm_steps
+    try:
+        for stage in (Stage("span corruption", corrupted), Stage("prefix LM", total)):
+            if (first := int(state.step)) < stage.end:
+                (state,) = loop.fit(
+                    (state,),
+                    None,
+                    step_fn,
+                    _on_this_host(training(first), model.mesh),
+                    steps=stage.end,
+                    period=run.eval_period,
+                    at_period=at_period,
+                    mesh=model.mesh,
+                    rngs=jnp.stack([jax.random.key(run.seed)]),
+                    logs=[path / "train.jsonl"],
+                    description=stage.name,
+                )
+    finally:  # an error or Ctrl-C too leaves the last state whole
+        states.wait_until_finished()
+    save(
+        path / "frozen.safetensors",
+        state.trained,
+        span_corruption=corrupted,
+        prefix_lm=int(state.step) - corrupted,
+        **measure_skill(state.trained),
+    )
+    print(f"frozen model: {path / 'frozen.safetensors'}")
+    return path / "frozen.safetensors"
+
+
+def _first_state(
+    settings: Settings, model: parts.Model, adafactor: Any
+) -> step.TrainState:
+    key = jax.random.key(settings.run.seed)
+    sharded = settings.param_shardings.fully_sharded
+    params = partitioning.init_params(model.network, key, model.mesh, sharded)
+    return partitioning.placed(step.new_state(params, adafactor), model.mesh)
+
+
+def _skill(settings: Settings, model: parts.Model) -> Callable[[Any], dict[str, float]]:
+    """A function of the parameters: {"skill": percent} of a task without a prompt."""
+    run, name = settings.run, settings.pretrain.skill_task
+    if not name:
+        return lambda params: {}
+    split = parts.open_task(run, model.vocabulary, name).load(run.eval_split)
+    lengths = split.examples.lengths
+    with_extra = predictor.make_predict_fn(
+        model.network, model.mesh, lengths["targets"]
+    )
+    inputs_NxT = batching.pad(split.examples.inputs, lengths["inputs"])
+
+    def measure(params: Any) -> dict[str, float]:
+        predict_fn = with_extra(params, Extra())
+        texts = predictor.predict_texts(
+            predict_fn, inputs_NxT, run.batch_size, model.vocabulary
+        )
+        return {"skill": tasks.development_score(split.score(texts)[0].metrics)}
+
+    return measure
+
+
+def _batches(settings: Settings, model: parts.Model) -> tuple[Batches, Batches]:
+    """Of the texts to train on, and of those held out."""
+    run = settings.run
+    lengths = LENGTHS | (run.task_feature_lengths or {})
+    shape = run.batch_size, lengths["inputs"], lengths["targets"]
+    switch = settings.pretrain.span_corruption_steps
+
+    def of(documents: Sequence[np.ndarray]) -> Batches:
+        return functools.partial(
+            _stages, documents, shape, model.vocabulary.vocab_size, switch, run.seed
+        )
+
+    training, held_out = _documents(settings, model.vocabulary)
+    return of(training), of(held_out)
+
+
+def _documents(
+    settings: Settings, vocabulary: Vocabulary
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The token ids of the texts to train on and of those held out, without EOS.
+
+    Texts of one token are left out.
+
+    Raises:
+      UserError: there are none.
+    """
+    run = settings.run
+    name, splits = run.mixture_or_task_name, (run.train_split, run.eval_split)
+    if own_data.is_text(name):
+        found = own_data.read_texts(name, vocabulary, run.seed)
+    else:
+        from prompt_tuning.tasks_io import tasks as seqio_tasks  # TensorFlow
+
+        task = seqio_tasks.open_task(
+            *(name, run.mixture_or_task_module, vocabulary),
+            *(run.data_dir, run.tfds_data_dir),
+        )
+        found = [task.documents(split) for split in splits]
+    for split, rows in zip(splits, found, strict=True):
+        if not rows:
+            raise UserError(
+                f"{name} has no texts of two tokens or more in a split {split!r}; "
+                "pre-training needs a task of plain text (feature targets), such as "
+                "--gin.MIXTURE_OR_TASK_NAME=pocket_text, or a .txt file"
+            )
+    training, held_out = found
+    return training, held_out
+
+
+def _stages(
+    documents: Sequence[np.ndarray],
+    shape: tuple[int, int, int],
+    vocab_size: int,
+    switch: int,
+    seed: int,
+    start_step: int,
+) -> Iterator[batching.Batch]:
+    """Batches of span corruption up to number `switch`, of prefix LM from there."""
+    corruption = functools.partial(objectives.span_corruption, vocab_size=vocab_size)
+    if start_step < switch:
+        batches = objectives.batches(documents, corruption, *shape, seed, start_step)
+        for _ in range(switch - start_step):
+            yield next(batches)
+    yield from objectives.batches(
+        documents, objectives.prefix_lm, *shape, seed, max(start_step, switch)
+    )
+
+
+def _on_this_host(
+    batches: Iterator[batching.Batch], mesh: Mesh
+) -> Iterator[batching.Batch]:
+    """The rows of each batch that this host's devices hold, for one state [B, 1, ...]."""
+    for batch in batches:
+        rows = partitioning.host_rows(mesh, len(batch["encoder_input_tokens"]))
+        yield {name: value[rows][:, None] for name, value in batch.items()}
+
+
+def _held_out_loss(
+    model: network.Transformer, held_out: Batches
+) -> Callable[[Any, int], float]:
+    """(params, step) -> mean loss in nats a target token, without z-loss.
+
+    Of 8 batches of held-out text, with the step's objective.
+    """
+
+    @jax.jit
+    def loss(params, batch):
+        logits_BxSxV = model.apply({"params": params}, batch)
+        weights_BxS = batch["decoder_loss_weights"]
+        total, _ = losses.cross_entropy(
+            logits_BxSxV, batch["decoder_target_tokens"], weights_BxS, z_loss=0.0
+        )
+        return total / weights_BxS.sum()
+
+    def mean(params: Any, number: int) -> float:
+        batches = held_out(number)
+        return float(np.mean([loss(params, next(batches)).item() for _ in range(8)]))
+
+    return mean

@@ -1,0 +1,208 @@
+"""What a run shows: how it starts, the table of scores, the learning curve."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from prompt_tuning.methods import Method
+from prompt_tuning.outputs import atomic
+from prompt_tuning.settings import Run
+
+if TYPE_CHECKING:
+    from prompt_tuning.runs.tune import Data, Member
+
+
+def introduction(
+    members: "Sequence[Member]", method: Method, frozen: Any, name: str, data: "Data"
+) -> str:
+    """What is about to be trained, and on what.
+
+    Args:
+      frozen: the weights that are not trained.
+      name: the task's.
+    """
+    run, trained = members[0].run, members[0].state.trained
+    params, extra = method.fold(trained)
+    count, model = _size(trained), _size(frozen if params is None else params)
+    path = run.initial_checkpoint_path
+    lines = [f"frozen model  {path}: {model:,} parameters"]
+    if params is not None:
+        lines = [f"model         {path}: {model:,} parameters, all trained"]
+    if extra.prompt:
+        length, width = extra.prompt.vectors.shape
+        inits = dict.fromkeys(member.run.prompt_init for member in members)
+        prompt = length * width
+        lines.append(
+            f"prompt        {length} x {width} = {prompt:,} parameters, "
+            f"{prompt / (model + prompt):.3%} of all; init {', '.join(inits)}"
+        )
+    elif params is None:
+        lines.append(f"{run.method:<13} {count:,} parameters, {count / model:.3%}")
+    if len(members) > 1:
+        lines.append(f"together      {len(members)} prompts, in one step")
+    for examples in (data.training, data.development.examples):
+        lengths = examples.lengths
+        lines.append(
+            f"{examples.split:<13} {len(examples):,} examples of {name}; "
+            f"inputs of {lengths['inputs']} tokens ({examples.cut['inputs']} cut), "
+            f"targets of {lengths['targets']} ({examples.cut['targets']} cut)"
+        )
+    return "\n".join(lines)
+
+
+def _size(tree: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def _rows(results: dict[str, Any]) -> Iterator[tuple]:
+    """The rows of the final table."""
+    columns = results["majority"], results["untrained"], results["trained"]
+    majority, untrained, trained = columns
+    for task, metrics in trained["metrics"].items():
+        for metric, value in metrics.items():
+            before = untrained["metrics"][task][metric]
+            yield task, metric, majority.get(task, {}).get(metric), before, value
+        if task in trained["illegal"]:
+            shares = [100 * part["illegal"][task] for part in (untrained, trained)]
+            yield task, "illegal labels", None, *shares
+
+
+# What the two columns of scores are called, by what was trained last.
+_COLUMNS = {
+    "prompt": ("untrained prompt", "trained prompt"),
+    "model": ("pretrained model", "tuned model"),
+}
+
+
+def conclusion(
+    run: Run, folder: Path, files: Sequence[Path], results: dict[str, Any]
+) -> str:
+    """The scores before and after, and where everything is.
+
+    Args:
+      files: what was trained, each a file.
+    """
+    paths = {path.stem: path for path in files} | {
+        "learning curve": folder / "learning_curve.png",
+        "metrics": folder / "metrics.json",
+        "predictions": folder / "predictions.jsonl",
+    }
+    return "\n".join(
+        [
+            "",
+            f"{run.eval_split}, in percent; best of the evaluations at step "
+            f"{results['best_step']}",
+            "",
+            table(list(_rows(results)), _COLUMNS[files[-1].stem]),
+            "",
+            *(f"{name:<15} {path}" for name, path in paths.items()),
+        ]
+    )
+
+
+def comparison(run: Run, results: dict[Path, dict[str, Any]]) -> str:
+    """Each prompt's scores in a line, and their mean and sample standard deviation."""
+    found = [
+        {
+            f"{t} {m}": v
+            for t, ms in r["trained"]["metrics"].items()
+            for m, v in ms.items()
+        }
+        for r in results.values()
+    ]
+    lines = ["", f"{run.eval_split}, in percent, each at its best step", ""]
+    for (folder, result), scores in zip(results.items(), found, strict=True):
+        values = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
+        lines.append(f"{folder}  {values} (step {result['best_step']})")
+    for name in found[0]:
+        values = [scores[name] for scores in found]
+        mean, deviation = np.mean(values), np.std(values, ddof=len(values) > 1)
+        lines.append(f"mean of {len(values)}, {name}: {mean:.1f} ± {deviation:.1f}")
+    return "\n".join(lines)
+
+
+def table(
+    rows: Sequence[Sequence[str | float | None]],
+    columns: Sequence[str] = ("untrained prompt", "trained prompt"),
+) -> str:
+    """Rows of strings and numbers as text columns; None is "-".
+
+    Args:
+      rows: task, metric, score of the majority class, a score for each of `columns`.
+    """
+    header = ["task", "metric", "majority class", *columns]
+    cells = [header] + [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [_line(row, widths) for row in cells]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _cell(value: str | float | None) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{value:.1f}"
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    """Words to the left, numbers to the right."""
+    words = [f"{cell:<{width}}" for cell, width in zip(row[:2], widths, strict=False)]
+    numbers = [f"{c:>{w}}" for c, w in zip(row[2:], widths[2:], strict=True)]
+    return "  ".join(words + numbers).rstrip()
+
+
+def learning_curve(
+    path: Path,
+    title: str,
+    training: Sequence[dict],
+    development: Sequence[dict],
+    majority: float | None,
+) -> None:
+    """Draws loss and development score over the steps as a PNG.
+
+    Args:
+      training: {"step", "loss"} of each step; loss in nats a target token.
+      development: {"step", "score"} of each evaluation; score in percent.
+      majority: score of the most frequent class, drawn as a line; None for none.
+    """
+    from matplotlib.figure import Figure  # half a second that only this needs
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    losses = figure.subplots()
+    steps = [line["step"] for line in training]
+    values = [line["loss"] for line in training]
+    window = max(1, len(values) // 50)
+    losses.plot(steps, values, color="tab:blue", alpha=0.25, linewidth=0.8)
+    losses.plot(
+        steps[window - 1 :],
+        _running_mean(values, window),
+        color="tab:blue",
+        label=f"training loss (mean of {window})",
+    )
+    losses.set(title=title, xlabel="step", ylabel="loss (nats per target token)")
+    losses.set_ylim(bottom=0)
+    scores = losses.twinx()
+    scores.plot(
+        [line["step"] for line in development],
+        [line["score"] for line in development],
+        color="tab:orange",
+        marker="o",
+        markersize=3,
+        label="development score",
+    )
+    if majority is not None:
+        scores.axhline(majority, color="grey", linestyle=":", label="majority class")
+    scores.set(ylim=(0, 100), ylabel="score (%)")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+
+
+def _running_mean(values: Sequence[float], window: int) -> list[float]:
+    sums, total = [], 0.0
+    for i, value in enumerate(values):
+        total += value - (values[i - window] if i >= window else 0.0)
+        sums.append(total / window)
+    return sums[window - 1 :]

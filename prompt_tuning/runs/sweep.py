@@ -1,0 +1,48 @@
+"""The settings of several runs that one training step can do."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from prompt_tuning import config
+from prompt_tuning.errors import UserError
+from prompt_tuning.settings import Settings
+
+# What those of one compiled step may differ in.
+_MAY_DIFFER = r"(Run\.)?(seed|prompt_init|prompt_file)|(schedule|adafactor)\.\w+"
+
+
+def sweep(settings: Settings, sweeps: Sequence[str]) -> list[Settings]:
+    """The settings of each run: every combination, in its own folder.
+
+    Args:
+      sweeps: `NAME=VALUE,VALUE...` each.
+
+    Returns:
+      The settings with each combination of values, and its MODEL_DIR below that of
+      `settings`, such as seed_1-learning_rate_0.1.
+
+    Raises:
+      UserError: a name is none that runs trained together may differ in.
+    """
+    names, choices = [], []
+    for text in sweeps:
+        name, _, values = (part.strip() for part in text.partition("="))
+        if not re.fullmatch(_MAY_DIFFER, name, re.IGNORECASE) or not values:
+            raise UserError(
+                f"--sweep is {text!r}; it must be NAME=VALUE,VALUE with a name that "
+                "prompts of one step may differ in: SEED, PROMPT_INIT, PROMPT_FILE, or "
+                "one of schedule and adafactor (schedule.learning_rate=0.1,0.3)"
+            )
+        names.append(name)
+        choices.append([value.strip() for value in values.split(",")])
+    found = []
+    for values in itertools.product(*choices):
+        chosen = list(zip(names, values, strict=True))
+        folder = "-".join(f"{n.rpartition('.')[2].lower()}_{v}" for n, v in chosen)
+        folder = re.sub(r"[^\w.+-]", "_", folder)
+        bindings = [f"{name}={value}" for name, value in chosen]
+        path = str(Path(settings.run.model_dir, folder))
+        found.append(config.changed(settings, [*bindings, f"MODEL_DIR={path!r}"]))
+    return found

@@ -1,0 +1,100 @@
+"""What a run ended with: found, checked against what it says of itself, put to use."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from prompt_tuning import config, exchange, partitioning
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import weights
+from prompt_tuning.methods import prompt as prompts
+from prompt_tuning.runs import parts
+from prompt_tuning.settings import Settings
+from prompt_tuning.t5.extra import Extra
+
+
+class Source(NamedTuple):
+    """Where something trained lies: the path as given, and what it says of itself."""
+
+    path: Path
+    said: Mapping[str, Any]
+
+
+def find(model_dir: str, prompt: str | None) -> Source:
+    """The prompt's file or folder, else the run's own.
+
+    Raises:
+      UserError: neither is given.
+    """
+    if not prompt and not model_dir:
+        raise UserError(
+            "there is no prompt to use: give --prompt=FILE, or the MODEL_DIR that "
+            "`train` wrote, --gin.MODEL_DIR=runs/mine"
+        )
+    path = Path(prompt or model_dir)
+    return Source(path, exchange.read_description(path))
+
+
+def base_settings(model_dir: str, source: Source) -> Settings:
+    """The settings a run was made with, for what the user does not say anew."""
+    kept = Path(model_dir, "config.gin").resolve()
+    there = [str(kept)] if model_dir and kept.is_file() else []
+    return config.changed(config.load(there), exchange.said_settings(source.said))
+
+
+def load(settings: Settings, source: Source) -> tuple[parts.Model, Any, Extra]:
+    """The model; its parameters, tuned or frozen; and what else was trained.
+
+    Raises:
+      UserError: nothing is there, or it contradicts the settings or the frozen model.
+    """
+    path, said = source
+    exchange.check_settings(path, said, settings)
+    folder = path if path.is_dir() else path.parent
+    tuned = folder / exchange.MODEL
+    ships_prompt = not path.is_dir() or (path / exchange.PROMPT).exists()
+    if said.get("ships_model", not ships_prompt) and tuned.is_file():
+        run = dataclasses.replace(settings.run, initial_checkpoint_path=str(tuned))
+        model = parts.build(dataclasses.replace(settings, run=run))
+        if not ships_prompt:
+            return model, model.params, Extra()
+    else:
+        model = parts.build(settings)
+        name = settings.run.initial_checkpoint_path
+        exchange.check(
+            path,
+            said,
+            frozen_model=weights.fingerprint(name),
+            name=name,
+            vocabulary=model.vocabulary,
+        )
+    prompt_PxD = exchange.load_prompt(path)
+    width = model.network.config.emb_dim
+    if prompt_PxD.shape[1] != width:
+        raise UserError(
+            f"the prompt {path} is {prompt_PxD.shape[1]} wide, but "
+            f"{settings.run.initial_checkpoint_path} needs {width}: give the frozen "
+            "model that the prompt was trained on, or another prompt"
+        )
+    placed = jax.device_put(prompt_PxD, partitioning.replicated(model.mesh))
+    return model, model.params, prompts.placed(settings.run, placed)
+
+
+def answers(
+    settings: Settings, source: Source, model: parts.Model
+) -> tuple[Sequence[str] | None, int]:
+    """The label words, if there are any, and the most tokens of an answer.
+
+    From the description; only what has none is asked of the task, which may need
+    TensorFlow.
+    """
+    run, said = settings.run, source.said
+    if "target_length" in said and said.get("task") == run.mixture_or_task_name:
+        words, length = said["label_words"], said["target_length"]
+    else:
+        words = parts.open_task(run, model.vocabulary).label_words()
+        length = parts.label_ids(words, model.vocabulary).shape[1] if words else 64
+    return words, (run.task_feature_lengths or {}).get("targets", length)

@@ -1,0 +1,334 @@
+"""Training what a method trains, one or several at once, from settings to results.
+
+A run is a sweep of one. Those of a sweep share the frozen model, one compiled step and
+the data set; each has its own MODEL_DIR, which ends as if it had been trained alone.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+
+from prompt_tuning import exchange, methods, outputs, partitioning
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import weights
+from prompt_tuning.runs import parts, report
+from prompt_tuning.serving import predictor
+from prompt_tuning.settings import Run, Settings
+from prompt_tuning.training import (
+    batching,
+    checkpoints,
+    folder,
+    loop,
+    optimizer,
+    step,
+)
+from prompt_tuning.training import task as tasks
+
+
+class Member(NamedTuple):
+    """One of the prompts (or models) that are trained together.
+
+    state: the last of its training.
+    """
+
+    run: Run
+    folder: Path
+    optimizer: optax.GradientTransformation
+    states: ocp.CheckpointManager
+    state: step.TrainState
+
+
+class Data(NamedTuple):
+    """The splits of a run."""
+
+    training: batching.Examples
+    development: tasks.Split
+
+
+Measure = Callable[..., tuple[tasks.Evaluation, list[tasks.Record]]]
+
+
+def train(sweep: Sequence[Settings], sweep_dir: str = "") -> None:
+    """Trains (or goes on), evaluates, and writes all that a run makes.
+
+    In each MODEL_DIR: config.gin, description.json, checkpoints/, train.jsonl and
+    eval.jsonl as it goes; at the end prompt.npy and prompt.json or model.safetensors
+    (or both), predictions.jsonl, learning_curve.png and metrics.json.
+
+    Args:
+      sweep: one run's settings, or those of several that one step can train.
+      sweep_dir: the folder of all of them, if there are several.
+    """
+    run = sweep[0].run
+    folders = [folder.make_model_dir(one.run) for one in sweep]
+    model = parts.build(sweep[0])
+    sweep = [parts.resolved(one, model) for one in sweep]
+    task = parts.open_task(run, model.vocabulary)
+    data = Data(
+        task.load(run.train_split, run.task_feature_lengths).examples,
+        task.load(run.eval_split, parts.input_length(run)),
+    )
+    said = _description(sweep, task, model, data)
+    method, members = _members(sweep, folders, task, model, said)
+    frozen = methods.left_frozen(model.params, members[0].state.trained)
+    _check_shared(sweep, model.params, frozen)
+    print(report.introduction(members, method, frozen, task.name, data), flush=True)
+    members, last = _resumed(members)
+    if last is not None:
+        print(f"going on from step {last} in {sweep_dir or run.model_dir}", flush=True)
+
+    measure = _measure(run, method, task, model, frozen, data.development)
+
+    def at_period(states: step.States, number: int) -> dict[str, str]:
+        scores = [
+            _evaluated(member, state, number, measure, data.training)
+            for member, state in zip(members, states, strict=True)
+        ]
+        return {run.eval_split: f"{np.mean(scores):.1f}"}
+
+    if last is None:
+        at_period(tuple(member.state for member in members), 0)
+    try:
+        _fit(members, method, model, frozen, data.training, at_period)
+    finally:  # an error or Ctrl-C too leaves the last state whole
+        for member in members:
+            member.states.wait_until_finished()
+
+    majority = tasks.majority_baseline(
+        data.training, data.development, model.vocabulary
+    )
+    results, files = {}, []
+    for member, about in zip(members, said, strict=True):
+        best = checkpoints.best_step(member.states)
+        state = checkpoints.restore_state(member.states, member.state, best)
+        trained, records = measure(state.trained)
+        tasks.write_predictions(records, member.folder / "predictions.jsonl")
+        files = _ship(
+            member.folder,
+            method.fold(state.trained),
+            model,
+            about
+            | {
+                "step": best,
+                "score": tasks.development_score(trained.metrics, data.training.sizes),
+                "metrics": trained.metrics,
+            },
+        )
+        results[member.folder] = _write_results(member, best, majority, trained, data)
+    if len(sweep) > 1:
+        print(report.comparison(run, results))
+    else:
+        print(report.conclusion(run, folders[0], files, results[folders[0]]))
+
+
+def _description(
+    sweep: Sequence[Settings], task: tasks.Task, model: parts.Model, data: Data
+) -> list[dict[str, Any]]:
+    """What each will say of itself."""
+    about = {
+        "frozen_model": weights.fingerprint(sweep[0].run.initial_checkpoint_path),
+        "vocabulary": model.vocabulary,
+        "label_words": task.label_words(),
+        "target_length": data.development.examples.lengths["targets"],
+        "width": model.network.config.emb_dim,
+    }
+    return [exchange.description(settings, **about) for settings in sweep]
+
+
+def _members(
+    sweep: Sequence[Settings],
+    folders: Sequence[Path],
+    task: tasks.Task,
+    model: parts.Model,
+    said: Sequence[dict[str, Any]],
+) -> tuple[methods.Method, list[Member]]:
+    """The method, and each run's first state and folder, whose settings must be its."""
+    # Of several some may have saved the last state when a run is killed, and some not;
+    # the one before it they all have.
+    kept = 2 if len(sweep) > 1 else 1
+    members = []
+    for settings, path, description in zip(sweep, folders, said, strict=True):
+        run = settings.run
+        array = None
+        if run.prompt_init == "file":
+            array = exchange.load_prompt(Path(run.prompt_file))
+        method, trained = parts.start(run, task, model, array)
+        adafactor = optimizer.of(settings)
+        state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
+        states = checkpoints.manager(path / "checkpoints", last=kept)
+        started = states.latest_step() is not None
+        folder.keep_settings(path / "config.gin", settings, check=started)
+        outputs.write_json(path / exchange.DESCRIPTION, description)
+        members.append(Member(run, path, adafactor, states, state))
+    return method, members
+
+
+def _check_shared(sweep: Sequence[Settings], params: Any, frozen: Any) -> None:
+    """Raises UserError if several are to train weights that they would share."""
+    count = len(jax.tree.leaves(params)) - len(jax.tree.leaves(frozen))
+    if len(sweep) > 1 and count:
+        raise UserError(
+            "the prompts of a --sweep share a frozen model, but METHOD is "
+            f"{sweep[0].run.method}, which trains it: start a run for each"
+        )
+
+
+def _measure(
+    run: Run,
+    method: methods.Method,
+    task: tasks.Task,
+    model: parts.Model,
+    frozen: Any,
+    development: tasks.Split,
+) -> Measure:
+    """trained -> (what it makes of the development split, a record for each example)"""
+    examples = development.examples
+    labels_LxS = parts.scored_labels(run, task.label_words(), model)
+    with_extra = predictor.make_predict_fn(
+        model.network, model.mesh, examples.lengths["targets"], labels_LxS
+    )
+    inputs_NxT = batching.pad(examples.inputs, examples.lengths["inputs"])
+
+    def measure(trained: Any) -> tuple[tasks.Evaluation, list[tasks.Record]]:
+        predict_fn = with_extra(*method.bind(trained, frozen))
+        return development.score(
+            predictor.predict_texts(
+                predict_fn, inputs_NxT, run.batch_size, model.vocabulary
+            )
+        )
+
+    return measure
+
+
+def _evaluated(
+    member: Member,
+    state: step.TrainState,
+    number: int,
+    measure: Measure,
+    training: batching.Examples,
+) -> float:
+    """Evaluates and saves a state, and returns its score."""
+    (metrics, illegal), _ = measure(state.trained)
+    score = tasks.development_score(metrics, training.sizes)
+    line = {"step": number, "score": score, "metrics": metrics, "illegal": illegal}
+    with outputs.log(member.folder / "eval.jsonl").open("a") as lines:
+        lines.write(json.dumps(line) + "\n")
+    checkpoints.save_state(member.states, state, number, score)
+    return score
+
+
+def _resumed(members: Sequence[Member]) -> tuple[list[Member], int | None]:
+    """The last states, and their step: of several the last that all have saved.
+
+    What some saved or logged after it, before the run was killed, is dropped.
+
+    Raises:
+      UserError: they are not at one step, nor were they when a run was killed.
+    """
+    latest = {member.folder: member.states.latest_step() for member in members}
+    steps = [-1 if number is None else number for number in latest.values()]
+    last, saved = min(steps), [{-1, *member.states.all_steps()} for member in members]
+    ahead = max(steps) - max(last, 0) > members[0].run.eval_period
+    if ahead or any(last not in each for each in saved):
+        raise UserError(
+            "prompts are tuned together from one step, but the last saved steps are "
+            + ", ".join(f"{number} in {path}" for path, number in latest.items())
+            + ": take those that are at another step out of --sweep, and tune them in "
+            "a run of their own"
+        )
+    return [_at_step(member, last) for member in members], None if last < 0 else last
+
+
+def _at_step(member: Member, last: int) -> Member:
+    """A member with its state of step `last`, and nothing kept of later steps."""
+    for number in [number for number in member.states.all_steps() if number > last]:
+        member.states.delete(number)
+    folder.keep_lines(member.folder / "train.jsonl", max(last, 0))
+    folder.keep_lines(member.folder / "eval.jsonl", last)
+    if last < 0:
+        return member
+    state = checkpoints.restore_state(member.states, member.state, last)
+    return member._replace(state=state)
+
+
+def _fit(
+    members: Sequence[Member],
+    method: methods.Method,
+    model: parts.Model,
+    frozen: Any,
+    training: batching.Examples,
+    at_period: Any,
+) -> None:
+    """Trains to TRAIN_STEPS."""
+    run = members[0].run
+    states = tuple(member.state for member in members)
+    seeds = [member.run.seed for member in members]
+    start, split = int(states[0].step), (training, run.batch_size, seeds)
+    rows = partitioning.host_rows(model.mesh, run.batch_size)
+    ahead = start, min(run.eval_period, run.train_steps), run.length_window
+    loop.fit(
+        states,
+        frozen,
+        step.make_step(
+            model.network,
+            method,
+            [member.optimizer for member in members],
+            run.num_microbatches,
+        ),
+        batching.batches(*split, start, rows, run.length_window),
+        steps=run.train_steps,
+        period=run.eval_period,
+        at_period=at_period,
+        mesh=model.mesh,
+        rngs=jnp.stack([jax.random.key(seed) for seed in seeds]),
+        logs=[member.folder / "train.jsonl" for member in members],
+        lengths=batching.input_lengths(*split, *ahead),
+        description=f"{run.method} tuning",
+    )
+
+
+def _ship(
+    path: Path, folded: tuple[Any, Any], model: parts.Model, said: dict[str, Any]
+) -> list[Path]:
+    """Writes what a method folds to, and returns the files."""
+    params, extra = folded
+    prompt_PxD = extra.prompt and extra.prompt.vectors
+    config = model.network.config
+    return exchange.save(path, params, prompt_PxD, config, model.vocabulary, said)
+
+
+def _write_results(
+    member: Member,
+    best: int,
+    majority: tasks.Metrics,
+    trained: tasks.Evaluation,
+    data: Data,
+) -> dict[str, Any]:
+    """Writes metrics.json and the learning curve, and returns what is in the first."""
+    run, path = member.run, member.folder
+    end = max(run.train_steps, member.states.latest_step())
+    scores = folder.keep_lines(path / "eval.jsonl", end)
+    splits = data.training, data.development.examples
+    results = {
+        "best_step": best,
+        "majority": majority,
+        "untrained": {key: scores[0][key] for key in ("metrics", "illegal")},
+        "trained": trained._asdict(),
+        "cut": {split.split: split.cut for split in splits},
+    }
+    outputs.write_json(path / "metrics.json", results)
+    report.learning_curve(
+        path / "learning_curve.png",
+        f"{run.mixture_or_task_name} on {parts.short_name(run)}",
+        folder.keep_lines(path / "train.jsonl", end),
+        scores,
+        tasks.development_score(majority) if majority else None,
+    )
+    return results

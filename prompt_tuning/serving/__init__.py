@@ -1,0 +1,1 @@
+"""Predicting with prompts over one frozen model."""

@@ -1,0 +1,91 @@
+"""Predictions of a frozen model with what was trained, compiled once for all batches."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from prompt_tuning import partitioning
+from prompt_tuning.frozen.vocabulary import Vocabulary
+from prompt_tuning.t5 import decoding
+from prompt_tuning.t5.extra import Extra
+from prompt_tuning.t5.network import Transformer
+from prompt_tuning.training import batching
+
+# Token ids [N, T] -> those of predictions [N, S]; N is always the batch size.
+PredictFn = Callable[[np.ndarray], np.ndarray]
+
+
+def make_predict_fn(
+    model: Transformer,
+    mesh: Mesh,
+    length: int,
+    labels_LxS: np.ndarray | None = None,
+) -> Callable[[Any, Extra], PredictFn]:
+    """A function (params, extra) -> predict_fn, compiled once for all of either.
+
+    Args:
+      length: the most tokens of a greedy prediction, EOS included.
+      labels_LxS: score these labels and predict the best, instead of decoding; then
+        no prediction is illegal.
+    """
+    labels = labels_LxS is not None
+    fn = jax.jit(
+        functools.partial(decoding.label_scores if labels else decoding.greedy, model),
+        static_argnums=() if labels else 3,
+        out_shardings=partitioning.replicated(mesh),  # each host has them all
+    )
+
+    def with_extra(params: Any, extra: Extra) -> PredictFn:
+        def run_model(inputs_NxT: np.ndarray, last: Any) -> np.ndarray:
+            rows = partitioning.host_rows(mesh, len(inputs_NxT))
+            batch = partitioning.shard_batch({"inputs": inputs_NxT[rows]}, mesh)
+            with jax.set_mesh(mesh):
+                return jax.device_get(fn(params, batch["inputs"], extra, last))
+
+        def best_labels(inputs_NxT: np.ndarray) -> np.ndarray:
+            return labels_LxS[np.argmax(run_model(inputs_NxT, labels_LxS), axis=1)]
+
+        def decoded(inputs_NxT: np.ndarray) -> np.ndarray:
+            return run_model(inputs_NxT, length)
+
+        return best_labels if labels else decoded
+
+    return with_extra
+
+
+def predict_in_batches(
+    predict_fn: PredictFn, inputs_NxT: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """Predicts for any number of inputs in batches of one size.
+
+    Inputs of like lengths go together, cut to a bucket that holds them. The last
+    batch repeats its last row, whose predictions are dropped.
+
+    Returns:
+      [N, S] token ids.
+    """
+    sizes = np.count_nonzero(inputs_NxT, axis=1)
+    order = np.argsort(sizes, kind="stable")
+    outputs = []
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        length = batching.bucket(sizes[rows[-1]], inputs_NxT.shape[1])
+        missing = batch_size - len(rows)
+        filled = np.pad(inputs_NxT[rows, :length], ((0, missing), (0, 0)), mode="edge")
+        outputs.append(np.asarray(predict_fn(filled))[: len(rows)])
+    return np.concatenate(outputs)[np.argsort(order)]
+
+
+def predict_texts(
+    predict_fn: PredictFn,
+    inputs_NxT: np.ndarray,
+    batch_size: int,
+    vocabulary: Vocabulary,
+) -> Sequence[str]:
+    """The predictions of `predict_in_batches` as texts."""
+    tokens_NxS = predict_in_batches(predict_fn, inputs_NxT, batch_size)
+    return [vocabulary.decode(row) for row in tokens_NxS.tolist()]
