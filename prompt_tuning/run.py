@@ -5,7 +5,6 @@ user types (MODEL_DIR, TRAIN_STEPS ...) are its fields in capitals (config.py).
 """
 
 import dataclasses
-import functools
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.methods import initializers
 from prompt_tuning.t5 import decoding, network, placing
+from prompt_tuning.t5.extra import Extra
 from prompt_tuning.tasks_io import data, evaluate
 from prompt_tuning.training import checkpoints
 
@@ -150,7 +150,7 @@ def setup(run: Run, frozen: bool = True) -> Setup:
     """Builds the model and the task; with `frozen`, reads the parameters too."""
     mesh = partitioning.mesh()
     partitioning.check_batch_size(run.batch_size, mesh, run.num_microbatches)
-    model = network.Transformer(network.T5Config(), PLACES[run.prompt_place])
+    model = network.Transformer(network.T5Config())
     partitioning.check_mesh(model, mesh)
     if run.tuning == "model" and model.config.param_dtype != "float32":
         raise UserError(
@@ -306,10 +306,14 @@ def make_predict_fn(
       length: the most tokens of a greedy prediction, EOS included.
     """
     labels = run.decoding == "labels"
+    method = decoding.label_scores if labels else decoding.greedy
+
+    def decode(params: Any, inputs_BxT: Any, prompt: Any, last: Any) -> jax.Array:
+        extra = Extra() if prompt is None else Extra(PLACES[run.prompt_place](prompt))
+        return method(parts.model, params, inputs_BxT, extra, last)
+
     fn = jax.jit(
-        functools.partial(
-            decoding.label_scores if labels else decoding.greedy, parts.model
-        ),
+        decode,
         static_argnums=() if labels else 3,
         out_shardings=partitioning.replicated(parts.mesh),  # each host has them all
     )

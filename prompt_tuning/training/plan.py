@@ -18,7 +18,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from prompt_tuning import config, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.t5 import network
+from prompt_tuning.t5 import network, placing
+from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import losses, optimizer, train
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def need(
     config = dataclasses.replace(
         model.config, dtype="float32", param_dtype="float32", attention="plain"
     )
-    wide = network.Transformer(config, model.combine)
+    wide = network.Transformer(config)
     arguments = _arguments(wide, mesh, work, **sharding)
     state = arguments[0]
     step_fn = train.make_step(wide, _ADAFACTOR, "prompt", work.num_microbatches)
@@ -205,7 +206,8 @@ def _loss(
 ) -> jax.Array:
     """The loss alone, of as many examples as the step works on at once."""
     batch = jax.tree.map(lambda x: x[::parts], batch)
-    logits_BxSxV = model.apply({"params": frozen}, batch, state.trained)
+    extra = Extra(placing.prefix(state.trained))
+    logits_BxSxV = model.apply({"params": frozen}, batch, extra)
     targets = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
     return losses.cross_entropy(logits_BxSxV, *targets)[0]
 

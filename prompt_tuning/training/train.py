@@ -26,10 +26,13 @@ from tqdm import tqdm
 
 from prompt_tuning import outputs, partitioning
 from prompt_tuning.errors import UserError
+from prompt_tuning.t5 import placing
+from prompt_tuning.t5.extra import Extra, Prompt
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import losses
 
 Batch = dict[str, Any]
+Place = Callable[[jax.Array], Prompt]
 
 
 class TrainState(NamedTuple):
@@ -54,6 +57,7 @@ def make_step(
     tuning: str = "prompt",
     num_microbatches: int = 1,
     z_loss: float = 1e-4,
+    place: Place = placing.prefix,
 ) -> Callable[[TrainState, Any, Batch, jax.Array], tuple[TrainState, dict]]:
     """The pure training step: (state, frozen, batch, rng) -> (state, metrics).
 
@@ -68,7 +72,7 @@ def make_step(
       accuracy (share of target tokens), grad_norm, and ok (False once the loss or an
       updated value is not finite).
     """
-    gradients = _gradients(model, tuning, num_microbatches, z_loss)
+    gradients = _gradients(model, tuning, num_microbatches, z_loss, place)
 
     def step(state, frozen, batch, rng):
         rng = jax.random.fold_in(rng, state.step)
@@ -82,6 +86,7 @@ def make_joint_step(
     optimizers: Sequence[optax.GradientTransformation],
     num_microbatches: int = 1,
     z_loss: float = 1e-4,
+    place: Place = placing.prefix,
 ) -> Callable[[tuple[TrainState, ...], Any, Batch, jax.Array], tuple[tuple, tuple]]:
     """A step of N prompts over one frozen model: each does what it would do alone.
 
@@ -92,7 +97,7 @@ def make_joint_step(
       (states, frozen, batch, rngs) -> (states, metrics of each), where a batch has
       an axis more, the second, of N, and `rngs` are N keys.
     """
-    gradients = _gradients(model, "prompt", num_microbatches, z_loss)
+    gradients = _gradients(model, "prompt", num_microbatches, z_loss, place)
     # An accelerator works on all at once. A CPU is busy with one, whose arrays may stay
     # in its cache.
     at_once = 1 if jax.default_backend() == "cpu" else len(optimizers)
@@ -116,7 +121,7 @@ def make_joint_step(
 
 
 def _gradients(
-    model: Transformer, tuning: str, num_microbatches: int, z_loss: float
+    model: Transformer, tuning: str, num_microbatches: int, z_loss: float, place: Place
 ) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, dict]]:
     """(trained, frozen, batch, rng) -> (gradient of the loss, sums over tokens)."""
 
@@ -125,7 +130,7 @@ def _gradients(
         logits_BxSxV = model.apply(
             {"params": params},
             batch,
-            prompt,
+            Extra() if prompt is None else Extra(place(prompt)),
             rngs={"dropout": rng} if model.config.dropout_rate else None,
         )
         targets = batch["decoder_target_tokens"], batch["decoder_loss_weights"]

@@ -21,6 +21,7 @@ from prompt_tuning import config, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.run import (
+    PLACES,
     Run,
     Setup,
     description,
@@ -226,12 +227,15 @@ def _fit(
     rows = partitioning.host_rows(parts.mesh, run.batch_size)
     where = start, rows, run.length_window
     coming = start, min(run.eval_period, run.train_steps), run.length_window
+    place = PLACES[run.prompt_place]
     if joint:
-        step_fn = train.make_joint_step(parts.model, optimizers, run.num_microbatches)
+        step_fn = train.make_joint_step(
+            parts.model, optimizers, run.num_microbatches, place=place
+        )
         batches = batching.joint_batches(*split, seeds, *where)
     else:
         step_fn = train.make_step(
-            parts.model, optimizers[0], run.tuning, run.num_microbatches
+            parts.model, optimizers[0], run.tuning, run.num_microbatches, place=place
         )
         batches = batching.batches(*split, seeds[0], *where)
     train.fit(
