@@ -27,6 +27,7 @@ from prompt_tuning import config, outputs, partitioning, run
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.t5 import decoding, network
+from prompt_tuning.t5.extra import Extra
 from prompt_tuning.tasks_io import data
 from prompt_tuning.training import checkpoints, optimizer
 
@@ -135,7 +136,7 @@ class PromptedT5(models.EncoderDecoderModel):
         vocabulary = run.load_vocabulary(settings)
         data.check_vocabulary(vocabulary.vocab_size, size.vocab_size)
         super().__init__(
-            network.Transformer(size, run.PLACES[settings.prompt_place]),
+            network.Transformer(size),
             input_vocabulary=vocabulary,
             output_vocabulary=vocabulary,
             optimizer_def=PromptOptimizer(optimizer.adafactor(optimizer.schedule())),
@@ -184,9 +185,12 @@ class PromptedT5(models.EncoderDecoderModel):
         return self.module.apply(
             {"params": jax.lax.stop_gradient(frozen)},
             batch,
-            prompt_PxD,
+            self._extra(prompt_PxD),
             rngs={"dropout": dropout_rng} if drops else None,
         )
+
+    def _extra(self, prompt_PxD: jax.Array) -> Extra:
+        return Extra(run.PLACES[self.settings.prompt_place](prompt_PxD))
 
     def predict_batch_with_aux(
         self, params: Any, batch: Any, rng: jax.Array | None = None
@@ -198,7 +202,7 @@ class PromptedT5(models.EncoderDecoderModel):
             self.module,
             frozen,
             batch["encoder_input_tokens"],
-            prompt_PxD,
+            self._extra(prompt_PxD),
             batch["decoder_input_tokens"].shape[1],
         )
         return tokens_BxS, {}

@@ -144,7 +144,7 @@ def _flat(tree: Any) -> dict[str, Any]:
 
 
 def _changed(model: Transformer, **changes: Any) -> Transformer:
-    return Transformer(dataclasses.replace(model.config, **changes), model.combine)
+    return Transformer(dataclasses.replace(model.config, **changes))
 
 
 def _float_model(model: Transformer) -> Transformer:

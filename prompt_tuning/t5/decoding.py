@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.t5.placing import EOS_ID, PAD_ID
 
@@ -11,7 +12,7 @@ def greedy(
     model: Transformer,
     params: dict,
     inputs_BxT: jax.Array,
-    prompt: jax.Array | None,
+    extra: Extra,
     length: int,
 ) -> jax.Array:
     """The likeliest next token, again and again, until EOS or `length` tokens.
@@ -22,10 +23,8 @@ def greedy(
       [B, length] token ids, EOS included, 0 after it.
     """
     variables = {"params": params}
-    encoded_BxLxD, mask_BxL = model.apply(
-        variables, inputs_BxT, prompt, method="encode"
-    )
-    cache = model.apply(variables, encoded_BxLxD, length, method="start_cache")
+    encoded_BxLxD, mask_BxL = model.apply(variables, inputs_BxT, extra, method="encode")
+    cache = model.apply(variables, encoded_BxLxD, length, extra, method="start_cache")
     batch = inputs_BxT.shape[0]
 
     def unfinished(state):
@@ -35,7 +34,7 @@ def greedy(
     def step(state):
         index, token_B, done_B, tokens_BxS, cache = state
         logits_BxV, cache = model.apply(
-            variables, token_B, cache, mask_BxL, index, method="decode_step"
+            variables, token_B, cache, mask_BxL, index, extra, method="decode_step"
         )
         token_B = jnp.where(done_B, PAD_ID, jnp.argmax(logits_BxV, axis=-1))
         token_B = token_B.astype(jnp.int32)
@@ -59,7 +58,7 @@ def label_scores(
     model: Transformer,
     params: dict,
     inputs_BxT: jax.Array,
-    prompt: jax.Array | None,
+    extra: Extra,
     labels_CxS: jax.Array,
 ) -> jax.Array:
     """Log-probability (nats) of each label as the whole target of each input.
@@ -71,16 +70,14 @@ def label_scores(
       [B, C] sums over each label's tokens.
     """
     variables = {"params": params}
-    encoded_BxLxD, mask_BxL = model.apply(
-        variables, inputs_BxT, prompt, method="encode"
-    )
+    encoded_BxLxD, mask_BxL = model.apply(variables, inputs_BxT, extra, method="encode")
     batch = inputs_BxT.shape[0]
 
     def score(label_S: jax.Array) -> jax.Array:
         inputs_S = jnp.concatenate([jnp.full((1,), PAD_ID), label_S[:-1]])
         inputs_BxS = jnp.broadcast_to(inputs_S[None], (batch, inputs_S.shape[0]))
         logits_BxSxV = model.apply(
-            variables, inputs_BxS, encoded_BxLxD, mask_BxL, method="decode"
+            variables, inputs_BxS, encoded_BxLxD, mask_BxL, extra, method="decode"
         )
         # The label's entries first: a log_softmax would be an array like the logits.
         own_BxSx1 = jnp.take_along_axis(logits_BxSxV, label_S[None, :, None], axis=-1)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from prompt_tuning.t5 import attention
+from prompt_tuning.t5.extra import Adapter
 
 KeysValues = tuple[jax.Array, jax.Array]
 
@@ -204,6 +205,14 @@ class GatedMLP(nn.Module):
         )(h_BxTxF)
 
 
+def adapted(x_BxTxD: jax.Array, adapter: Adapter | None) -> jax.Array:
+    """x + relu(x down) up, by one layer's [D, R] and [R, D]; x where there are none."""
+    if adapter is None:
+        return x_BxTxD
+    down_DxR, up_RxD = (kernel.astype(x_BxTxD.dtype) for kernel in adapter)
+    return x_BxTxD + jnp.dot(jax.nn.relu(jnp.dot(x_BxTxD, down_DxR)), up_RxD)
+
+
 class Attention(nn.Module):
     """Multi-head attention without biases and without 1/sqrt(K).
 
@@ -235,9 +244,18 @@ class Attention(nn.Module):
     def _joined(self, x_BxQxHxK: jax.Array) -> jax.Array:
         return self.out(x_BxQxHxK.reshape(*x_BxQxHxK.shape[:-2], -1))
 
-    def keys_values(self, x_BxLxD: jax.Array) -> KeysValues:
-        """Keys and values [B, L, H, K] of the positions that can be attended to."""
-        return self._split(self.key(x_BxLxD)), self._split(self.value(x_BxLxD))
+    def keys_values(
+        self, x_BxLxD: jax.Array, front: KeysValues | None = None
+    ) -> KeysValues:
+        """Keys and values [B, L, H, K] of the positions that can be attended to.
+
+        Those of `front`, [P, H, K] or [B, P, H, K], stand in front of x's own.
+        """
+        own = self._split(self.key(x_BxLxD)), self._split(self.value(x_BxLxD))
+        if front is None:
+            return own
+        keys, values = (_in_front(*pair) for pair in zip(front, own, strict=True))
+        return keys, values
 
     def __call__(
         self,
@@ -260,24 +278,29 @@ class Attention(nn.Module):
         )
 
     def within(
-        self, x_BxLxD: jax.Array, bias_1xHxLxL: jax.Array, mask_BxL: jax.Array
+        self,
+        x_BxQxD: jax.Array,
+        bias_1xHxQxL: jax.Array,
+        mask_BxL: jax.Array,
+        front: KeysValues | None = None,
     ) -> jax.Array:
-        """Attends from each position of x to all that `mask_BxL` shows: [B, L, D].
+        """Attends from each position of x to all that `mask_BxL` shows: [B, Q, D].
 
-        As its platform does that best, unless `attention` is "plain" or weights are
-        dropped. Where padding does not come last, `attention` must be "plain".
+        As its platform does that best, unless `attention` is "plain", weights are
+        dropped, or keys stand in `front`, for which L is P+Q. Where padding does not
+        come last, `attention` must be "plain".
         """
-        keys_values = self.keys_values(x_BxLxD)
+        keys_values = self.keys_values(x_BxQxD, front)
         drops = self.dropout_rate > 0 and self.has_rng("dropout")
         best = None
-        if self.attention == "auto" and not drops:
+        if self.attention == "auto" and not drops and front is None:
             best = attention.best_here(keys_values[0])
         if best is None:
-            bias = bias_1xHxLxL + attention.visible(mask_BxL)[:, None, None]
-            return self(x_BxLxD, keys_values, bias)
-        query_BxLxHxK = self._split(self.query(x_BxLxD))
+            bias = bias_1xHxQxL + attention.visible(mask_BxL)[:, None, None]
+            return self(x_BxQxD, keys_values, bias)
+        query_BxQxHxK = self._split(self.query(x_BxQxD))
         return self._joined(
-            best(query_BxLxHxK, *keys_values, bias_1xHxLxL[0], mask_BxL)
+            best(query_BxQxHxK, *keys_values, bias_1xHxQxL[0], mask_BxL)
         )
 
     def across(
@@ -297,6 +320,15 @@ class Attention(nn.Module):
         x_BxQxHxD = jnp.einsum("bhql,bld->bqhd", weights_BxHxQxL, encoded_BxLxD)
         x_BxQxHxD = (x_BxQxHxD / sums_BxHxQx1.swapaxes(1, 2)).astype(self.dtype)
         return self.out(self.value.of_heads(x_BxQxHxD))
+
+
+def _in_front(front: jax.Array, own_BxQxHxK: jax.Array) -> jax.Array:
+    """[P, H, K] or [B, P, H, K] and [B, Q, H, K] -> [B, P+Q, H, K] of the own type."""
+    batch, *_ = own_BxQxHxK.shape
+    front_BxPxHxK = jnp.broadcast_to(front, (batch, *front.shape[-3:]))
+    return jnp.concatenate(
+        [front_BxPxHxK.astype(own_BxQxHxK.dtype), own_BxQxHxK], axis=1
+    )
 
 
 class RelativeBias(nn.Module):

@@ -1,4 +1,4 @@
-"""T5 1.1 in flax.linen, and the one place where a prompt enters it.
+"""T5 1.1 in flax.linen, and the places where what is trained enters it.
 
 Shape legend, for the whole package (x_BxTxD is x with shape [B, T, D]):
 
@@ -6,27 +6,66 @@ Shape legend, for the whole package (x_BxTxD is x with shape [B, T, D]):
   P  prompt length         L  length attended to: P+T in the encoder
   D  model (emb_dim)       H  heads                    K  head dimension
   F  MLP                   V  vocabulary rows          N  prompts in a batch
+  R  adapter               C  label rows, or labels
+
+Keys in front of self-attention (extra.py) are P too, a number of their own, which L
+then counts in self-attention.
 
 The parameter tree and layouts are those of the public T5X checkpoints of T5 1.1, so
-these load name for name. The prompt is an input, not a parameter: the gradient with
-respect to it needs no mask, and the pretrained tree stays as it is.
+these load name for name. What is trained is an input (extra.py), not a parameter: the
+gradient with respect to it needs no mask, and the pretrained tree stays as it is.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from prompt_tuning import partitioning
+from prompt_tuning.errors import UserError
 from prompt_tuning.settings import T5Config
 from prompt_tuning.t5 import attention, layers, placing
+from prompt_tuning.t5.extra import Extra, LabelRows, LayerExtra
 
-# Of one layer: self-attention's keys and values so far, and cross-attention's.
-LayerCache = tuple[layers.KeysValues, layers.KeysValues]
-# Of all: the same two, each a list with an item a layer, or stacked arrays if scanned.
-Cache = tuple[Any, Any]
 Layers = nn.Module | list[nn.Module]
+NO_EXTRA = Extra()
+NOTHING = LayerExtra()
+
+
+class Cache(NamedTuple):
+    """What decoding keeps: keys and values, of one layer or with all layers in front.
+
+    own: self-attention's, behind those that stand in front.
+    across: cross-attention's.
+    """
+
+    own: layers.KeysValues
+    across: layers.KeysValues
+
+
+class EncoderContext(NamedTuple):
+    """What the layers of the encoder share."""
+
+    bias_1xHxQxL: jax.Array
+    mask_BxL: jax.Array
+    positions_BxP: jax.Array | None  # of the prompt's vectors
+
+
+class DecoderContext(NamedTuple):
+    """What the layers of the decoder share; biases say what can be seen, too."""
+
+    encoded_BxLxD: jax.Array
+    self_bias: jax.Array  # [1 or B, H, S, L]
+    cross_bias: jax.Array  # [B, 1, 1, L]
+
+
+class StepContext(NamedTuple):
+    """What the layers of the decoder share at one position."""
+
+    index: jax.Array
+    self_bias: jax.Array  # [1 or B, H, 1, L]
+    cross_bias: jax.Array  # [B, 1, 1, L]
 
 
 def _attention(config: T5Config) -> layers.Attention:
@@ -76,14 +115,21 @@ class EncoderLayer(nn.Module):
         self.dropout = layers.Dropout(self.config.dropout_rate)
 
     def __call__(
-        self, x_BxLxD: jax.Array, own: tuple[()], shared: tuple[jax.Array, jax.Array]
+        self, x_BxLxD: jax.Array, extra: LayerExtra, context: EncoderContext
     ) -> tuple[jax.Array, tuple[()]]:
-        """Args: `shared` is bias and mask. Returns: (x [B, L, D], nothing)."""
+        """(x [B, L, D], nothing)"""
         x_BxLxD = partitioning.split_batch(x_BxLxD)
-        h_BxLxD = self.pre_attention_layer_norm(x_BxLxD)
-        x_BxLxD += self.dropout(self.attention.within(h_BxLxD, *shared))
+        if extra.shift is not None:
+            x_BxLxD = placing.shifted(x_BxLxD, extra.shift, context.positions_BxP)
+        h_BxLxD = self.attention.within(
+            self.pre_attention_layer_norm(x_BxLxD),
+            context.bias_1xHxQxL,
+            context.mask_BxL,
+            extra.front,
+        )
+        x_BxLxD += layers.adapted(self.dropout(h_BxLxD), extra.attention_adapter)
         h_BxLxD = self.mlp(self.pre_mlp_layer_norm(x_BxLxD))
-        return x_BxLxD + self.dropout(h_BxLxD), own
+        return x_BxLxD + layers.adapted(self.dropout(h_BxLxD), extra.mlp_adapter), ()
 
 
 class DecoderLayer(nn.Module):
@@ -101,44 +147,61 @@ class DecoderLayer(nn.Module):
         self.dropout = layers.Dropout(self.config.dropout_rate)
 
     def __call__(
-        self, x_BxSxD: jax.Array, own: tuple[()] | LayerCache, shared: tuple
-    ) -> tuple[jax.Array, tuple[()] | layers.KeysValues]:
-        """One layer, of all positions or, with a cache, of one.
-
-        Args:
-          own: this layer's cache, or () for all positions at once.
-          shared: (encoder's output, bias of self-attention, bias of cross-attention,
-            the position); without a cache the last is None, with one the first.
-
-        Returns:
-          (x [B, S, D], the cache's keys and values with this position's in place)
-        """
-        encoded_BxLxD, self_bias, cross_bias, index = shared
+        self, x_BxSxD: jax.Array, extra: LayerExtra, context: DecoderContext
+    ) -> tuple[jax.Array, tuple[()]]:
+        """All positions at once: (x [B, S, D], nothing)."""
         x_BxSxD = partitioning.split_batch(x_BxSxD)
-        attention = self.encoder_decoder_attention
         h_BxSxD = self.pre_self_attention_layer_norm(x_BxSxD)
-        keys_values = self.self_attention.keys_values(h_BxSxD)
-        if own:
-            before, kept = own
-            keys_values = tuple(
-                jax.lax.dynamic_update_slice_in_dim(old, new, index, axis=1)
-                for old, new in zip(before, keys_values, strict=True)
-            )
-        x_BxSxD += self.dropout(self.self_attention(h_BxSxD, keys_values, self_bias))
-        h_BxSxD = self.pre_cross_attention_layer_norm(x_BxSxD)
-        if own:
-            h_BxSxD = attention(h_BxSxD, kept, cross_bias)
-        else:
-            h_BxSxD = attention.across(h_BxSxD, encoded_BxLxD, cross_bias)
-        x_BxSxD += self.dropout(h_BxSxD)
-        h_BxSxD = self.mlp(self.pre_mlp_layer_norm(x_BxSxD))
-        return x_BxSxD + self.dropout(h_BxSxD), keys_values if own else ()
+        keys_values = self.self_attention.keys_values(h_BxSxD, extra.front)
+        h_BxSxD = self.self_attention(h_BxSxD, keys_values, context.self_bias)
+        x_BxSxD += layers.adapted(self.dropout(h_BxSxD), extra.attention_adapter)
+        h_BxSxD = self.encoder_decoder_attention.across(
+            self.pre_cross_attention_layer_norm(x_BxSxD),
+            context.encoded_BxLxD,
+            context.cross_bias,
+        )
+        return self._through_mlp(x_BxSxD + self.dropout(h_BxSxD), extra), ()
 
-    def across(
-        self, encoded_BxLxD: jax.Array, own: tuple[()], shared: tuple[()]
+    def step(
+        self,
+        x_Bx1xD: jax.Array,
+        kept: tuple[Cache, LayerExtra],
+        context: StepContext,
     ) -> tuple[jax.Array, layers.KeysValues]:
-        """(the encoder's output, the keys and values that decoding keeps of it)"""
-        return encoded_BxLxD, self.encoder_decoder_attention.keys_values(encoded_BxLxD)
+        """One position: (x [B, 1, D], the cache's `own` with this position's in place).
+
+        The keys in front are in the cache.
+        """
+        cache, extra = kept
+        x_Bx1xD = partitioning.split_batch(x_Bx1xD)
+        h_Bx1xD = self.pre_self_attention_layer_norm(x_Bx1xD)
+        place = extra.length + context.index
+        keys_values = tuple(
+            jax.lax.dynamic_update_slice_in_dim(old, new, place, axis=1)
+            for old, new in zip(
+                cache.own, self.self_attention.keys_values(h_Bx1xD), strict=True
+            )
+        )
+        h_Bx1xD = self.self_attention(h_Bx1xD, keys_values, context.self_bias)
+        x_Bx1xD += layers.adapted(self.dropout(h_Bx1xD), extra.attention_adapter)
+        h_Bx1xD = self.encoder_decoder_attention(
+            self.pre_cross_attention_layer_norm(x_Bx1xD),
+            cache.across,
+            context.cross_bias,
+        )
+        return self._through_mlp(x_Bx1xD + self.dropout(h_Bx1xD), extra), keys_values
+
+    def _through_mlp(self, x_BxSxD: jax.Array, extra: LayerExtra) -> jax.Array:
+        h_BxSxD = self.mlp(self.pre_mlp_layer_norm(x_BxSxD))
+        return x_BxSxD + layers.adapted(self.dropout(h_BxSxD), extra.mlp_adapter)
+
+    def start(
+        self, encoded_BxLxD: jax.Array, extra: LayerExtra, context: tuple[()]
+    ) -> tuple[jax.Array, Cache]:
+        """(the encoder's output, a cache of no position yet)"""
+        own = self.self_attention.keys_values(encoded_BxLxD[:, :0], extra.front)
+        across = self.encoder_decoder_attention.keys_values(encoded_BxLxD)
+        return encoded_BxLxD, Cache(own, across)
 
 
 def _layers(
@@ -161,24 +224,31 @@ def _layers(
 
 
 def _run(
-    stack: Layers, x: jax.Array, own: tuple, shared: tuple, method: str = "__call__"
+    stack: Layers, x: jax.Array, own: Any, context: tuple, method: str = "__call__"
 ) -> tuple[jax.Array, Any]:
-    """x through each layer of a stack, (x, own, shared) -> (x, out).
+    """x through each layer of a stack, (x, own, context) -> (x, out).
 
     Args:
-      own: for each layer's `own` a list with an item a layer; stacked arrays when
-        layers are scanned.
+      own: a tree whose leaves have an axis of layers in front, arrays or lists: each
+        layer is given its own.
 
     Returns:
-      (x, each layer's out: a list, or stacked arrays)
+      (x, each layer's out in such a tree: lists, or arrays if layers are scanned)
     """
     if isinstance(stack, nn.Module):
-        return getattr(stack, method)(x, own, shared)
+        return getattr(stack, method)(x, own, context)
+    parts, tree = jax.tree.flatten(own, is_leaf=lambda part: isinstance(part, list))
     outs = []
-    for index, layer in enumerate(stack):
-        x, out = getattr(layer, method)(x, tuple(part[index] for part in own), shared)
+    for layer, *items in zip(stack, *parts, strict=True):
+        x, out = getattr(layer, method)(x, tree.unflatten(items), context)
         outs.append(out)
-    return x, outs
+    return x, jax.tree.map(lambda *items: list(items), *outs)
+
+
+def _front_mask(extra: LayerExtra) -> jax.Array:
+    """Which keys in front are there: [1 or B, P]."""
+    mask = jnp.ones(extra.length, bool) if extra.mask is None else extra.mask
+    return jnp.atleast_2d(mask)
 
 
 class Encoder(nn.Module):
@@ -193,10 +263,23 @@ class Encoder(nn.Module):
         self.encoder_norm = _norm(config)
         self.dropout = layers.Dropout(config.dropout_rate)
 
-    def __call__(self, x_BxLxD: jax.Array, mask_BxL: jax.Array) -> jax.Array:
-        length = x_BxLxD.shape[1]
-        shared = self.relpos_bias(length, length), mask_BxL
-        x_BxLxD, _ = _run(self.layers, self.dropout(x_BxLxD), (), shared)
+    def __call__(
+        self,
+        x_BxLxD: jax.Array,
+        mask_BxL: jax.Array,
+        extra: LayerExtra,
+        positions_BxP: jax.Array | None,
+    ) -> jax.Array:
+        """The encoder's output [B, L, D]; `positions_BxP` are the prompt's."""
+        if extra.shift is not None and positions_BxP is None:
+            raise ValueError("a shift is of the prompt's positions: it needs a prompt")
+        front, (batch, length, _) = extra.length, x_BxLxD.shape
+        bias = self.relpos_bias(front + length, front + length)[:, :, front:]
+        front_BxP = jnp.broadcast_to(_front_mask(extra), (batch, front))
+        mask_BxL = jnp.concatenate([front_BxP, mask_BxL], axis=1)
+        context = EncoderContext(bias, mask_BxL, positions_BxP)
+        own = extra._replace(mask=None)
+        x_BxLxD, _ = _run(self.layers, self.dropout(x_BxLxD), own, context)
         return self.dropout(self.encoder_norm(x_BxLxD))
 
 
@@ -208,7 +291,9 @@ class Decoder(nn.Module):
     def setup(self):
         config = self.config
         self.relpos_bias = _relative_bias(config, bidirectional=False)
-        self.layers = _layers(DecoderLayer, config, config.num_decoder_layers, "across")
+        self.layers = _layers(
+            DecoderLayer, config, config.num_decoder_layers, "start", "step"
+        )
         self.decoder_norm = _norm(config)
         self.dropout = layers.Dropout(config.dropout_rate)
         self.logits_dense = layers.Dense(
@@ -220,52 +305,80 @@ class Decoder(nn.Module):
             config.param_dtype,
         )
 
-    def _self_bias(self, length: int) -> jax.Array:
-        causal_SxS = jnp.tri(length, dtype=bool)
-        return self.relpos_bias(length, length) + attention.visible(
-            causal_SxS[None, None]
+    def _self_bias(self, length: int, extra: LayerExtra) -> jax.Array:
+        """Of `length` positions, behind the keys in front: [1 or B, H, S, P+S]."""
+        if extra.shift is not None:
+            raise ValueError("a shift is of the prompt's positions, in the encoder")
+        front = extra.length
+        bias = self.relpos_bias(front + length, front + length)[:, :, front:]
+        causal_SxL = jnp.tri(length, front + length, front, dtype=bool)
+        there_BxL = jnp.pad(
+            _front_mask(extra), ((0, 0), (0, length)), constant_values=True
         )
+        return bias + attention.visible(causal_SxL & there_BxL[:, None, None])
+
+    def _logits(self, x_BxSxD: jax.Array, label_rows: LabelRows | None) -> jax.Array:
+        x_BxSxD = self.dropout(self.decoder_norm(x_BxSxD))
+        logits_BxSxV = self.logits_dense(x_BxSxD)
+        if label_rows is None:
+            return logits_BxSxV
+        rows_CxD = label_rows.rows.astype(logits_BxSxV.dtype)
+        own_BxSxC = jnp.dot(x_BxSxD.astype(rows_CxD.dtype), rows_CxD.T)
+        place = logits_BxSxV.at[..., label_rows.ids]
+        return place.set(own_BxSxC, unique_indices=True)
 
     def __call__(
-        self, x_BxSxD: jax.Array, encoded_BxLxD: jax.Array, mask_BxL: jax.Array
+        self,
+        x_BxSxD: jax.Array,
+        encoded_BxLxD: jax.Array,
+        mask_BxL: jax.Array,
+        extra: LayerExtra,
+        label_rows: LabelRows | None,
     ) -> jax.Array:
         """Logits [B, S, V] of all positions at once (teacher forcing)."""
-        self_bias = self._self_bias(x_BxSxD.shape[1])
+        self_bias = self._self_bias(x_BxSxD.shape[1], extra)
         cross_bias = attention.visible(mask_BxL[:, None, None, :])
-        shared = encoded_BxLxD, self_bias, cross_bias, None
-        x_BxSxD, _ = _run(self.layers, self.dropout(x_BxSxD), (), shared)
-        return self.logits_dense(self.dropout(self.decoder_norm(x_BxSxD)))
+        context = DecoderContext(encoded_BxLxD, self_bias, cross_bias)
+        own = extra._replace(mask=None)
+        x_BxSxD, _ = _run(self.layers, self.dropout(x_BxSxD), own, context)
+        return self._logits(x_BxSxD, label_rows)
 
-    def start(self, encoded_BxLxD: jax.Array, length: int) -> Cache:
-        """For each layer, empty self-attention and full cross-attention."""
-        _, across = _run(self.layers, encoded_BxLxD, (), (), "across")
+    def start(self, encoded_BxLxD: jax.Array, length: int, extra: LayerExtra) -> Cache:
+        """The cache before the first of `length` positions."""
+        own = extra._replace(mask=None)
+        _, cache = _run(self.layers, encoded_BxLxD, own, (), "start")
 
-        def empty(x: jax.Array) -> jax.Array:
-            return jnp.zeros((*x.shape[:-3], length, *x.shape[-2:]), x.dtype)
+        def extended(x: jax.Array) -> jax.Array:
+            free = jnp.zeros((*x.shape[:-3], length, *x.shape[-2:]), x.dtype)
+            return jnp.concatenate([x, free], axis=-3)
 
-        return jax.tree.map(empty, across), across
+        return cache._replace(own=jax.tree.map(extended, cache.own))
 
     def step(
-        self, x_Bx1xD: jax.Array, cache: Cache, mask_BxL: jax.Array, index: jax.Array
+        self,
+        x_Bx1xD: jax.Array,
+        cache: Cache,
+        mask_BxL: jax.Array,
+        index: jax.Array,
+        extra: LayerExtra,
+        label_rows: LabelRows | None,
     ) -> tuple[jax.Array, Cache]:
         """Logits [B, V] of position `index` alone, and the cache that now holds it."""
-        before, across = cache
-        length = jax.tree.leaves(before)[0].shape[-3]
+        length = jax.tree.leaves(cache.own)[0].shape[-3] - extra.length
         self_bias = jax.lax.dynamic_slice_in_dim(
-            self._self_bias(length), index, 1, axis=2
+            self._self_bias(length, extra), index, 1, axis=2
         )
         cross_bias = attention.visible(mask_BxL[:, None, None, :])
-        shared = None, self_bias, cross_bias, index
-        x_Bx1xD, before = _run(self.layers, x_Bx1xD, cache, shared)
-        logits_Bx1xV = self.logits_dense(self.decoder_norm(x_Bx1xD))
-        return logits_Bx1xV[:, 0], (before, across)
+        context = StepContext(index, self_bias, cross_bias)
+        kept = cache, extra._replace(mask=None)
+        x_Bx1xD, own = _run(self.layers, x_Bx1xD, kept, context, "step")
+        return self._logits(x_Bx1xD, label_rows)[:, 0], cache._replace(own=own)
 
 
 class Transformer(nn.Module):
-    """T5 1.1. `combine` says where a prompt goes (placing.py)."""
+    """T5 1.1. Each method is given the whole `extra`, and takes what is its own."""
 
     config: T5Config
-    combine: placing.Combine = placing.prefix
 
     def setup(self):
         config = self.config
@@ -279,9 +392,7 @@ class Transformer(nn.Module):
         self.decoder = Decoder(config)
 
     def __call__(
-        self,
-        batch: dict[str, jax.Array],
-        prompt: jax.Array | None = None,
+        self, batch: dict[str, jax.Array], extra: Extra = NO_EXTRA
     ) -> jax.Array:
         """Logits [B, S, V] in float32 under teacher forcing.
 
@@ -290,40 +401,63 @@ class Transformer(nn.Module):
         Args:
           batch: encoder_input_tokens [B, T] and decoder_input_tokens [B, S], int32, 0
             where padded.
-          prompt: [P, D], or [B, P, D] for one prompt an example; None for none.
+
+        Raises:
+          UserError: the batch is packed.
         """
-        encoded_BxLxD, mask_BxL = self.encode(batch["encoder_input_tokens"], prompt)
-        return self.decode(batch["decoder_input_tokens"], encoded_BxLxD, mask_BxL)
+        if "encoder_segment_ids" in batch:
+            raise UserError(
+                "the batch has encoder_segment_ids: several examples are packed into a "
+                "row, and would attend to each other here; have one example in a row "
+                "(pack=False)"
+            )
+        encoded_BxLxD, mask_BxL = self.encode(batch["encoder_input_tokens"], extra)
+        tokens_BxS = batch["decoder_input_tokens"]
+        return self.decode(tokens_BxS, encoded_BxLxD, mask_BxL, extra)
 
     def encode(
-        self,
-        tokens_BxT: jax.Array,
-        prompt: jax.Array | None = None,
+        self, tokens_BxT: jax.Array, extra: Extra = NO_EXTRA
     ) -> tuple[jax.Array, jax.Array]:
         """The encoder's output [B, L, D] and its mask [B, L], False at padding."""
         x_BxLxD = self.token_embedder(tokens_BxT)
-        mask_BxL = tokens_BxT != placing.PAD_ID
-        if prompt is not None:
-            x_BxLxD, mask_BxL = self.combine(prompt, x_BxLxD, tokens_BxT)
-        return self.encoder(x_BxLxD, mask_BxL), mask_BxL
+        mask_BxL, positions_BxP = tokens_BxT != placing.PAD_ID, None
+        if extra.prompt is not None:
+            x_BxLxD, mask_BxL, positions_BxP = placing.combine(
+                extra.prompt, x_BxLxD, tokens_BxT
+            )
+        own = extra.encoder or NOTHING
+        return self.encoder(x_BxLxD, mask_BxL, own, positions_BxP), mask_BxL
 
     def decode(
-        self, tokens_BxS: jax.Array, encoded_BxLxD: jax.Array, mask_BxL: jax.Array
+        self,
+        tokens_BxS: jax.Array,
+        encoded_BxLxD: jax.Array,
+        mask_BxL: jax.Array,
+        extra: Extra = NO_EXTRA,
     ) -> jax.Array:
         """Logits [B, S, V] of decoder inputs, given what `encode` returned."""
         x_BxSxD = self.token_embedder(tokens_BxS)
-        return self.decoder(x_BxSxD, encoded_BxLxD, mask_BxL)
+        own = extra.decoder or NOTHING, extra.label_rows
+        return self.decoder(x_BxSxD, encoded_BxLxD, mask_BxL, *own)
 
-    def start_cache(self, encoded_BxLxD: jax.Array, length: int) -> Cache:
+    def start_cache(
+        self, encoded_BxLxD: jax.Array, length: int, extra: Extra = NO_EXTRA
+    ) -> Cache:
         """What decoding keeps of each layer, for up to `length` positions."""
-        return self.decoder.start(encoded_BxLxD, length)
+        return self.decoder.start(encoded_BxLxD, length, extra.decoder or NOTHING)
 
     def decode_step(
-        self, token_B: jax.Array, cache: Cache, mask_BxL: jax.Array, index: jax.Array
+        self,
+        token_B: jax.Array,
+        cache: Cache,
+        mask_BxL: jax.Array,
+        index: jax.Array,
+        extra: Extra = NO_EXTRA,
     ) -> tuple[jax.Array, Cache]:
         """Logits [B, V] after `token_B` at position `index`, and the new cache."""
         x_Bx1xD = self.token_embedder(token_B[:, None])
-        return self.decoder.step(x_Bx1xD, cache, mask_BxL, index)
+        own = extra.decoder or NOTHING, extra.label_rows
+        return self.decoder.step(x_Bx1xD, cache, mask_BxL, index, *own)
 
 
 def embedding_table(params: dict) -> jax.Array:

@@ -1,63 +1,122 @@
-"""Where a prompt's vectors go in an embedded input (paper section 2: in front).
-
-A combine function puts a prompt into an embedded input: (prompt [P, D] or [B, P, D],
-x [B, T, D], tokens [B, T]) -> (x [B, P+T, D], mask [B, P+T]), the mask False at
-padding.
-"""
-
-from collections.abc import Callable
+"""Where the vectors of a prompt go in an embedded input."""
 
 import jax
 import jax.numpy as jnp
 
+from prompt_tuning.t5.extra import END, Prompt
+
 PAD_ID = 0
 EOS_ID = 1
 
-Combine = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+def prefix(vectors: jax.Array) -> Prompt:
+    """Vectors [P, D] or [B, P, D] in front of the input (paper section 2)."""
+    return Prompt(vectors, jnp.zeros(vectors.shape[-2], jnp.int32))
 
 
-def prefix(
-    prompt: jax.Array, x_BxTxD: jax.Array, tokens_BxT: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The prompt in front of the input (paper section 2: [P_e; X_e])."""
-    prompt_BxPxD = _expanded(prompt, x_BxTxD)
-    mask_BxP = jnp.ones(prompt_BxPxD.shape[:2], bool)
-    return (
-        jnp.concatenate([prompt_BxPxD, x_BxTxD], axis=1),
-        jnp.concatenate([mask_BxP, tokens_BxT != PAD_ID], axis=1),
+def suffix(vectors: jax.Array) -> Prompt:
+    """Vectors [P, D] or [B, P, D] behind the input, before the EOS that closes it."""
+    return Prompt(vectors, jnp.full(vectors.shape[-2], END, jnp.int32))
+
+
+def combine(
+    prompt: Prompt, x_BxTxD: jax.Array, tokens_BxT: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The prompt in an embedded input.
+
+    Vectors before the same token keep their order. Padding and vectors that are not
+    there come last.
+
+    Args:
+      x_BxTxD: the embedded tokens.
+      tokens_BxT: int32, PAD_ID where padded.
+
+    Returns:
+      (x [B, P+T, D] of the input's type, its mask [B, P+T], True at tokens and vectors,
+      and where each vector ended up, int32 [B, P])
+    """
+    key_BxP, key_BxT = _keys(prompt, tokens_BxT)
+    key_BxL = jnp.concatenate([key_BxP, key_BxT], axis=1)
+    source_BxL = jnp.argsort(key_BxL, axis=1, stable=True)
+    target_BxL = jnp.argsort(source_BxL, axis=1)  # the inverse permutation
+    targets = jnp.split(target_BxL, [key_BxP.shape[1]], axis=1)
+    vectors_BxPxD = jnp.broadcast_to(
+        prompt.vectors, (len(tokens_BxT), *prompt.vectors.shape[-2:])
     )
+    both = vectors_BxPxD.astype(x_BxTxD.dtype), x_BxTxD
+    mask_BxL = _taken(key_BxL, source_BxL) < _last(tokens_BxT)
+    return _permuted(both, source_BxL, targets), mask_BxL, targets[0]
 
 
-def suffix(
-    prompt: jax.Array, x_BxTxD: jax.Array, tokens_BxT: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The prompt behind the input, before the EOS that ends it (where there is one)."""
-    prompt_BxPxD = _expanded(prompt, x_BxTxD)
-    length = prompt_BxPxD.shape[1]
-    size_Bx1 = jnp.sum(tokens_BxT != PAD_ID, axis=1, keepdims=True)
-    last_Bx1 = jnp.take_along_axis(tokens_BxT, jnp.maximum(size_Bx1 - 1, 0), axis=1)
-    start_Bx1 = size_Bx1 - (last_Bx1 == EOS_ID)
-    position_1xL = jnp.arange(length + tokens_BxT.shape[1])[None, :]
-    # Where each output position comes from in [x; prompt]: the text up to `start`, then
-    # the prompt, then what the text still has.
-    source_BxL = jnp.where(
-        position_1xL < start_Bx1,
-        position_1xL,
-        jnp.where(
-            position_1xL < start_Bx1 + length,
-            tokens_BxT.shape[1] + position_1xL - start_Bx1,
-            position_1xL - length,
-        ),
-    )
-    both_BxLxD = jnp.concatenate([x_BxTxD, prompt_BxPxD], axis=1)
-    return (
-        jnp.take_along_axis(both_BxLxD, source_BxL[..., None], axis=1),
-        position_1xL < size_Bx1 + length,
-    )
+def shifted(
+    x_BxLxD: jax.Array, shift: jax.Array, positions_BxP: jax.Array
+) -> jax.Array:
+    """x [B, L, D] with `shift` [P, D] or [B, P, D] added at `positions_BxP`."""
+    shift_BxPxD = jnp.broadcast_to(shift, (*positions_BxP.shape, shift.shape[-1]))
+
+    def add(x_LxD: jax.Array, position_P: jax.Array, shift_PxD: jax.Array) -> jax.Array:
+        place = x_LxD.at[position_P]
+        return place.add(shift_PxD, mode="promise_in_bounds", unique_indices=True)
+
+    return jax.vmap(add)(x_BxLxD, positions_BxP, shift_BxPxD.astype(x_BxLxD.dtype))
 
 
-def _expanded(prompt: jax.Array, x_BxTxD: jax.Array) -> jax.Array:
-    batch, _, dim = x_BxTxD.shape
-    return jnp.broadcast_to(prompt, (batch, prompt.shape[-2], dim)).astype(
-        x_BxTxD.dtype
-    )
+def _keys(prompt: Prompt, tokens_BxT: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What vectors [B, P] and tokens [B, T] are sorted by: 2i+1 for token i."""
+    batch, length = tokens_BxT.shape
+    here_BxT = tokens_BxT != PAD_ID
+    size_Bx1 = jnp.sum(here_BxT, axis=1, keepdims=True)
+    closing_Bx1 = jnp.take_along_axis(tokens_BxT, jnp.maximum(size_Bx1 - 1, 0), axis=1)
+    end_Bx1 = size_Bx1 - (closing_Bx1 == EOS_ID)
+    before_BxP = jnp.broadcast_to(prompt.before, (batch, prompt.before.shape[-1]))
+    inside_BxP = (before_BxP >= 0) & (before_BxP < size_Bx1)
+    key_BxP = 2 * jnp.where(inside_BxP, before_BxP, end_Bx1)
+    key_BxT = jnp.where(here_BxT, 2 * jnp.arange(length)[None] + 1, _last(tokens_BxT))
+    if prompt.mask is not None:
+        mask_BxP = jnp.broadcast_to(prompt.mask, key_BxP.shape)
+        key_BxP = jnp.where(mask_BxP, key_BxP, _last(tokens_BxT))
+    return key_BxP, key_BxT
+
+
+def _last(tokens_BxT: jax.Array) -> int:
+    """The key of what is not there."""
+    return 2 * tokens_BxT.shape[1] + 1
+
+
+def _taken(x_BxL: jax.Array, index_BxL: jax.Array) -> jax.Array:
+    """x [B, L] or [B, L, D] at `index_BxL` along L, all of which are in bounds."""
+    index_BxL = index_BxL.reshape(*index_BxL.shape, *(1,) * (x_BxL.ndim - 2))
+    return jnp.take_along_axis(x_BxL, index_BxL, axis=1, mode="promise_in_bounds")
+
+
+@jax.custom_vjp
+def _permuted(
+    parts: tuple[jax.Array, jax.Array],
+    source_BxL: jax.Array,
+    targets: tuple[jax.Array, jax.Array],
+) -> jax.Array:
+    """The two parts [B, P, D] and [B, T, D] in another order: [B, P+T, D].
+
+    Its gradient gathers by the inverse permutation, each part alone: XLA would scatter,
+    which costs a CPU much more than the vectors of a prompt are worth.
+    """
+    del targets
+    return _taken(jnp.concatenate(parts, axis=1), source_BxL)
+
+
+def _permuted_forward(
+    parts: tuple[jax.Array, jax.Array],
+    source_BxL: jax.Array,
+    targets: tuple[jax.Array, jax.Array],
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _permuted(parts, source_BxL, targets), targets
+
+
+def _permuted_backward(
+    targets: tuple[jax.Array, jax.Array], gradient_BxLxD: jax.Array
+) -> tuple[tuple[jax.Array, jax.Array], None, None]:
+    parts = tuple(_taken(gradient_BxLxD, target) for target in targets)
+    return parts, None, None
+
+
+_permuted.defvjp(_permuted_forward, _permuted_backward)

@@ -45,7 +45,8 @@ def ours(name: str, rows: list, labels_CxS: np.ndarray) -> Callable[[], int]:
     import jax
 
     from prompt_tuning import partitioning
-    from prompt_tuning.t5 import decoding, network
+    from prompt_tuning.t5 import decoding, network, placing
+    from prompt_tuning.t5.extra import Extra
     from prompt_tuning.tasks_io import evaluate
     from prompt_tuning.training import batching, plan
 
@@ -54,16 +55,17 @@ def ours(name: str, rows: list, labels_CxS: np.ndarray) -> Callable[[], int]:
     params = partitioning.init_params(model, jax.random.key(0), mesh)
     rng = np.random.default_rng(0)
     prompt = rng.normal(size=(PROMPT, step.SIZE["width"])).astype(np.float32)
+    extra = Extra(placing.prefix(prompt))
     inputs_NxT = batching.pad(rows, max(map(len, rows)))
     length = labels_CxS.shape[1]
     greedy = jax.jit(functools.partial(decoding.greedy, model), static_argnums=3)
     score = jax.jit(functools.partial(decoding.label_scores, model))
 
     def predict_greedy(batch_BxT: np.ndarray) -> np.ndarray:
-        return np.asarray(greedy(params, batch_BxT, prompt, length))
+        return np.asarray(greedy(params, batch_BxT, extra, length))
 
     def predict_labels(batch_BxT: np.ndarray) -> np.ndarray:
-        scores_BxC = np.asarray(score(params, batch_BxT, prompt, labels_CxS))
+        scores_BxC = np.asarray(score(params, batch_BxT, extra, labels_CxS))
         return labels_CxS[scores_BxC.argmax(1)]
 
     predict = {"greedy": predict_greedy, "labels": predict_labels}[name]

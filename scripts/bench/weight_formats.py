@@ -19,7 +19,8 @@ from flax import traverse_util
 
 from prompt_tuning import config, partitioning, run
 from prompt_tuning.frozen import formats, weights
-from prompt_tuning.t5 import network
+from prompt_tuning.t5 import network, placing
+from prompt_tuning.t5.extra import Extra
 from prompt_tuning.tasks_io import data, evaluate
 from prompt_tuning.training import checkpoints, plan
 
@@ -52,11 +53,12 @@ def logits() -> Iterator[np.ndarray]:
         "decoder_input_tokens": rng.integers(2, 32_000, (EXAMPLES, TARGETS)),
     }
     prompt = rng.normal(size=(PROMPT, base.emb_dim)).astype(np.float32)
+    extra = Extra(placing.prefix(prompt))
     for param_dtype, dtype in KEPT:
         kept = dataclasses.replace(base, param_dtype=param_dtype, dtype=dtype)
         model = network.Transformer(kept)
         placed = weights.place(tensors, model, mesh, "random weights")
-        yield np.asarray(jax.jit(model.apply)({"params": placed}, batch, prompt))
+        yield np.asarray(jax.jit(model.apply)({"params": placed}, batch, extra))
 
 
 def accuracies(prompt: Path) -> Iterator[float]:
