@@ -12,7 +12,7 @@ import importlib
 import tokenize
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from gin import config_parser
 
@@ -290,7 +290,9 @@ def _is_literal(text: str) -> bool:
 class _Values(config_parser.ParserDelegate):
     """What gin's parser makes of the parts of a value that are no literals."""
 
-    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool):
+    def configurable_reference(
+        self, scoped_configurable_name: str, evaluate: bool
+    ) -> NoReturn:
         raise ValueError(
             f"@{scoped_configurable_name} is a function; settings are values: write a "
             "literal or %MACRO"

@@ -281,8 +281,8 @@ class Adafactor(_Section):
     )
     parameter_scaling: bool = setting(
         False,
-        "updates relative to the parameter's own scale, as T5's pre-training has it and "
-        "prompt tuning does not",
+        "updates relative to the parameter's own scale, as T5's pre-training has it "
+        "and prompt tuning does not",
     )
     clipping_threshold: float = setting(
         1.0, "the largest root mean square of an update before the rate", least=1e-6

@@ -21,4 +21,22 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prints the list, the texts or the report."""
-    TODO
+    from prompt_tuning.commands import common
+    from prompt_tuning.frozen.vocabulary import load_vocabulary
+    from prompt_tuning.runs import parts
+    from prompt_tuning.tasks_io import listing
+
+    run = common.settings(args).run
+    common.start(args)
+    sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale
+    name = parts.vocabulary_name(run)
+    where = run.mixture_or_task_module, load_vocabulary(name)
+    folders = run.data_dir, run.tfds_data_dir
+    if args.render:
+        lines = listing.render(args.render, args.split, args.limit, *where, *folders)
+    elif args.check:
+        lines = listing.check(name, *where, *folders)
+    else:
+        lines = [listing.describe(run.mixture_or_task_module)]
+    for line in lines:
+        print(line)

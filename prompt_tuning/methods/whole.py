@@ -39,7 +39,7 @@ def trainable(frozen: Any) -> Any:
     if kept:
         raise UserError(
             "METHOD trains the weights, but T5Config.param_dtype is "
-            f"{' and '.join(map(str, kept))}: weights are trained in float32; keep them "
-            "so"
+            f"{' and '.join(map(str, kept))}: weights are trained in float32; keep "
+            "them so"
         )
     return frozen

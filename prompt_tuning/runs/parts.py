@@ -111,8 +111,8 @@ def scored_labels(run: Run, words: Sequence[str] | None, model: Model) -> Any:
         return None
     if not words:
         raise UserError(
-            f"{run.mixture_or_task_name} names no label words, so that there is nothing "
-            "to score; decode greedily, or give its postprocess_fn the keyword "
+            f"{run.mixture_or_task_name} names no label words, so that there is "
+            "nothing to score; decode greedily, or give its postprocess_fn the keyword "
             "label_classes"
         )
     return label_ids(words, model.vocabulary)

@@ -1,4 +1,4 @@
-"""Predictions of a frozen model with what was trained, compiled once for all batches."""
+"""What a frozen model predicts with what was trained, compiled once for all batches."""
 
 import functools
 from collections.abc import Callable, Sequence
