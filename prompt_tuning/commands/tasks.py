@@ -1,6 +1,7 @@
 """`tasks`: list the tasks; show or check their data."""
 
 import argparse
+import sys
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -230,7 +230,7 @@ def _stages(
 def _on_this_host(
     batches: Iterator[batching.Batch], mesh: Mesh
 ) -> Iterator[batching.Batch]:
-    """The rows of each batch that this host's devices hold: [B, 1, ...] for one state."""
+    """The rows of each batch that this host holds, as [B, 1, ...] for one state."""
     for batch in batches:
         rows = partitioning.host_rows(mesh, len(batch["encoder_input_tokens"]))
         yield {name: value[rows][:, None] for name, value in batch.items()}
