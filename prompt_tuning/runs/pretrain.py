@@ -21,7 +21,6 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.runs import parts
-from prompt_tuning.serving import predictor
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5 import network
 from prompt_tuning.t5.extra import Extra
@@ -143,20 +142,14 @@ def _skill(settings: Settings, model: parts.Model) -> Callable[[Any], dict[str, 
     if not name:
         return lambda params: {}
     split = parts.open_task(run, model.vocabulary, name).load(run.eval_split)
-    lengths = split.examples.lengths
-    with_extra = predictor.make_predict_fn(
-        model.network, model.mesh, lengths["targets"]
-    )
-    inputs_NxT = batching.pad(split.examples.inputs, lengths["inputs"])
+    greedy = dataclasses.replace(run, decoding="greedy")
+    measure = parts.make_measure(greedy, model, None, split)
 
-    def measure(params: Any) -> dict[str, float]:
-        predict_fn = with_extra(params, Extra())
-        texts = predictor.predict_texts(
-            predict_fn, inputs_NxT, run.batch_size, model.vocabulary
-        )
-        return {"skill": tasks.development_score(split.score(texts)[0].metrics)}
+    def skill(params: Any) -> dict[str, float]:
+        (metrics, _), _ = measure(params, Extra())
+        return {"skill": tasks.development_score(metrics)}
 
-    return measure
+    return skill
 
 
 def _batches(settings: Settings, model: parts.Model) -> tuple[Batches, Batches]:
