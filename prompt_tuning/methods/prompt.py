@@ -10,7 +10,6 @@ from prompt_tuning.settings import Run
 from prompt_tuning.t5 import network, placing
 from prompt_tuning.t5.extra import Extra
 
-
 _PLACES = {"prefix": placing.prefix, "suffix": placing.suffix}
 
 

@@ -18,11 +18,10 @@ from prompt_tuning.frozen.vocabulary import (
 )
 from prompt_tuning.serving import predictor
 from prompt_tuning.settings import Run, Settings
-from prompt_tuning.t5.network import Transformer
 from prompt_tuning.t5.extra import Extra
+from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import batching, own_data
 from prompt_tuning.training.task import Evaluation, Record, Split, Task, label_ids
-
 
 Measure = Callable[[Any, Extra], tuple[Evaluation, list[Record]]]
 

@@ -171,9 +171,9 @@ def cases(args: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]]]
 
 
 def peft_case(base: dict[str, Any], dtype: str) -> dict[str, Any]:
-    from prompt_tuning.training import plan
+    from prompt_tuning.runs import parameters
 
-    size = plan.size(base["size"])
+    size = parameters.size(base["size"])
     dimensions = {
         "vocab": size.vocab_size,
         "width": size.emb_dim,

@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--attention", default="auto", choices=("auto", "plain"))
     args = parser.parse_args()
     config = dataclasses.replace(parameters.size("small"), attention=args.attention)
-    size = dict(batch_size=step.BATCH, inputs=step.INPUTS, targets=step.TARGETS)
+    size = {"batch_size": step.BATCH, "inputs": step.INPUTS, "targets": step.TARGETS}
     parts = random_step.build(config, prompt=step.PROMPT, **size)
     compiled = parts.compiled()
     run = parts.runner(compiled)
