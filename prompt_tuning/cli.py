@@ -237,15 +237,25 @@ def _tasks(args: argparse.Namespace) -> None:
     settings = _configured(args)
     from prompt_tuning.tasks_io import listing
 
+    module = settings.mixture_or_task_module
     sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale
     if args.render:
-        lines = listing.render(settings, args.render, args.split, args.limit)
+        shown = args.render, args.split, settings.data_dir, settings.tfds_data_dir
+        lines = listing.render(module, _vocabulary(settings), *shown, args.limit)
     elif args.check:
-        lines = listing.check(settings)
+        folders = settings.data_dir, settings.tfds_data_dir
+        lines = listing.check(module, _vocabulary(settings), *folders)
     else:
-        lines = [listing.describe(settings.mixture_or_task_module)]
+        lines = [listing.describe(module)]
     for line in lines:
         print(line)
+
+
+def _vocabulary(settings: "Run"):
+    from prompt_tuning import run
+    from prompt_tuning.tasks_io import data
+
+    return data.plain(run.load_vocabulary(settings))
 
 
 def _pretrain(args: argparse.Namespace) -> None:
