@@ -18,6 +18,8 @@ INSTALL = [
     "msgpack>=1.1",
     # Orbax's own path type, for folders on any file system.
     "etils[epath]>=1.15",
+    # Text to token ids and back.
+    "sentencepiece>=0.2",
     # Arrays outside of JAX: batches, prompt files.
     "numpy>=2.0",
     # The frozen models' file format, and one of a prompt's.
@@ -53,8 +55,8 @@ EXTRAS = {
         "pytest>=8",
         # Two processes for the quick suite.
         "pytest-xdist>=3.6",
-        # Trains small vocabularies; seqio, which reads them, brings it.
-        "sentencepiece>=0.2",
+        # Texts that nobody thinks of, for the comparison with seqio's vocabularies.
+        "hypothesis>=6.100",
     ],
     # One minor version, as the next one formats differently.
     "lint": ["ruff==0.17.*"],

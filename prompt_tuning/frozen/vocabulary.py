@@ -1,7 +1,36 @@
-"""Text to token ids and back: SentencePiece, or bytes; no TensorFlow."""
+"""Text to token ids and back: SentencePiece, or bytes; no TensorFlow.
 
+    vocabulary = load_vocabulary("prompt_tuning/pocket/spiece.model")
+    ids = vocabulary.encode("the cat")  # without EOS
+    assert vocabulary.decode(ids) == "the cat"
+
+The ids are those of seqio's vocabularies with T5's 100 sentinels, of any text.
+"""
+
+import dataclasses
+import functools
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
+
+import sentencepiece
+
+from prompt_tuning.errors import UserError
+
+# Vocabularies by name.
+NAMED = {
+    "t5": "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model",
+    "mt5": "gs://t5-data/vocabs/mc4.250000.100extra/sentencepiece.model",
+}
+BYTES = "byt5"  # needs no file
+EXTRA_IDS = 100  # T5's sentinels, after the SentencePiece model's own ids
+SENTINEL = "<extra_id_0>"  # the first of them, which has the last id
+RETRIES = 3  # of a request to a bucket, after 1, 2 and 4 seconds
+
+_EOS_ID = 1  # T5's, and ByT5's
+_SPECIAL_IDS = 3  # of ByT5 before the bytes: padding, EOS and unknown
+_USER_DEFINED = 4  # SentencePiece's type of a piece that is found whole in any text
 
 
 class Vocabulary(Protocol):
@@ -16,9 +45,159 @@ class Vocabulary(Protocol):
     eos_id: int
 
     def encode(self, text: str) -> list[int]:
-        """Token ids, without EOS."""
+        """Token ids, without EOS.
+
+        Raises:
+          UserError: the text has a lone surrogate, which is no character.
+        """
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, up to the first EOS."""
         ...
+
+    def fingerprint(self) -> str:
+        """The SHA-256 of the SentencePiece model's file in hex; "byt5" of bytes."""
+        ...
+
+
+def load_vocabulary(path: str) -> Vocabulary:
+    """Reads a SentencePiece model; T5's 100 sentinels are added unless in it, as mT5's.
+
+    Args:
+      path: a file here or in a bucket (gs://...); or "t5", "mt5", whose files are in a
+        public bucket; or "byt5", the bytes, which needs no file.
+
+    Raises:
+      UserError: the file cannot be read, is no SentencePiece model, or has not T5's ids
+        of padding (0) and end of sequence (1).
+    """
+    if path == BYTES:
+        return _Bytes()
+    path = NAMED.get(path, path)
+    try:
+        model = _read(path)
+        processor = _processor(model)
+        pieces = SENTINEL, f"▁{SENTINEL}"
+        if {*map(processor.piece_to_id, pieces)} == {processor.unk_id()}:
+            processor = _processor(model + _sentinels())
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).split("\n")[0][:200]
+        raise UserError(
+            f"the vocabulary {path} cannot be read ({type(error).__name__}: {reason}); "
+            "it must be a SentencePiece model, such as T5's spiece.model"
+        ) from error
+    ids = processor.pad_id(), processor.eos_id()
+    if ids != (0, _EOS_ID):
+        raise UserError(
+            f"the vocabulary {path} has padding and end of sequence at {ids}; T5 needs "
+            "them at (0, 1). Train it with pad_id=0, eos_id=1, unk_id=2, bos_id=-1"
+        )
+    return _SentencePiece(path, model, processor)
+
+
+def check_vocabulary(vocab_size: int, embedding_rows: int) -> None:
+    """Raises a UserError if the model has no embedding for some of the vocabulary."""
+    if vocab_size > embedding_rows:
+        raise UserError(
+            f"the vocabulary has {vocab_size} ids, sentinels included, but the model "
+            f"embeds {embedding_rows}; give VOCABULARY the model's own vocabulary"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _SentencePiece:
+    """Pieces of words. `model` is the file's bytes, `processor` has the sentinels."""
+
+    file: str
+    model: bytes = dataclasses.field(repr=False)
+    processor: sentencepiece.SentencePieceProcessor = dataclasses.field(repr=False)
+    eos_id: int = _EOS_ID
+
+    @functools.cached_property
+    def vocab_size(self) -> int:
+        return self.processor.get_piece_size()
+
+    def encode(self, text: str) -> list[int]:
+        return self.processor.encode(_utf8(text))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        unknown = self.processor.unk_id()
+        return self.processor.decode(
+            [i if i < self.vocab_size else unknown for i in _before_eos(ids)]
+        )
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.model).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bytes:
+    """ByT5's vocabulary: a text's bytes in UTF-8, after three special ids.
+
+    It has no sentinels of its own: ByT5 takes the last of the bytes for them.
+    """
+
+    file: None = None
+    vocab_size: int = _SPECIAL_IDS + 256
+    eos_id: int = _EOS_ID
+
+    def encode(self, text: str) -> list[int]:
+        return [byte + _SPECIAL_IDS for byte in _utf8(text)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        there = range(_SPECIAL_IDS, self.vocab_size)
+        text = bytes(i - _SPECIAL_IDS for i in _before_eos(ids) if i in there)
+        return text.decode(errors="ignore")
+
+    def fingerprint(self) -> str:
+        return BYTES
+
+
+def _read(path: str) -> bytes:
+    if "://" not in path:
+        return Path(path).read_bytes()
+    import tensorstore  # reads buckets without TensorFlow; most files are here
+
+    retries = {"gcs_request_retries": {"max_retries": RETRIES}}
+    file = tensorstore.KvStore.open(path, context=tensorstore.Context(retries)).result()
+    found = file.read("").result()
+    if found.state != "value":
+        raise FileNotFoundError("there is no such file")
+    return found.value
+
+
+def _processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
+    processor = sentencepiece.SentencePieceProcessor()
+    processor.LoadFromSerializedProto(model)  # given to __init__, no bytes are no error
+    return processor
+
+
+def _sentinels() -> bytes:
+    """T5's sentinels as more pieces of a serialised SentencePiece model.
+
+    Two serialised messages of protocol buffers in a row are one, with the repeated
+    fields of both.
+    """
+
+    def field_1(value: bytes) -> bytes:  # the model's pieces, and a piece's text
+        return b"\x0a" + bytes([len(value)]) + value
+
+    score_and_type = b"\x15" + bytes(4) + b"\x18" + bytes([_USER_DEFINED])  # 0.0
+    texts = [f"▁<extra_id_{i}>".encode() for i in reversed(range(EXTRA_IDS))]
+    return b"".join(field_1(field_1(text) + score_and_type) for text in texts)
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{text[:80]!r} has {text[error.start]!r} at character {error.start + 1}, "
+            "half of a pair that makes a character; write the character itself"
+        ) from None
+
+
+def _before_eos(ids: Sequence[int]) -> list[int]:
+    ids = [int(i) for i in ids]
+    return ids[: ids.index(_EOS_ID)] if _EOS_ID in ids else ids
