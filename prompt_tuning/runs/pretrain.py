@@ -17,7 +17,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from prompt_tuning import methods, partitioning
-from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.runs import parts
@@ -32,7 +31,7 @@ from prompt_tuning.training import (
     losses,
     objectives,
     optimizer,
-    own_data,
+    own_text,
     step,
 )
 from prompt_tuning.training import task as tasks
@@ -171,34 +170,18 @@ def _batches(settings: Settings, model: parts.Model) -> tuple[Batches, Batches]:
 def _documents(
     settings: Settings, vocabulary: Vocabulary
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The token ids of the texts to train on and of those held out, without EOS.
-
-    Texts of one token are left out.
-
-    Raises:
-      UserError: there are none.
-    """
+    """The token ids of the texts to train on and of those held out, without EOS."""
     run = settings.run
-    name, splits = run.mixture_or_task_name, (run.train_split, run.eval_split)
-    if own_data.is_text(name):
-        found = own_data.read_texts(name, vocabulary, run.seed)
-    else:
-        from prompt_tuning.tasks_io import tasks as seqio_tasks  # TensorFlow
+    name = run.mixture_or_task_name
+    if own_text.is_text(name):
+        return own_text.documents(name, vocabulary)
+    from prompt_tuning.tasks_io import tasks as seqio_tasks  # TensorFlow
 
-        task = seqio_tasks.open_task(
-            *(name, run.mixture_or_task_module, vocabulary),
-            *(run.data_dir, run.tfds_data_dir),
-        )
-        found = [task.documents(split) for split in splits]
-    for split, rows in zip(splits, found, strict=True):
-        if not rows:
-            raise UserError(
-                f"{name} has no texts of two tokens or more in a split {split!r}; "
-                "pre-training needs a task of plain text (feature targets), such as "
-                "--gin.MIXTURE_OR_TASK_NAME=pocket_text, or a .txt file"
-            )
-    training, held_out = found
-    return training, held_out
+    task = seqio_tasks.open_task(
+        *(name, run.mixture_or_task_module, vocabulary),
+        *(run.data_dir, run.tfds_data_dir),
+    )
+    return task.documents(run.train_split), task.documents(run.eval_split)
 
 
 def _stages(
