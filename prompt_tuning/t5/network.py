@@ -41,17 +41,19 @@ def _attention(config: T5Config) -> layers.Attention:
     )
 
 
-def _mlp(config: T5Config) -> layers.GatedMLP:
-    return layers.GatedMLP(
+def _mlp(config: T5Config) -> layers.MLP:
+    return layers.MLP(
         config.mlp_dim,
         jnp.dtype(config.dtype),
         config.param_dtype,
         config.dropout_rate,
+        config.activation,
+        config.gated_mlp,
     )
 
 
 def _norm(config: T5Config) -> layers.RMSNorm:
-    return layers.RMSNorm(jnp.dtype(config.dtype))
+    return layers.RMSNorm(jnp.dtype(config.dtype), config.layer_norm_epsilon)
 
 
 def _relative_bias(config: T5Config, bidirectional: bool) -> layers.RelativeBias:
@@ -201,9 +203,13 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The decoder stack over embedded targets, and the softmax of its own."""
+    """The decoder stack over embedded targets, and its head: logits of the next token.
+
+    The head is a kernel of its own, or the embedding's table if they are tied.
+    """
 
     config: T5Config
+    token_embedder: layers.Embed
 
     def setup(self):
         config = self.config
@@ -211,6 +217,8 @@ class Decoder(nn.Module):
         self.layers = _layers(DecoderLayer, config, config.num_decoder_layers, "across")
         self.decoder_norm = _norm(config)
         self.dropout = layers.Dropout(config.dropout_rate)
+        if config.tied_head:
+            return
         self.logits_dense = layers.Dense(
             config.emb_dim,
             config.vocab_size,
@@ -234,7 +242,15 @@ class Decoder(nn.Module):
         cross_bias = attention.visible(mask_BxL[:, None, None, :])
         shared = encoded_BxLxD, self_bias, cross_bias, None
         x_BxSxD, _ = _run(self.layers, self.dropout(x_BxSxD), (), shared)
-        return self.logits_dense(self.dropout(self.decoder_norm(x_BxSxD)))
+        return self._logits(x_BxSxD)
+
+    def _logits(self, x_BxSxD: jax.Array) -> jax.Array:
+        x_BxSxD = self.dropout(self.decoder_norm(x_BxSxD))
+        if self.config.scale_decoder_outputs:
+            x_BxSxD *= self.config.emb_dim**-0.5
+        if self.config.tied_head:
+            return self.token_embedder.attend(x_BxSxD)
+        return self.logits_dense(x_BxSxD)
 
     def start(self, encoded_BxLxD: jax.Array, length: int) -> Cache:
         """For each layer, empty self-attention and full cross-attention."""
@@ -257,8 +273,7 @@ class Decoder(nn.Module):
         cross_bias = attention.visible(mask_BxL[:, None, None, :])
         shared = None, self_bias, cross_bias, index
         x_Bx1xD, before = _run(self.layers, x_Bx1xD, cache, shared)
-        logits_Bx1xV = self.logits_dense(self.decoder_norm(x_Bx1xD))
-        return logits_Bx1xV[:, 0], (before, across)
+        return self._logits(x_Bx1xD)[:, 0], (before, across)
 
 
 class Transformer(nn.Module):
@@ -276,7 +291,7 @@ class Transformer(nn.Module):
             config.param_dtype,
         )
         self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+        self.decoder = Decoder(config, self.token_embedder)
 
     def __call__(
         self,
