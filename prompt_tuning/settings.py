@@ -10,7 +10,7 @@ from prompt_tuning.errors import UserError
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class T5Config:
-    """A T5's size and kind. The defaults are those of the embedded pocket_nano, a T5 1.1.
+    """A T5's size and kind. The defaults are those of pocket_nano, a T5 1.1.
 
     What kind a frozen model is, its file mostly says (frozen/description.py):
     activation of the MLP: T5 1.1's "gelu_tanh", "gelu_exact", "silu" (UL2) or "relu"

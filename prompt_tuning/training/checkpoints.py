@@ -164,7 +164,7 @@ def _from_checkpoint(folder: Path) -> np.ndarray:
     tensors = {}
     with contextlib.suppress(UserError):  # which speaks of frozen models
         tensors = formats.open_checkpoint(str(folder))
-    prompt = tensors.get("prompt", tensors.get("trained"))
+    prompt = formats.prompt_of(tensors)
     if prompt is None:
         raise UserError(
             f"{folder} is a folder, and no checkpoint with a prompt; give one step, "
