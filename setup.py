@@ -78,7 +78,7 @@ EXTRAS = {
 
 # Named one by one: find_packages() would take tests too. gin/ lies beside the
 # package in a checkout and inside it when installed (prompt_tuning/config.py).
-ROOMS = ["engines", "frozen", "methods", "t5", "tasks_io", "training"]
+ROOMS = ["engines", "frozen", "frozen.formats", "methods", "t5", "tasks_io", "training"]
 PACKAGES = ["prompt_tuning", "prompt_tuning.gin", "tasks"]
 PACKAGES += [f"prompt_tuning.{room}" for room in ROOMS]
 

@@ -80,17 +80,19 @@ def _attention(config: T5Config) -> layers.Attention:
     )
 
 
-def _mlp(config: T5Config) -> layers.GatedMLP:
-    return layers.GatedMLP(
+def _mlp(config: T5Config) -> layers.MLP:
+    return layers.MLP(
         config.mlp_dim,
         jnp.dtype(config.dtype),
         config.param_dtype,
         config.dropout_rate,
+        config.activation,
+        config.gated_mlp,
     )
 
 
 def _norm(config: T5Config) -> layers.RMSNorm:
-    return layers.RMSNorm(jnp.dtype(config.dtype))
+    return layers.RMSNorm(jnp.dtype(config.dtype), config.layer_norm_epsilon)
 
 
 def _relative_bias(config: T5Config, bidirectional: bool) -> layers.RelativeBias:
@@ -284,9 +286,13 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The decoder stack over embedded targets, and the softmax of its own."""
+    """The decoder stack over embedded targets, and its head: logits of the next token.
+
+    The head is a kernel of its own, or the embedding's table if they are tied.
+    """
 
     config: T5Config
+    token_embedder: layers.Embed
 
     def setup(self):
         config = self.config
@@ -296,6 +302,8 @@ class Decoder(nn.Module):
         )
         self.decoder_norm = _norm(config)
         self.dropout = layers.Dropout(config.dropout_rate)
+        if config.tied_head:
+            return
         self.logits_dense = layers.Dense(
             config.emb_dim,
             config.vocab_size,
@@ -319,7 +327,12 @@ class Decoder(nn.Module):
 
     def _logits(self, x_BxSxD: jax.Array, label_rows: LabelRows | None) -> jax.Array:
         x_BxSxD = self.dropout(self.decoder_norm(x_BxSxD))
-        logits_BxSxV = self.logits_dense(x_BxSxD)
+        if self.config.scale_decoder_outputs:
+            x_BxSxD *= self.config.emb_dim**-0.5
+        if self.config.tied_head:
+            logits_BxSxV = self.token_embedder.attend(x_BxSxD)
+        else:
+            logits_BxSxV = self.logits_dense(x_BxSxD)
         if label_rows is None:
             return logits_BxSxV
         rows_CxD = label_rows.rows.astype(logits_BxSxV.dtype)
@@ -389,7 +402,7 @@ class Transformer(nn.Module):
             config.param_dtype,
         )
         self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+        self.decoder = Decoder(config, self.token_embedder)
 
     def __call__(
         self, batch: dict[str, jax.Array], extra: Extra = NO_EXTRA

@@ -71,7 +71,7 @@ def test_rms_norm():
 
 
 def test_gated_mlp():
-    mlp = layers.GatedMLP(7, jnp.dtype("float32"), "float32", 0.0)
+    mlp = layers.MLP(7, jnp.dtype("float32"), "float32", 0.0)
     params = initialised(mlp, X_BxTxD)
     h = X_BxTxD @ params["wi_0"]["kernel"]
     gelu = 0.5 * h * (1 + np.tanh(np.sqrt(2 / np.pi) * (h + 0.044715 * h**3)))
@@ -160,7 +160,7 @@ def test_kernels_start_as_t5s():
     kept = jnp.dtype("float32"), "float32", 0.0
     module = layers.Attention(heads, head_dim, emb_dim, *kept)
     params = initialised(module, x, x, jnp.zeros((1, 1, 1, 2)), method=attend)
-    params |= initialised(layers.GatedMLP(mlp_dim, *kept), x)
+    params |= initialised(layers.MLP(mlp_dim, *kept), x)
     expected = {
         "query": (emb_dim * head_dim) ** -0.5,
         "key": emb_dim**-0.5,
