@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from prompt_tuning.frozen.vocabulary import Vocabulary
     from prompt_tuning.run import Run
 
 PROG = "prompt-tuning"
@@ -251,11 +252,11 @@ def _tasks(args: argparse.Namespace) -> None:
         print(line)
 
 
-def _vocabulary(settings: "Run"):
+def _vocabulary(settings: "Run") -> "Vocabulary":
     from prompt_tuning import run
-    from prompt_tuning.tasks_io import data
+    from prompt_tuning.frozen import vocabulary
 
-    return data.plain(run.load_vocabulary(settings))
+    return vocabulary.load_vocabulary(run.vocabulary_name(settings))
 
 
 def _pretrain(args: argparse.Namespace) -> None:
