@@ -89,8 +89,8 @@ def open_own(
 
     Raises:
       UserError: a file that is not there, or not as it must be; a template without
-        sense; a validation or test target that is none of train's label words; label
-        words that the vocabulary cannot write, or not apart.
+        sense; a validation or test target that is none of train's label words; a label
+        word that the vocabulary cannot write.
     """
     templates = (
         _parse("{inputs}" if inputs is None else inputs, "INPUTS"),
@@ -262,7 +262,8 @@ def _json_lines(path: Path, content: str) -> Iterator[tuple[int, dict[str, objec
             pairs = json.loads(text, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError) as error:
             raise UserError(
-                f"{where}: no JSON ({error}); each line must be an object"
+                f"{where}: no JSON ({getattr(error, 'msg', error)}); each line must be "
+                "an object"
             ) from None
         if not isinstance(pairs, _Pairs):
             raise UserError(
@@ -344,19 +345,14 @@ def _label_words(train: Sequence[Row]) -> tuple[str, ...] | None:
 
 
 def _check_words(words: Sequence[str], vocabulary: Vocabulary) -> None:
-    ids = [tuple(vocabulary.encode(word)) for word in words]
-    for word, its in zip(words, ids, strict=True):
-        if vocabulary.decode(its) != word:
+    """Raises unless each word comes back from its ids, which are then its alone."""
+    for word in words:
+        written = vocabulary.decode(vocabulary.encode(word))
+        if written != word:
             raise UserError(
-                f"the model cannot write the label {word!r}: in its vocabulary that is "
-                f"{vocabulary.decode(its)!r}; give the labels other words, without "
+                f"the model cannot write the label {word!r}: of its vocabulary's "
+                f"tokens that is {written!r}; give the labels other words, without "
                 "space around them"
-            )
-        same = words[ids.index(its)]
-        if same != word:
-            raise UserError(
-                f"the labels {same!r} and {word!r} are the same to the model's "
-                "vocabulary; give one of them another word"
             )
 
 
