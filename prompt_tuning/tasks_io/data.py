@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import vocabulary
+from prompt_tuning.frozen.vocabulary import check_vocabulary
 from prompt_tuning.tasks_io import tasks
 from prompt_tuning.tasks_io.quiet import is_no_chatter, seqio
 from prompt_tuning.training import batching
@@ -16,57 +17,10 @@ from prompt_tuning.training import task as shared
 
 Task = seqio.Task | seqio.Mixture
 
-EXTRA_IDS = 100  # T5's sentinels, after the SentencePiece model's own ids
-SENTINEL = "<extra_id_0>"  # the first of them, which has the last id
-# Vocabularies by name.
-NAMED = {
-    "t5": "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model",
-    "mt5": "gs://t5-data/vocabs/mc4.250000.100extra/sentencepiece.model",
-}
-
 
 def load_vocabulary(path: str) -> seqio.Vocabulary:
-    """Reads a SentencePiece model; T5's 100 sentinels are added unless in it, as mT5's.
-
-    Args:
-      path: a file here, or any path TensorFlow reads (gs://...); or "t5", "mt5", whose
-        files are in a public bucket; or "byt5", the bytes, which needs no file.
-
-    Raises:
-      UserError: the file cannot be read, is no SentencePiece model, or has not T5's ids
-        of padding (0) and end of sequence (1).
-    """
-    if path == "byt5":
-        return seqio.ByteVocabulary()
-    path = NAMED.get(path, path)
-    vocabulary = seqio.SentencePieceVocabulary(path)
-    try:
-        pieces = SENTINEL, f"▁{SENTINEL}"
-        if {*map(vocabulary.tokenizer.piece_to_id, pieces)} == {vocabulary.unk_id}:
-            vocabulary = seqio.SentencePieceVocabulary(path, extra_ids=EXTRA_IDS)
-            vocabulary.load_model()
-    except Exception as error:  # TensorFlow's, protobuf's or SentencePiece's
-        reason = str(error).split("\n")[0][:200]
-        raise UserError(
-            f"the vocabulary {path} cannot be read ({type(error).__name__}: {reason}); "
-            "it must be a SentencePiece model, such as T5's spiece.model"
-        ) from error
-    ids = vocabulary.tokenizer.pad_id(), vocabulary.eos_id
-    if ids != (0, 1):
-        raise UserError(
-            f"the vocabulary {path} has padding and end of sequence at {ids}; T5 needs "
-            "them at (0, 1). Train it with pad_id=0, eos_id=1, unk_id=2, bos_id=-1"
-        )
-    return vocabulary
-
-
-def check_vocabulary(vocab_size: int, embedding_rows: int) -> None:
-    """Raises a UserError if the model has no embedding for some of the vocabulary."""
-    if vocab_size > embedding_rows:
-        raise UserError(
-            f"the vocabulary has {vocab_size} ids, sentinels included, but the model "
-            f"embeds {embedding_rows}; give VOCABULARY the model's own vocabulary"
-        )
+    """seqio's vocabulary."""
+    return tasks.seqio_vocabulary(vocabulary.load_vocabulary(path))
 
 
 def opened(task: Task) -> tasks.SeqioTask:
@@ -74,13 +28,14 @@ def opened(task: Task) -> tasks.SeqioTask:
     return tasks.SeqioTask(task, plain(task.output_features["targets"].vocabulary))
 
 
-def plain(vocabulary: seqio.Vocabulary) -> SimpleNamespace:
+def plain(of: seqio.Vocabulary) -> SimpleNamespace:
+    """A seqio vocabulary as one of ours."""
     return SimpleNamespace(
-        file=getattr(vocabulary, "sentencepiece_model_file", None),
-        vocab_size=vocabulary.vocab_size,
-        eos_id=vocabulary.eos_id,
-        encode=vocabulary.encode,
-        decode=vocabulary.decode,
+        file=getattr(of, "sentencepiece_model_file", None),
+        vocab_size=of.vocab_size,
+        eos_id=of.eos_id,
+        encode=of.encode,
+        decode=of.decode,
     )
 
 
@@ -130,4 +85,4 @@ def encode(
     return shared.encode_rows(texts, feature.vocabulary, length)
 
 
-__all__ = ["is_no_chatter"]
+__all__ = ["check_vocabulary", "is_no_chatter"]

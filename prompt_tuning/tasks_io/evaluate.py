@@ -63,8 +63,11 @@ def make_score(
         metrics, or one that is not of predictions.
     """
     scored = [_Part(task, split, rows) for task, rows in parts]
+    count = sum(len(part.rows) for part in scored)
 
     def score(predictions: Sequence[str]) -> tuple[Evaluation, list[Record]]:
+        if len(predictions) != count:
+            raise ValueError(f"{len(predictions)} predictions of {count} examples")
         metrics, records, start = {}, [], 0
         for part in scored:
             texts = predictions[start : start + len(part.rows)]
