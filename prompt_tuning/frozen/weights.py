@@ -47,7 +47,9 @@ def find_vocabulary(name: str) -> Path | None:
     return beside if beside.is_file() else None
 
 
-def load_frozen(name: str, model: Transformer, mesh: Mesh) -> Any:
+def load_frozen(
+    name: str, model: Transformer, mesh: Mesh, fully_sharded: bool = False
+) -> Any:
     """Reads a frozen model's parameters, each placed as its sharding says.
 
     One tensor is read at a time, and of it the parts that this host's devices hold. It
@@ -61,11 +63,15 @@ def load_frozen(name: str, model: Transformer, mesh: Mesh) -> Any:
         another shape than `model`'s; all are listed. Nothing stays random. Or the JSON
         beside them says of what no shape shows something else than `model`.
     """
-    return place(_fitting_tensors(name, model), model, mesh, name)
+    return place(_fitting_tensors(name, model), model, mesh, name, fully_sharded)
 
 
 def place(
-    tensors: Mapping[str, formats.Tensor], model: Transformer, mesh: Mesh, source: str
+    tensors: Mapping[str, formats.Tensor],
+    model: Transformer,
+    mesh: Mesh,
+    source: str,
+    fully_sharded: bool = False,
 ) -> Any:
     """The parameters of `model` on `mesh`, from the tensors of its float32 self.
 
@@ -73,7 +79,10 @@ def place(
       source: where they are from, for messages.
     """
     in_files, kept, scanned = (
-        _Places(_flat(partitioning.param_shapes(of)), _shardings(of, mesh))
+        _Places(
+            _flat(partitioning.param_shapes(of)),
+            _flat(partitioning.param_shardings(of, mesh, fully_sharded)),
+        )
         for of in (_float_model(model), _changed(model, scan_layers=False), model)
     )
     params: dict[str, jax.Array] = {}
@@ -97,10 +106,6 @@ class _Places(NamedTuple):
 
     shapes: dict[str, jax.ShapeDtypeStruct]
     shardings: dict[str, Sharding]
-
-
-def _shardings(model: Transformer, mesh: Mesh) -> dict[str, Sharding]:
-    return _flat(partitioning.param_shardings(model, mesh))
 
 
 def _as_kept(
@@ -294,7 +299,7 @@ def save_frozen(
     params: Any,
     config: T5Config,
     vocabulary: str | Path | None = None,
-    **origin: Any,
+    origin: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes parameters to `path` (.safetensors), their size and origin to a JSON.
 
@@ -302,6 +307,7 @@ def save_frozen(
 
     Args:
       vocabulary: the SentencePiece model, which is copied beside them.
+      origin: what made them, for the JSON.
     """
     found = dict(sorted(_of_layers(params).items()))
     shapes = {
@@ -309,7 +315,7 @@ def save_frozen(
         for key, (value, layer) in found.items()
     }
     _write(path, shapes, (_on_host(value, layer) for value, layer in found.values()))
-    _write_beside(path, config, vocabulary, origin)
+    _write_beside(path, config, vocabulary, origin or {})
 
 
 def convert(name: str, model: Transformer, output: Path) -> None:
@@ -375,10 +381,10 @@ def _write_beside(
     path: Path,
     config: T5Config,
     vocabulary: str | Path | None,
-    origin: dict[str, Any],
+    origin: Mapping[str, Any],
 ) -> None:
     write_json(
-        path.with_suffix(".json"), {"config": dataclasses.asdict(config)} | origin
+        path.with_suffix(".json"), {"config": dataclasses.asdict(config), **origin}
     )
     if vocabulary:  # in a bucket, maybe
         model = epath.Path(vocabulary).read_bytes()

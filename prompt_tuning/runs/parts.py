@@ -17,7 +17,7 @@ from prompt_tuning.frozen.vocabulary import (
     load_vocabulary,
 )
 from prompt_tuning.serving import predictor
-from prompt_tuning.settings import Run, Settings
+from prompt_tuning.settings import Run, Settings, T5Config
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import batching, own_data
@@ -55,8 +55,9 @@ def build(settings: Settings, frozen: bool = True) -> Model:
     partitioning.check_batch_size(run.batch_size, mesh, run.num_microbatches)
     vocabulary = load_vocabulary(vocabulary_name(run))
     name = run.initial_checkpoint_path
-    config = description.config(name, settings.model) if frozen else None
-    network = Transformer(config or description.new_config(settings.model))
+    given = settings.model
+    config = description.config(name, given) if frozen else T5Config(**given)
+    network = Transformer(config)
     check_vocabulary(vocabulary.vocab_size, network.config.vocab_size)
     partitioning.check_mesh(network, mesh, sharded)
     params = weights.load_frozen(name, network, mesh, sharded) if frozen else None

@@ -75,13 +75,13 @@ def pretrain(settings: Settings) -> Path:
     if last is not None:
         state = checkpoints.restore_state(states, state, last)
     folder.keep_lines(path / "train.jsonl", last or 0)
-    save = functools.partial(
-        weights.save_frozen,
-        config=model.network.config,
-        vocabulary=model.vocabulary.file,
-        task=run.mixture_or_task_name,
-        seed=run.seed,
-    )
+    origin = {"task": run.mixture_or_task_name, "seed": run.seed}
+
+    def save(name: str, params: Any, **how: Any) -> Path:
+        about = model.network.config, model.vocabulary.file, origin | how
+        weights.save_frozen(path / name, params, *about)
+        return path / name
+
     measure_loss = _held_out_loss(model.network, held_out)
     measure_skill = _skill(settings, model)
     corrupted = settings.pretrain.span_corruption_steps
@@ -89,7 +89,7 @@ def pretrain(settings: Settings) -> Path:
     def at_period(current: step.States, number: int) -> dict[str, str]:
         params = current[0].trained
         if number == corrupted:
-            save(path / "span_corruption.safetensors", params, span_corruption=number)
+            save("span_corruption.safetensors", params, span_corruption=number)
         loss = measure_loss(params, number)
         checkpoints.save_state(states, current[0], number, score=-loss)
         skill = {name: f"{value:.1f}" for name, value in measure_skill(params).items()}
@@ -115,15 +115,15 @@ def pretrain(settings: Settings) -> Path:
                 )
     finally:  # an error or Ctrl-C too leaves the last state whole
         states.wait_until_finished()
-    save(
-        path / "frozen.safetensors",
+    made = save(
+        "frozen.safetensors",
         state.trained,
         span_corruption=corrupted,
         prefix_lm=int(state.step) - corrupted,
         **measure_skill(state.trained),
     )
-    print(f"frozen model: {path / 'frozen.safetensors'}")
-    return path / "frozen.safetensors"
+    print(f"frozen model: {made}")
+    return made
 
 
 def _first_state(
