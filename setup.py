@@ -1,5 +1,7 @@
 """Packaging: `pip install .`, or `make run` to have it done in .venv."""
 
+from pathlib import Path
+
 from setuptools import setup
 
 # The versions are those the tests ran with; older ones are untried.
@@ -84,13 +86,24 @@ setup(
     name="prompt-tuning",
     version="0.1.0",
     description="Prompt tuning of a frozen T5: JAX, Flax, seqio",
+    long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
     install_requires=INSTALL,
     extras_require=EXTRAS,
     packages=PACKAGES,
     package_dir={"prompt_tuning.gin": "gin"},
     package_data={
-        "prompt_tuning": ["pocket/*"],
+        "prompt_tuning": ["py.typed", "pocket/*"],
         "prompt_tuning.gin": ["**/*.gin"],
     },
     entry_points={"console_scripts": ["prompt-tuning = prompt_tuning.cli:main"]},
