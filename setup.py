@@ -58,8 +58,15 @@ EXTRAS = {
         # Trains small vocabularies; seqio, which reads them, brings it.
         "sentencepiece>=0.2",
     ],
-    # One minor version, as the next one formats differently.
-    "lint": ["ruff==0.17.*"],
+    "lint": [
+        # One minor version, as the next one formats differently.
+        "ruff==0.17.*",
+        # Types. It reads libraries that come without types, such as Orbax and seqio,
+        # where mypy takes all that they return for Any; and it brings its Node, which
+        # pyright's own package downloads at its first run. One version, as the next one
+        # may find more.
+        "basedpyright==1.40.2",
+    ],
     # The slow comparison with Hugging Face's T5 and PEFT's prompts, on the CPU. To save
     # the CUDA libraries install PyTorch's CPU build first, where your registry has it.
     "parity": ["torch>=2.5", "transformers>=4.50", "peft>=0.17"],
