@@ -124,21 +124,19 @@ def serve(name: str, examples: str) -> None:
 
 def tokenised(rte: str | None, vocabulary: str | None) -> dict[str, np.ndarray]:
     """The inputs [N, T] and labels [C, S] as token ids, 0 where padded."""
-    import seqio
-
     from prompt_tuning.frozen import weights
-    from prompt_tuning.tasks_io import data
+    from prompt_tuning.frozen.vocabulary import load_vocabulary
     from prompt_tuning.training import batching
+    from prompt_tuning.training.task import encode_rows, label_ids
 
-    path = vocabulary or str(weights.POCKET / "spiece.model")
-    feature = seqio.Feature(data.load_vocabulary(path))
-    labels_CxS, _ = data.encode(LABELS, feature)
+    pieces = load_vocabulary(vocabulary or str(weights.POCKET / "spiece.model"))
+    labels_CxS = label_ids(LABELS, pieces)
     if rte:
         lines = map(json.loads, Path(rte).read_text("utf-8").splitlines())
         texts = [
             f"hypothesis: {x['hypothesis']} premise: {x['premise']}" for x in lines
         ]
-        inputs_NxT, _ = data.encode(texts, feature)
+        inputs_NxT, _ = encode_rows(texts, pieces)
     else:
         rng = np.random.default_rng(0)
         sizes = np.exp(rng.normal(*GENERATED, 277)).clip(20, 300)

@@ -20,8 +20,9 @@ import jax
 import numpy as np
 
 from prompt_tuning import partitioning
+from prompt_tuning.frozen.vocabulary import load_vocabulary
 from prompt_tuning.t5 import network
-from prompt_tuning.tasks_io import data
+from prompt_tuning.tasks_io import tasks
 from prompt_tuning.training import batching, optimizer, plan, train
 
 TASKS = ("rte", "cb", "wic", "boolq")
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", required=True)
     parser.add_argument("--split", default="train")
     args = parser.parse_args()
-    vocabulary = data.load_vocabulary(args.vocabulary)
+    vocabulary = load_vocabulary(args.vocabulary)
     times = {prompt: step_times(prompt) for prompt in (20, 100)}
     for prompt, seconds in times.items():
         text = ", ".join(f"{n}: {1e3 * s / TIMED:.0f}" for n, s in seconds.items())
@@ -90,10 +91,10 @@ def main() -> None:
         "  mix of a batch"
     )
     for name in TASKS:
-        task = data.get_task(name, "tasks.paper", vocabulary, args.data_dir)
+        task = tasks.open_task(name, "tasks.paper", vocabulary, args.data_dir)
         for split in (args.split, "validation"):
             try:
-                examples = data.load_examples(task, split, {"inputs": LENGTH})
+                examples = task.load(split, {"inputs": LENGTH}).examples
             except ValueError:  # this file is not in the folder
                 continue
             break
