@@ -1,6 +1,6 @@
 # make run     prompt-tunes the embedded frozen model and evaluates it
 # make test    the quick tests            make slow    the long ones
-# make lint    ruff: rules and format     make wheel   builds, installs, tries the wheel
+# make lint    rules, format and types    make wheel   builds, installs, tries the wheel
 # make clean   removes what make made, but not your runs/
 #
 # Everything is installed into .venv; `make PYTHON=python3.12 run` chooses the Python.
@@ -32,6 +32,7 @@ slow: $(VENV)/test.done
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 wheel: $(VENV)/test.done
 	$(BIN)/python scripts/check_wheel.py

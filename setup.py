@@ -1,5 +1,7 @@
 """Packaging: `pip install .`, or `make run` to have it done in .venv."""
 
+from pathlib import Path
+
 from setuptools import setup
 
 # The versions are those the tests ran with; older ones are untried.
@@ -58,8 +60,15 @@ EXTRAS = {
         # Texts that nobody thinks of, for the comparison with seqio's vocabularies.
         "hypothesis>=6.100",
     ],
-    # One minor version, as the next one formats differently.
-    "lint": ["ruff==0.17.*"],
+    "lint": [
+        # One minor version, as the next one formats differently.
+        "ruff==0.17.*",
+        # Types. It reads libraries that come without types, such as Orbax and seqio,
+        # where mypy takes all that they return for Any; and it brings its Node, which
+        # pyright's own package downloads at its first run. One version, as the next one
+        # may find more.
+        "basedpyright==1.40.2",
+    ],
     # The slow comparison with Hugging Face's T5 and PEFT's prompts, on the CPU. To save
     # the CUDA libraries install PyTorch's CPU build first, where your registry has it.
     "parity": ["torch>=2.5", "transformers>=4.50", "peft>=0.17"],
@@ -78,7 +87,7 @@ EXTRAS = {
 
 # Named one by one: find_packages() would take tests too. gin/ lies beside the
 # package in a checkout and inside it when installed (prompt_tuning/config.py).
-ROOMS = ["engines", "frozen", "methods", "t5", "tasks_io", "training"]
+ROOMS = ["engines", "frozen", "frozen.formats", "methods", "t5", "tasks_io", "training"]
 PACKAGES = ["prompt_tuning", "prompt_tuning.gin", "tasks"]
 PACKAGES += [f"prompt_tuning.{room}" for room in ROOMS]
 
@@ -86,13 +95,24 @@ setup(
     name="prompt-tuning",
     version="0.1.0",
     description="Prompt tuning of a frozen T5: JAX, Flax, seqio",
+    long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
     install_requires=INSTALL,
     extras_require=EXTRAS,
     packages=PACKAGES,
     package_dir={"prompt_tuning.gin": "gin"},
     package_data={
-        "prompt_tuning": ["pocket/*"],
+        "prompt_tuning": ["py.typed", "pocket/*"],
         "prompt_tuning.gin": ["**/*.gin"],
     },
     entry_points={"console_scripts": ["prompt-tuning = prompt_tuning.cli:main"]},

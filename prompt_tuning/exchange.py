@@ -198,7 +198,7 @@ def save(
     said = {**said, "ships_model": params is not None}
     written = []
     if params is not None:
-        weights.save_frozen(folder / MODEL, params, config, vocabulary.file, **said)
+        weights.save_frozen(folder / MODEL, params, config, vocabulary.file, said)
         written.append(folder / MODEL)
     if prompt_PxD is not None:
         save_prompt(folder / PROMPT, prompt_PxD, said)

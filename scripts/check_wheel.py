@@ -41,7 +41,8 @@ def build(scratch: Path) -> Path:
     for folder in PACKAGED:
         unwanted = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / folder, source / folder, ignore=unwanted)
-    shutil.copy(ROOT / "setup.py", source)
+    for name in ("setup.py", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, source)
     pip("wheel", "--no-deps", "--use-pep517", "--wheel-dir", scratch, source)
     (wheel,) = scratch.glob("*.whl")
     return wheel

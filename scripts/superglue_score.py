@@ -14,9 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prompt_tuning.tasks_io.data import (
-    seqio,  # which starts TensorFlow without its chatter
-)
+from prompt_tuning.tasks_io.quiet import seqio
 from tasks import paper as paper  # which registers the tasks
 from tasks import scoring
 

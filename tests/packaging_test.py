@@ -1,5 +1,6 @@
 """What setup.py declares is what the code imports; `make wheel` tries the rest."""
 
+import hashlib
 import importlib.metadata
 import itertools
 import re
@@ -37,8 +38,25 @@ def imported(*folders):
     return {module: set(known.get(module, [module])) for module in outside}
 
 
-def test_the_version_is_the_package_s(setup):
-    assert setup["version"] == prompt_tuning.__version__
+def test_the_version_is_the_same_everywhere(setup):
+    version = prompt_tuning.__version__
+    assert setup["version"] == version
+    changes = re.findall(r"^## \[(\d.*)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert changes[0] == version, "the newest section of CHANGELOG.md with a number"
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert re.findall("^version: (.*)$", citation, re.M) == [version]
+
+
+def test_the_licence_is_the_same_everywhere(setup):
+    assert setup["license"] == "Apache-2.0"
+    assert "license: Apache-2.0\n" in (ROOT / "CITATION.cff").read_text()
+    licence = hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest()
+    assert licence.startswith("cfc7749b96f63bd3"), "not a word of it is changed"
+
+
+def test_the_package_says_that_it_has_types(setup):
+    assert "py.typed" in setup["package_data"]["prompt_tuning"]
+    assert (ROOT / "prompt_tuning" / "py.typed").is_file()
 
 
 def test_every_package_imported_is_declared_and_the_other_way_round(setup):

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import tiny
 
 from prompt_tuning import partitioning
 from prompt_tuning.frozen import weights
@@ -43,7 +44,7 @@ def t5x(shared):
     params = jax.device_get(params)  # one device compiles faster than eight
 
     def loss(prompt):
-        logits = MODEL.apply({"params": params}, batch, prompt)
+        logits = MODEL.apply({"params": params}, batch, tiny.extra(prompt))
         return losses.cross_entropy(logits, targets, targets > 0)[0], logits
 
     return answers, targets > 0, jax.jit(jax.value_and_grad(loss, has_aux=True))
@@ -104,6 +105,6 @@ def test_a_released_prompt_goes_into_a_model_as_wide_as_base(shared):
         prompt = checkpoints.load_prompt(file)
         assert prompt.shape == (100, 768)
         assert 800 < np.linalg.norm(prompt, axis=1).mean() < 1400
-        seen.append(np.asarray(apply({"params": params}, tokens, prompt)))
+        seen.append(np.asarray(apply({"params": params}, tokens, tiny.extra(prompt))))
         assert np.isfinite(seen[-1]).all()
     assert np.abs(seen[0] - seen[1]).max() > 0.01, "the prompt matters"

@@ -162,7 +162,7 @@ def test_fully_sharded_weights_leave_each_device_its_part_of_the_batch():
     batch = partitioning.shard_batch(tiny.batch(examples=64, inputs=33), mesh)
 
     def loss(prompt, params, batch):
-        return WIDE.apply({"params": params}, batch, prompt).sum()
+        return WIDE.apply({"params": params}, batch, tiny.extra(prompt)).sum()
 
     with jax.set_mesh(mesh):
         compiled = (

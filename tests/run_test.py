@@ -7,7 +7,7 @@ import small
 from prompt_tuning import config, run
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
-from prompt_tuning.t5 import network, placing
+from prompt_tuning.t5 import network
 from prompt_tuning.tasks_io import data, evaluate
 
 
@@ -208,7 +208,7 @@ def test_setup_builds_what_the_settings_say(frozen):
     )
     mesh, model, params, task = run.setup(settings)
     assert mesh.shape == {"data": 4, "model": 2}
-    assert model.config == small.CONFIG and model.combine is placing.suffix
+    assert model.config == small.CONFIG
     assert task.name == "small_kind" and data.label_words(task) == small.LABELS
     assert table(run.Setup(mesh, model, params, task)).shape == (2_048, 16)
     assert run.setup(settings, frozen=False).params is None

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 
 from prompt_tuning import partitioning
-from prompt_tuning.t5 import network
+from prompt_tuning.t5 import network, placing
+from prompt_tuning.t5.extra import Extra
 
 CONFIG = network.T5Config(
     vocab_size=40,
@@ -54,3 +55,8 @@ def batch(examples=8, inputs=6, targets=4, seed=0):
 def prompt(length=3, seed=1):
     values = np.random.default_rng(seed).normal(size=(length, CONFIG.emb_dim))
     return values.astype(np.float32)
+
+
+def extra(vectors=None):
+    """What the network takes for a prompt in front of the input; nothing for None."""
+    return Extra() if vectors is None else Extra(placing.prefix(vectors))

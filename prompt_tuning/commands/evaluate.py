@@ -19,8 +19,7 @@ def run(args: argparse.Namespace) -> None:
     """
     from prompt_tuning.commands import common
     from prompt_tuning.runs import parts, trained
-    from prompt_tuning.serving import predictor
-    from prompt_tuning.training import batching, folder, task
+    from prompt_tuning.training import folder, task
 
     settings, source = common.settings_of_trained(args, args.prompt)
     common.start(args)
@@ -28,22 +27,13 @@ def run(args: argparse.Namespace) -> None:
     model, params, extra = trained.load(settings, source)
     data = parts.open_task(run, model.vocabulary)
     split = data.load(run.eval_split, parts.input_length(run))
-    examples = split.examples
-    labels_LxS = parts.scored_labels(run, data.label_words(), model)
-    predict_fn = predictor.make_predict_fn(
-        model.network, model.mesh, examples.lengths["targets"], labels_LxS
-    )
+    measure = parts.make_measure(run, model, data.label_words(), split)
     path = None
     if run.model_dir:
         path = folder.make_model_dir(run) / f"predictions_{run.eval_split}.jsonl"
-    inputs_NxT = batching.pad(examples.inputs, examples.lengths["inputs"])
-    evaluation, records = split.score(
-        predictor.predict_texts(
-            predict_fn(params, extra), inputs_NxT, run.batch_size, model.vocabulary
-        )
-    )
-    result = {"split": run.eval_split, "examples": len(examples)}
-    result |= evaluation._asdict() | {"cut": examples.cut}
+    evaluation, records = measure(params, extra)
+    result = {"split": run.eval_split, "examples": len(split.examples)}
+    result |= evaluation._asdict() | {"cut": split.examples.cut}
     if path:
         task.write_predictions(records, path)
         result["predictions"] = str(path)

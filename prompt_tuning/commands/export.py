@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> None:
     from prompt_tuning.training import checkpoints
 
     settings, source = common.settings_of_trained(args)
+    common.start(args)
     run = settings.run
     outputs.check_output(args.output)
     directory = Path(run.model_dir) / "checkpoints"

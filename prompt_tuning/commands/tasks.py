@@ -1,6 +1,7 @@
 """`tasks`: list the tasks; show or check their data."""
 
 import argparse
+import sys
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -29,14 +30,15 @@ def run(args: argparse.Namespace) -> None:
     run = common.settings(args).run
     common.start(args)
     sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale
-    name = parts.vocabulary_name(run)
-    where = run.mixture_or_task_module, load_vocabulary(name)
-    folders = run.data_dir, run.tfds_data_dir
+    module, folders = run.mixture_or_task_module, (run.data_dir, run.tfds_data_dir)
+    if args.render or args.check:
+        vocabulary = load_vocabulary(parts.vocabulary_name(run))
     if args.render:
-        lines = listing.render(args.render, args.split, args.limit, *where, *folders)
+        what = args.render, args.split
+        lines = listing.render(module, vocabulary, *what, *folders, args.limit)
     elif args.check:
-        lines = listing.check(name, *where, *folders)
+        lines = listing.check(module, vocabulary, *folders)
     else:
-        lines = [listing.describe(run.mixture_or_task_module)]
+        lines = [listing.describe(module)]
     for line in lines:
         print(line)

@@ -8,6 +8,7 @@ the vocabulary, spiece.model, where it is known.
 import collections
 import dataclasses
 import functools
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -24,19 +25,13 @@ from jax.sharding import Mesh, Sharding
 
 from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.frozen import formats
+from prompt_tuning.frozen import description, formats
 from prompt_tuning.outputs import atomic, is_writer, write_json
 from prompt_tuning.t5 import layers
 from prompt_tuning.t5.network import T5Config, Transformer
 
-POCKET = Path(__file__).parents[1] / "pocket"
+POCKET = formats.POCKET
 VOCABULARY = "spiece.model"
-
-
-def frozen_path(name: str) -> str:
-    """Where a frozen model is: `name` is a path, or a model that the package ships."""
-    shipped = POCKET / f"{name}.safetensors"
-    return str(shipped) if shipped.exists() else name
 
 
 def find_vocabulary(name: str) -> Path | None:
@@ -45,31 +40,38 @@ def find_vocabulary(name: str) -> Path | None:
     Raises:
       UserError: there is no such frozen model here.
     """
-    path = Path(frozen_path(name))
+    path = Path(formats.find(name))
     if not path.exists() and "://" not in name:
         formats.open_checkpoint(name)  # which says so
     beside = (path if path.is_dir() else path.parent) / VOCABULARY
     return beside if beside.is_file() else None
 
 
-def load_frozen(name: str, model: Transformer, mesh: Mesh) -> Any:
+def load_frozen(
+    name: str, model: Transformer, mesh: Mesh, fully_sharded: bool = False
+) -> Any:
     """Reads a frozen model's parameters, each placed as its sharding says.
 
     One tensor is read at a time, and of it the parts that this host's devices hold. It
     is cast, or rounded to int8, there.
 
     Args:
-      name: "pocket_nano", a model in the package; or what formats.py can open.
+      name: what formats.open_checkpoint takes. A prompt beside the weights is left.
 
     Raises:
       UserError: nothing there, not whole, or tensors that are missing, too many or of
-        another shape than `model`'s; all are listed. Nothing stays random.
+        another shape than `model`'s; all are listed. Nothing stays random. Or the JSON
+        beside them says of what no shape shows something else than `model`.
     """
-    return place(_fitting_tensors(name, model), model, mesh, name)
+    return place(_fitting_tensors(name, model), model, mesh, name, fully_sharded)
 
 
 def place(
-    tensors: Mapping[str, formats.Tensor], model: Transformer, mesh: Mesh, source: str
+    tensors: Mapping[str, formats.Tensor],
+    model: Transformer,
+    mesh: Mesh,
+    source: str,
+    fully_sharded: bool = False,
 ) -> Any:
     """The parameters of `model` on `mesh`, from the tensors of its float32 self.
 
@@ -77,7 +79,10 @@ def place(
       source: where they are from, for messages.
     """
     in_files, kept, scanned = (
-        _Places(_flat(partitioning.param_shapes(of)), _shardings(of, mesh))
+        _Places(
+            _flat(partitioning.param_shapes(of)),
+            _flat(partitioning.param_shardings(of, mesh, fully_sharded)),
+        )
         for of in (_float_model(model), _changed(model, scan_layers=False), model)
     )
     params: dict[str, jax.Array] = {}
@@ -103,10 +108,6 @@ class _Places(NamedTuple):
     shardings: dict[str, Sharding]
 
 
-def _shardings(model: Transformer, mesh: Mesh) -> dict[str, Sharding]:
-    return _flat(partitioning.param_shardings(model, mesh))
-
-
 def _as_kept(
     key: str, array: jax.Array, kept: _Places
 ) -> Iterable[tuple[str, jax.Array]]:
@@ -116,8 +117,8 @@ def _as_kept(
         return [(key, array.astype(dtype))]
     names = key, f"{key}_scale"
     quantize = _quantizer(tuple(kept.shardings[name] for name in names))
-    axis = 1 if key.endswith("embedding") else 0
-    return zip(names, quantize(array, axis), strict=True)
+    summed = 1 - layers.CHANNELS[key.rpartition("/")[2]]
+    return zip(names, quantize(array, summed), strict=True)
 
 
 @functools.cache
@@ -154,9 +155,8 @@ def _float_model(model: Transformer) -> Transformer:
 
 def _fitting_tensors(name: str, model: Transformer) -> dict[str, formats.Tensor]:
     """The tensors at `name`, which are those of `model`, or a UserError."""
-    found = formats.open_checkpoint(frozen_path(name))
-    if "prompt" in found and found["prompt"].shape[1:] == (model.config.emb_dim,):
-        del found["prompt"]  # which t5x_engine.py tunes beside the weights
+    description.check(name, model.config)
+    found = formats.without_trained(formats.open_checkpoint(name))
     shapes = _flat(partitioning.param_shapes(_float_model(model)))
     problems = [f"{n} is missing" for n in sorted(shapes.keys() - found.keys())]
     problems += [f"{n} is unknown" for n in sorted(found.keys() - shapes.keys())]
@@ -203,6 +203,39 @@ def _gin_file(found: dict[str, formats.Tensor]) -> str:
     return f" (it looks like gin/models/{size}.gin{setting})"
 
 
+# What a fingerprint is of, besides names and shapes: the norms and the position biases
+# whole, and so many of the embedding's rows at either end.
+_SMALL = ("/scale", "/rel_embedding")
+_ROWS = 64
+
+
+def fingerprint(name: str) -> str:
+    """A frozen model's identity in 64 hexadecimal digits: which weights, in no format.
+
+    A SHA-256 of all tensors' names and shapes, and of some values in float32: the same
+    weights have the same fingerprint wherever they are kept exactly. It reads a few
+    megabytes, so it tells models and their fine-tuned selves apart (as training moves
+    all weights), not two files that differ in one kernel alone. A copy in bfloat16 has
+    another one, and so has a PyTorch file that repeats a tied head as lm_head.weight.
+
+    Raises:
+      UserError: as formats.open_checkpoint's, or a tensor cannot be read.
+    """
+    tensors = formats.without_trained(formats.open_checkpoint(name))
+    digest = hashlib.sha256()
+    for key, tensor in sorted(tensors.items()):
+        digest.update(f"{key} {tensor.shape}\n".encode())
+        parts = [tensor.all] if key.endswith(_SMALL) else []
+        if key.endswith("/embedding"):
+            rows, every = tensor.shape[0], slice(None)
+            parts = [(slice(0, min(_ROWS, rows)), every)]
+            parts += [(slice(max(0, rows - _ROWS), rows), every)]
+        for index in parts:
+            values = _read(name, key, tensor, index)
+            digest.update(np.ascontiguousarray(values, "<f4").tobytes())
+    return digest.hexdigest()
+
+
 def _on_devices(
     source: str, key: str, tensor: formats.Tensor, sharding: Sharding
 ) -> jax.Array:
@@ -212,11 +245,17 @@ def _on_devices(
     def part(index: formats.Index) -> np.ndarray:
         where = tuple((s.start, s.stop) for s in index)
         if where not in parts:  # replicas are read once
-            parts[where] = _floats(key, np.asarray(tensor.read(index)))
+            parts[where] = _read(source, key, tensor, index)
         return parts[where]
 
+    return jax.make_array_from_callback(tensor.shape, sharding, part)
+
+
+def _read(
+    source: str, key: str, tensor: formats.Tensor, index: formats.Index
+) -> np.ndarray:
     try:
-        return jax.make_array_from_callback(tensor.shape, sharding, part)
+        return _floats(key, np.asarray(tensor.read(index)))
     except formats.READ_ERRORS as error:
         if isinstance(error, UserError):
             raise
@@ -260,7 +299,7 @@ def save_frozen(
     params: Any,
     config: T5Config,
     vocabulary: str | Path | None = None,
-    **origin: Any,
+    origin: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes parameters to `path` (.safetensors), their size and origin to a JSON.
 
@@ -268,6 +307,7 @@ def save_frozen(
 
     Args:
       vocabulary: the SentencePiece model, which is copied beside them.
+      origin: what made them, for the JSON.
     """
     found = dict(sorted(_of_layers(params).items()))
     shapes = {
@@ -275,7 +315,7 @@ def save_frozen(
         for key, (value, layer) in found.items()
     }
     _write(path, shapes, (_on_host(value, layer) for value, layer in found.values()))
-    _write_beside(path, config, vocabulary, origin)
+    _write_beside(path, config, vocabulary, origin or {})
 
 
 def convert(name: str, model: Transformer, output: Path) -> None:
@@ -341,10 +381,10 @@ def _write_beside(
     path: Path,
     config: T5Config,
     vocabulary: str | Path | None,
-    origin: dict[str, Any],
+    origin: Mapping[str, Any],
 ) -> None:
     write_json(
-        path.with_suffix(".json"), {"config": dataclasses.asdict(config)} | origin
+        path.with_suffix(".json"), {"config": dataclasses.asdict(config), **origin}
     )
     if vocabulary:  # in a bucket, maybe
         model = epath.Path(vocabulary).read_bytes()

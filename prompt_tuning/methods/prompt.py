@@ -10,6 +10,8 @@ from prompt_tuning.settings import Run
 from prompt_tuning.t5 import network, placing
 from prompt_tuning.t5.extra import Extra
 
+_PLACES = {"prefix": placing.prefix, "suffix": placing.suffix}
+
 
 def method(run: Run) -> methods.Method:
     """Trains a prompt [P, D]."""
@@ -28,7 +30,7 @@ def method(run: Run) -> methods.Method:
 
 def placed(run: Run, prompt_PxD: jax.Array) -> Extra:
     """The prompt as the network takes it in, where PROMPT_PLACE says."""
-    return Extra(prompt=placing.PLACES[run.prompt_place](prompt_PxD))
+    return Extra(prompt=_PLACES[run.prompt_place](prompt_PxD))
 
 
 def first_prompt(

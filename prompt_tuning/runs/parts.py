@@ -1,7 +1,7 @@
 """What settings build: the mesh, the frozen model, its vocabulary, the task."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +16,14 @@ from prompt_tuning.frozen.vocabulary import (
     check_vocabulary,
     load_vocabulary,
 )
-from prompt_tuning.settings import Run, Settings
+from prompt_tuning.serving import predictor
+from prompt_tuning.settings import Run, Settings, T5Config
+from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
-from prompt_tuning.training import own_data
-from prompt_tuning.training.task import Task, label_ids
+from prompt_tuning.training import batching, own_data
+from prompt_tuning.training.task import Evaluation, Record, Split, Task, label_ids
+
+Measure = Callable[[Any, Extra], tuple[Evaluation, list[Record]]]
 
 
 class Model(NamedTuple):
@@ -51,8 +55,9 @@ def build(settings: Settings, frozen: bool = True) -> Model:
     partitioning.check_batch_size(run.batch_size, mesh, run.num_microbatches)
     vocabulary = load_vocabulary(vocabulary_name(run))
     name = run.initial_checkpoint_path
-    config = description.config(name, settings.model) if frozen else None
-    network = Transformer(config or description.new_config(settings.model))
+    given = settings.model
+    config = description.config(name, given) if frozen else T5Config(**given)
+    network = Transformer(config)
     check_vocabulary(vocabulary.vocab_size, network.config.vocab_size)
     partitioning.check_mesh(network, mesh, sharded)
     params = weights.load_frozen(name, network, mesh, sharded) if frozen else None
@@ -73,7 +78,8 @@ def open_task(run: Run, vocabulary: Vocabulary, name: str | None = None) -> Task
     """
     name = name or run.mixture_or_task_name
     if own_data.is_own(name):
-        return own_data.open_own(name, run.inputs, run.targets, vocabulary, run.seed)
+        # The rows that are held out are the same ones for every SEED.
+        return own_data.open_own(name, run.inputs, run.targets, vocabulary, seed=0)
     from prompt_tuning.tasks_io import tasks  # TensorFlow
 
     return tasks.open_task(
@@ -116,6 +122,31 @@ def scored_labels(run: Run, words: Sequence[str] | None, model: Model) -> Any:
             "label_classes"
         )
     return label_ids(words, model.vocabulary)
+
+
+def make_measure(
+    run: Run, model: Model, words: Sequence[str] | None, split: Split
+) -> Measure:
+    """(params, extra) -> (what they make of a split, a record for each example)
+
+    Args:
+      words: the label words, for DECODING=labels.
+    """
+    examples = split.examples
+    labels_LxS = scored_labels(run, words, model)
+    with_extra = predictor.make_predict_fn(
+        model.network, model.mesh, examples.lengths["targets"], labels_LxS
+    )
+    inputs_NxT = batching.pad(examples.inputs, examples.lengths["inputs"])
+
+    def measure(params: Any, extra: Extra) -> tuple[Evaluation, list[Record]]:
+        return split.score(
+            predictor.predict_texts(
+                with_extra(params, extra), inputs_NxT, run.batch_size, model.vocabulary
+            )
+        )
+
+    return measure
 
 
 def short_name(run: Run) -> str:

@@ -17,11 +17,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from prompt_tuning import methods, partitioning
-from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.runs import parts
-from prompt_tuning.serving import predictor
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5 import network
 from prompt_tuning.t5.extra import Extra
@@ -33,7 +31,7 @@ from prompt_tuning.training import (
     losses,
     objectives,
     optimizer,
-    own_data,
+    own_text,
     step,
 )
 from prompt_tuning.training import task as tasks
@@ -77,13 +75,13 @@ def pretrain(settings: Settings) -> Path:
     if last is not None:
         state = checkpoints.restore_state(states, state, last)
     folder.keep_lines(path / "train.jsonl", last or 0)
-    save = functools.partial(
-        weights.save_frozen,
-        config=model.network.config,
-        vocabulary=model.vocabulary.file,
-        task=run.mixture_or_task_name,
-        seed=run.seed,
-    )
+    origin = {"task": run.mixture_or_task_name, "seed": run.seed}
+
+    def save(name: str, params: Any, **how: Any) -> Path:
+        about = model.network.config, model.vocabulary.file, origin | how
+        weights.save_frozen(path / name, params, *about)
+        return path / name
+
     measure_loss = _held_out_loss(model.network, held_out)
     measure_skill = _skill(settings, model)
     corrupted = settings.pretrain.span_corruption_steps
@@ -91,7 +89,7 @@ def pretrain(settings: Settings) -> Path:
     def at_period(current: step.States, number: int) -> dict[str, str]:
         params = current[0].trained
         if number == corrupted:
-            save(path / "span_corruption.safetensors", params, span_corruption=number)
+            save("span_corruption.safetensors", params, span_corruption=number)
         loss = measure_loss(params, number)
         checkpoints.save_state(states, current[0], number, score=-loss)
         skill = {name: f"{value:.1f}" for name, value in measure_skill(params).items()}
@@ -117,15 +115,15 @@ def pretrain(settings: Settings) -> Path:
                 )
     finally:  # an error or Ctrl-C too leaves the last state whole
         states.wait_until_finished()
-    save(
-        path / "frozen.safetensors",
+    made = save(
+        "frozen.safetensors",
         state.trained,
         span_corruption=corrupted,
         prefix_lm=int(state.step) - corrupted,
         **measure_skill(state.trained),
     )
-    print(f"frozen model: {path / 'frozen.safetensors'}")
-    return path / "frozen.safetensors"
+    print(f"frozen model: {made}")
+    return made
 
 
 def _first_state(
@@ -143,20 +141,14 @@ def _skill(settings: Settings, model: parts.Model) -> Callable[[Any], dict[str, 
     if not name:
         return lambda params: {}
     split = parts.open_task(run, model.vocabulary, name).load(run.eval_split)
-    lengths = split.examples.lengths
-    with_extra = predictor.make_predict_fn(
-        model.network, model.mesh, lengths["targets"]
-    )
-    inputs_NxT = batching.pad(split.examples.inputs, lengths["inputs"])
+    greedy = dataclasses.replace(run, decoding="greedy")
+    measure = parts.make_measure(greedy, model, None, split)
 
-    def measure(params: Any) -> dict[str, float]:
-        predict_fn = with_extra(params, Extra())
-        texts = predictor.predict_texts(
-            predict_fn, inputs_NxT, run.batch_size, model.vocabulary
-        )
-        return {"skill": tasks.development_score(split.score(texts)[0].metrics)}
+    def skill(params: Any) -> dict[str, float]:
+        (metrics, _), _ = measure(params, Extra())
+        return {"skill": tasks.development_score(metrics)}
 
-    return measure
+    return skill
 
 
 def _batches(settings: Settings, model: parts.Model) -> tuple[Batches, Batches]:
@@ -178,34 +170,18 @@ def _batches(settings: Settings, model: parts.Model) -> tuple[Batches, Batches]:
 def _documents(
     settings: Settings, vocabulary: Vocabulary
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The token ids of the texts to train on and of those held out, without EOS.
-
-    Texts of one token are left out.
-
-    Raises:
-      UserError: there are none.
-    """
+    """The token ids of the texts to train on and of those held out, without EOS."""
     run = settings.run
-    name, splits = run.mixture_or_task_name, (run.train_split, run.eval_split)
-    if own_data.is_text(name):
-        found = own_data.read_texts(name, vocabulary, run.seed)
-    else:
-        from prompt_tuning.tasks_io import tasks as seqio_tasks  # TensorFlow
+    name = run.mixture_or_task_name
+    if own_text.is_text(name):
+        return own_text.documents(name, vocabulary)
+    from prompt_tuning.tasks_io import tasks as seqio_tasks  # TensorFlow
 
-        task = seqio_tasks.open_task(
-            *(name, run.mixture_or_task_module, vocabulary),
-            *(run.data_dir, run.tfds_data_dir),
-        )
-        found = [task.documents(split) for split in splits]
-    for split, rows in zip(splits, found, strict=True):
-        if not rows:
-            raise UserError(
-                f"{name} has no texts of two tokens or more in a split {split!r}; "
-                "pre-training needs a task of plain text (feature targets), such as "
-                "--gin.MIXTURE_OR_TASK_NAME=pocket_text, or a .txt file"
-            )
-    training, held_out = found
-    return training, held_out
+    task = seqio_tasks.open_task(
+        *(name, run.mixture_or_task_module, vocabulary),
+        *(run.data_dir, run.tfds_data_dir),
+    )
+    return task.documents(run.train_split), task.documents(run.eval_split)
 
 
 def _stages(
@@ -230,7 +206,7 @@ def _stages(
 def _on_this_host(
     batches: Iterator[batching.Batch], mesh: Mesh
 ) -> Iterator[batching.Batch]:
-    """The rows of each batch that this host's devices hold: [B, 1, ...] for one state."""
+    """The rows of each batch that this host holds, as [B, 1, ...] for one state."""
     for batch in batches:
         rows = partitioning.host_rows(mesh, len(batch["encoder_input_tokens"]))
         yield {name: value[rows][:, None] for name, value in batch.items()}

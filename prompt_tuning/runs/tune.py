@@ -19,7 +19,6 @@ from prompt_tuning import exchange, methods, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.runs import parts, report
-from prompt_tuning.serving import predictor
 from prompt_tuning.settings import Run, Settings
 from prompt_tuning.training import (
     batching,
@@ -52,7 +51,7 @@ class Data(NamedTuple):
     development: tasks.Split
 
 
-Measure = Callable[..., tuple[tasks.Evaluation, list[tasks.Record]]]
+Measure = Callable[[Any], tuple[tasks.Evaluation, list[tasks.Record]]]
 
 
 def train(sweep: Sequence[Settings], sweep_dir: str = "") -> None:
@@ -84,7 +83,10 @@ def train(sweep: Sequence[Settings], sweep_dir: str = "") -> None:
     if last is not None:
         print(f"going on from step {last} in {sweep_dir or run.model_dir}", flush=True)
 
-    measure = _measure(run, method, task, model, frozen, data.development)
+    bound = parts.make_measure(run, model, task.label_words(), data.development)
+
+    def measure(trained: Any) -> tuple[tasks.Evaluation, list[tasks.Record]]:
+        return bound(*method.bind(trained, frozen))
 
     def at_period(states: step.States, number: int) -> dict[str, str]:
         scores = [
@@ -178,33 +180,6 @@ def _check_shared(sweep: Sequence[Settings], params: Any, frozen: Any) -> None:
             "the prompts of a --sweep share a frozen model, but METHOD is "
             f"{sweep[0].run.method}, which trains it: start a run for each"
         )
-
-
-def _measure(
-    run: Run,
-    method: methods.Method,
-    task: tasks.Task,
-    model: parts.Model,
-    frozen: Any,
-    development: tasks.Split,
-) -> Measure:
-    """trained -> (what it makes of the development split, a record for each example)"""
-    examples = development.examples
-    labels_LxS = parts.scored_labels(run, task.label_words(), model)
-    with_extra = predictor.make_predict_fn(
-        model.network, model.mesh, examples.lengths["targets"], labels_LxS
-    )
-    inputs_NxT = batching.pad(examples.inputs, examples.lengths["inputs"])
-
-    def measure(trained: Any) -> tuple[tasks.Evaluation, list[tasks.Record]]:
-        predict_fn = with_extra(*method.bind(trained, frozen))
-        return development.score(
-            predictor.predict_texts(
-                predict_fn, inputs_NxT, run.batch_size, model.vocabulary
-            )
-        )
-
-    return measure
 
 
 def _evaluated(

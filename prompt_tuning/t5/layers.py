@@ -4,6 +4,7 @@ Names and array layouts are those of the public T5X checkpoints. The shape legen
 the top of network.py; in attention Q is the length that asks, L the one that answers.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -38,13 +39,17 @@ def quantize(values: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     return jnp.round(values / scale).astype(jnp.int8), jnp.squeeze(scale, axis)
 
 
+# The axis of an int8 matrix whose indices have a scale each: the outputs of a kernel,
+# the rows of an embedding. Products sum over the other.
+CHANNELS = {"kernel": 1, "embedding": 0}
+
+
 def _weights(
     module: nn.Module,
     name: str,
     shape: tuple[int, int],
     stddev: float,
     axes: tuple[str, str],
-    channel: int,
 ) -> tuple[jax.Array, jax.Array | None]:
     """A matrix as module.param_dtype keeps it, and its scales [channels] if int8."""
     if module.param_dtype != "int8":
@@ -57,6 +62,7 @@ def _weights(
         values = jnp.round(jax.random.normal(key, shape) / step)
         return jnp.clip(values, -127, 127).astype(jnp.int8)
 
+    channel = CHANNELS[name]
     scale_init = nn.initializers.constant(stddev * step)
     scale_axis = axes[channel] if axes[channel] != "embed" else "features"
     return (
@@ -84,7 +90,7 @@ class Dense(nn.Module):
 
     def setup(self):
         shape = (self.inputs, self.features)
-        self._kernel = _weights(self, "kernel", shape, self.stddev, self.axes, 1)
+        self._kernel = _weights(self, "kernel", shape, self.stddev, self.axes)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., inputs] -> [..., features]"""
@@ -115,23 +121,31 @@ class Dense(nn.Module):
 
 
 class Embed(nn.Module):
-    """Rows of a table, one for each token."""
+    """Rows of a table, one for each token; and a tied head's products with them all."""
 
     rows: int
     features: int
     dtype: jnp.dtype
     param_dtype: str
 
-    @nn.compact
+    def setup(self):
+        shape, axes = (self.rows, self.features), ("vocab", "embed")
+        self._table = _weights(self, "embedding", shape, 1.0, axes)
+
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """[...] int32 -> [..., features]"""
-        shape = (self.rows, self.features)
-        axes = ("vocab", "embed")
-        table, scale = _weights(self, "embedding", shape, 1.0, axes, 0)
+        table, scale = self._table
         x = jnp.take(table, tokens, axis=0).astype(self.dtype)
         if scale is None:
             return x
         return x * jnp.take(scale, tokens).astype(self.dtype)[..., None]
+
+    def attend(self, x_BxSxD: jax.Array) -> jax.Array:
+        """Logits [B, S, V] in float32: the products of x with each row."""
+        table_VxD, scale_V = self._table
+        x_BxSxD, table_VxD = (y.astype(jnp.float32) for y in (x_BxSxD, table_VxD))
+        logits_BxSxV = jnp.einsum("bsd,vd->bsv", x_BxSxD, table_VxD)
+        return logits_BxSxV if scale_V is None else logits_BxSxV * scale_V[None, None]
 
 
 class Dropout(nn.Module):
@@ -169,13 +183,23 @@ class RMSNorm(nn.Module):
         return (x32 * inverse).astype(self.dtype) * scale.astype(self.dtype)
 
 
-class GatedMLP(nn.Module):
-    """GEGLU: gelu(x wi_0) * (x wi_1), then wo."""
+ACTIVATIONS = {
+    "gelu_tanh": functools.partial(nn.gelu, approximate=True),
+    "gelu_exact": functools.partial(nn.gelu, approximate=False),
+    "silu": nn.silu,
+    "relu": nn.relu,
+}
+
+
+class MLP(nn.Module):
+    """activation(x wi_0) * (x wi_1), then wo; without a gate, activation(x wi)."""
 
     mlp_dim: int
     dtype: jnp.dtype
     param_dtype: str
     dropout_rate: float
+    activation: str = "gelu_tanh"
+    gated: bool = True
 
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
@@ -192,7 +216,9 @@ class GatedMLP(nn.Module):
                 name=name,
             )(x_BxTxD)
 
-        h_BxTxF = nn.gelu(into("wi_0"), approximate=True) * into("wi_1")
+        h_BxTxF = ACTIVATIONS[self.activation](into("wi_0" if self.gated else "wi"))
+        if self.gated:
+            h_BxTxF *= into("wi_1")
         h_BxTxF = Dropout(self.dropout_rate)(h_BxTxF)
         return Dense(
             self.mlp_dim,

@@ -80,17 +80,19 @@ def _attention(config: T5Config) -> layers.Attention:
     )
 
 
-def _mlp(config: T5Config) -> layers.GatedMLP:
-    return layers.GatedMLP(
+def _mlp(config: T5Config) -> layers.MLP:
+    return layers.MLP(
         config.mlp_dim,
         jnp.dtype(config.dtype),
         config.param_dtype,
         config.dropout_rate,
+        config.activation,
+        config.gated_mlp,
     )
 
 
 def _norm(config: T5Config) -> layers.RMSNorm:
-    return layers.RMSNorm(jnp.dtype(config.dtype))
+    return layers.RMSNorm(jnp.dtype(config.dtype), config.layer_norm_epsilon)
 
 
 def _relative_bias(config: T5Config, bidirectional: bool) -> layers.RelativeBias:
@@ -271,8 +273,6 @@ class Encoder(nn.Module):
         positions_BxP: jax.Array | None,
     ) -> jax.Array:
         """The encoder's output [B, L, D]; `positions_BxP` are the prompt's."""
-        if extra.shift is not None and positions_BxP is None:
-            raise ValueError("a shift is of the prompt's positions: it needs a prompt")
         front, (batch, length, _) = extra.length, x_BxLxD.shape
         bias = self.relpos_bias(front + length, front + length)[:, :, front:]
         front_BxP = jnp.broadcast_to(_front_mask(extra), (batch, front))
@@ -284,9 +284,13 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The decoder stack over embedded targets, and the softmax of its own."""
+    """The decoder stack over embedded targets, and its head: logits of the next token.
+
+    The head is a kernel of its own, or the embedding's table if they are tied.
+    """
 
     config: T5Config
+    token_embedder: layers.Embed
 
     def setup(self):
         config = self.config
@@ -296,6 +300,8 @@ class Decoder(nn.Module):
         )
         self.decoder_norm = _norm(config)
         self.dropout = layers.Dropout(config.dropout_rate)
+        if config.tied_head:
+            return
         self.logits_dense = layers.Dense(
             config.emb_dim,
             config.vocab_size,
@@ -307,19 +313,24 @@ class Decoder(nn.Module):
 
     def _self_bias(self, length: int, extra: LayerExtra) -> jax.Array:
         """Of `length` positions, behind the keys in front: [1 or B, H, S, P+S]."""
-        if extra.shift is not None:
-            raise ValueError("a shift is of the prompt's positions, in the encoder")
         front = extra.length
         bias = self.relpos_bias(front + length, front + length)[:, :, front:]
         causal_SxL = jnp.tri(length, front + length, front, dtype=bool)
         there_BxL = jnp.pad(
             _front_mask(extra), ((0, 0), (0, length)), constant_values=True
         )
-        return bias + attention.visible(causal_SxL & there_BxL[:, None, None])
+        return bias + attention.visible(
+            causal_SxL[None, None] & there_BxL[:, None, None]
+        )
 
     def _logits(self, x_BxSxD: jax.Array, label_rows: LabelRows | None) -> jax.Array:
         x_BxSxD = self.dropout(self.decoder_norm(x_BxSxD))
-        logits_BxSxV = self.logits_dense(x_BxSxD)
+        if self.config.scale_decoder_outputs:
+            x_BxSxD *= self.config.emb_dim**-0.5
+        if self.config.tied_head:
+            logits_BxSxV = self.token_embedder.attend(x_BxSxD)
+        else:
+            logits_BxSxV = self.logits_dense(x_BxSxD)
         if label_rows is None:
             return logits_BxSxV
         rows_CxD = label_rows.rows.astype(logits_BxSxV.dtype)
@@ -389,7 +400,7 @@ class Transformer(nn.Module):
             config.param_dtype,
         )
         self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+        self.decoder = Decoder(config, self.token_embedder)
 
     def __call__(
         self, batch: dict[str, jax.Array], extra: Extra = NO_EXTRA
@@ -419,6 +430,7 @@ class Transformer(nn.Module):
         self, tokens_BxT: jax.Array, extra: Extra = NO_EXTRA
     ) -> tuple[jax.Array, jax.Array]:
         """The encoder's output [B, L, D] and its mask [B, L], False at padding."""
+        _check_shift(extra)
         x_BxLxD = self.token_embedder(tokens_BxT)
         mask_BxL, positions_BxP = tokens_BxT != placing.PAD_ID, None
         if extra.prompt is not None:
@@ -458,6 +470,14 @@ class Transformer(nn.Module):
         x_Bx1xD = self.token_embedder(token_B[:, None])
         own = extra.decoder or NOTHING, extra.label_rows
         return self.decoder.step(x_Bx1xD, cache, mask_BxL, index, *own)
+
+
+def _check_shift(extra: Extra) -> None:
+    encoder, decoder = extra.encoder or NOTHING, extra.decoder or NOTHING
+    if encoder.shift is not None and extra.prompt is None:
+        raise ValueError("extra.encoder.shift is where a prompt is, but there is none")
+    if decoder.shift is not None:
+        raise ValueError("extra.decoder.shift is set, but the decoder has no prompt")
 
 
 def embedding_table(params: dict) -> jax.Array:

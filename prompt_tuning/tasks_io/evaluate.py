@@ -1,85 +1,260 @@
-"""Predictions -> the task's own metrics, through seqio.Evaluator.
+"""Predictions as texts -> a task's own metrics, as seqio.Evaluator computes them.
 
-    examples = data.load_examples(task, "validation", lengths)
-    evaluate = make_evaluator(task, examples, batch_size)
-    evaluation = evaluate(predict_fn, "predictions.jsonl")
-
-A `predict_fn` takes token ids [N, T] and returns those of its predictions [N, S]; N is
-always the batch size. Greedy decoding is one, label scoring another.
+A split's rows are read once. Their targets are postprocessed once, when predictions
+are first scored; predictions each time.
 """
 
-import collections
-import json
-import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+import copy
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from prompt_tuning import outputs
 from prompt_tuning.errors import UserError
-from prompt_tuning.tasks_io import data
-from prompt_tuning.tasks_io.data import (
-    seqio,  # which starts TensorFlow without its chatter
-)
+from prompt_tuning.tasks_io.quiet import seqio
 from prompt_tuning.training import batching
+from prompt_tuning.training.task import (
+    Evaluation,
+    Metrics,
+    Record,
+    development_score,
+    illegal_shares,
+    verdict,
+    write_predictions,
+)
+from prompt_tuning.training.task import majority_baseline as shared_majority
 
-PredictFn = Callable[[np.ndarray], np.ndarray]
-Metrics = dict[str, dict[str, float]]  # {task: {metric: value}}
+Row = Mapping[str, Any]  # an example as seqio has it: every feature, in NumPy
 
 _PREDICTION = seqio.metrics.ModelOutputType.PREDICTION
 
 
-class Evaluation(NamedTuple):
-    """What a model makes of a split.
+def text(task: seqio.Task | seqio.Mixture, row: Row, key: str) -> str:
+    """A feature of a row as text, from before the tokens if that is kept."""
+    before_tokens = row.get(f"{key}_pretokenized")
+    if isinstance(before_tokens, bytes):
+        return before_tokens.decode()
+    if key not in row:
+        return ""
+    return task.output_features[key].vocabulary.decode(row[key].tolist())
 
-    metrics: {task: {metric: value}}; {task: {}} where the split has no labels.
-    illegal: {task: share, 0 to 1, of predictions that are none of the label words}, for
-      the tasks that say which words those are.
+
+def keywords(task: seqio.Task) -> Mapping[str, Any]:
+    """What a task says of its labels: its postprocess function's keywords.
+
+    That is a functools.partial then, as in T5's own tasks. `label_classes` are the
+    words that targets are taken from; `read` makes such a word of a text, before it is
+    looked up; `said_classes` is what the model writes for each label, if that is
+    another word; `class_words` are for class-label initialisation.
     """
+    return getattr(task.postprocessor, "keywords", {})
 
-    metrics: Metrics
-    illegal: dict[str, float]
+
+def make_score(
+    split: str, parts: Sequence[tuple[seqio.Task, Sequence[Row]]]
+) -> Callable[[Sequence[str]], tuple[Evaluation, list[Record]]]:
+    """A split's `score`, from each task's rows in the order of the predictions.
+
+    Raises:
+      UserError: a target is none of its task's labels. When it scores: a task has no
+        metrics, or one that is not of predictions.
+    """
+    scored = [_Part(task, split, rows) for task, rows in parts]
+    count = sum(len(part.rows) for part in scored)
+
+    def score(predictions: Sequence[str]) -> tuple[Evaluation, list[Record]]:
+        if len(predictions) != count:
+            raise ValueError(f"{len(predictions)} predictions of {count} examples")
+        metrics, records, start = {}, [], 0
+        for part in scored:
+            texts = predictions[start : start + len(part.rows)]
+            metrics[part.task.name], more = part.score(texts)
+            records += more
+            start += len(part.rows)
+        return Evaluation(metrics, illegal_shares(records)), records
+
+    return score
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """A task's rows of a split, and what its predictions are worth."""
+
+    task: seqio.Task
+    split: str
+    rows: Sequence[Row]
+
+    def __post_init__(self):
+        _ = self._labelled  # raises where a target makes no sense
+
+    def score(
+        self, predictions: Sequence[str]
+    ) -> tuple[dict[str, float], list[Record]]:
+        """Metrics, {} without labels, and records."""
+        _check_metrics(self.task)
+        said = [
+            self.task.postprocess_fn(prediction, example=row, is_target=False)
+            for row, prediction in zip(self.rows, predictions, strict=True)
+        ]
+        records = [
+            {
+                "task": self.task.name,
+                "index": index,
+                "inputs": text(self.task, row, "inputs"),
+                "target": text(self.task, row, "targets"),
+                "prediction": predictions[index],
+            }
+            | verdict(_value(said[index]), _value(target), legal)
+            for index, (row, target, legal) in enumerate(
+                zip(self.rows, self._targets, self._legal, strict=True)
+            )
+        ]
+        if not self._labelled:
+            return {}, records
+        values = [
+            *(_computed(m, self.task, self.rows, predictions) for m in _own(self.task)),
+            *(
+                metric(targets=self._targets, predictions=said)
+                for metric in self.task.metric_fns
+            ),
+        ]
+        return _scalars(self.task, values), records
+
+    @functools.cached_property
+    def _labelled(self) -> bool:
+        """False where all targets are one text that is no label, such as <unk>."""
+        words, read = (keywords(self.task).get(k) for k in ("label_classes", "read"))
+        if not words:
+            return True
+        targets = [text(self.task, row, "targets") for row in self.rows]
+        none = [i for i, t in enumerate(targets) if (read or str)(t) not in words]
+        if len(none) == len(targets) and len(set(targets)) == 1:
+            return False
+        if none:
+            raise UserError(
+                f"{self.task.name}: example {none[0]} of {self.split} has the target "
+                f"{targets[none[0]]!r}; it must be one of the task's label words "
+                f"{', '.join(words)}. {len(none)} of {len(targets)} are none; a split "
+                "without labels has <unk> for all"
+            )
+        return True
+
+    @functools.cached_property
+    def _targets(self) -> list[Any]:
+        """What the task makes of the targets; some need the whole row for it."""
+        if not self._labelled:
+            return [None] * len(self.rows)
+        return [
+            self.task.postprocess_fn(
+                _target(self.task, row), example=row, is_target=True
+            )
+            for row in self.rows
+        ]
+
+    @functools.cached_property
+    def _legal(self) -> list[list[Any]]:
+        """What the task makes of its label words, for each row."""
+        words = keywords(self.task).get("label_classes") or ()
+        process = self.task.postprocess_fn
+        return [
+            [_value(process(word, example=row, is_target=False)) for word in words]
+            for row in self.rows
+        ]
+
+
+def _target(task: seqio.Task, row: Row) -> Any:
+    """The target as seqio gives it to the postprocess function: a text, mostly."""
+    before_tokens = row.get("targets_pretokenized", b"")
+    is_text = isinstance(before_tokens, bytes)
+    return text(task, row, "targets") if is_text else before_tokens
+
+
+def _value(postprocessed: Any) -> Any:
+    """The answer alone where there is more beside it, as in MultiRC."""
+    if isinstance(postprocessed, Mapping):
+        return postprocessed.get("value", postprocessed)
+    return postprocessed
+
+
+def _check_metrics(task: seqio.Task) -> None:
+    if not task.metric_objs:
+        raise UserError(f"{task.name} has no metrics; give it metric_fns")
+    if any(metric.model_output_type != _PREDICTION for metric in task.metric_objs):
+        raise UserError(
+            f"{task.name} has metrics of scores; only those of predictions, with the "
+            "arguments (targets, predictions), can be computed"
+        )
+
+
+def _own(task: seqio.Task) -> Sequence[Any]:
+    """The metrics of a task that are classes or objects of its own, not functions."""
+    return task.metric_objs[: len(task.metric_objs) - len(task.metric_fns)]
+
+
+def _computed(
+    metric: Any, task: seqio.Task, rows: Sequence[Row], predictions: Sequence[str]
+) -> Mapping[str, Any]:
+    """The values of a metric that takes the model's token ids."""
+    feature = task.output_features["targets"]
+    ids = [feature.vocabulary.encode(prediction) for prediction in predictions]
+    tokens_NxS = batching.pad(ids, max(map(len, ids)) + 1)  # padding ends a text too
+    # A copy, as some keep the targets that they saw first.
+    made = copy.deepcopy(metric).from_model_output(
+        rows, tokens_NxS, task.output_features, "targets"
+    )
+    if isinstance(made, seqio.metrics.CollectingMetric):
+        return made.actual_compute(rows, task.output_features, "targets")[0]
+    return made.compute()
+
+
+def _scalars(task: seqio.Task, values: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """A task's metrics as numbers; seqio also has texts and histograms, left out."""
+    plain = {}
+    for name, value in (item for each in values for item in each.items()):
+        if name in plain:
+            raise UserError(f"{task.name} has two metrics with the name {name!r}")
+        plain[name] = getattr(value, "value", value)
+    return {name: float(value) for name, value in plain.items() if np.isscalar(value)}
+
+
+# What run.py, commands.py and tuning.py still ask for: to go with data.py.
+
+PredictFn = Callable[[np.ndarray], np.ndarray]
 
 
 def make_evaluator(
-    task: data.Task, examples: batching.Examples, batch_size: int
+    task: Any, examples: batching.Examples, batch_size: int
 ) -> Callable[..., Evaluation]:
-    """Prepares the evaluation of a split, to be repeated as often as one likes.
+    """evaluate(predict_fn, path=None) -> Evaluation, of token ids."""
+    from prompt_tuning.tasks_io import data
 
-    Args:
-      examples: what data.load_examples made of the split.
-      batch_size: N of every call of predict_fn; the last batch is filled up.
+    opened = data.opened(task)
+    loaded = opened.load(examples.split, examples.lengths)
+    inputs_NxT = batching.pad(examples.inputs, examples.lengths["inputs"])
 
-    Returns:
-      evaluate(predict_fn, path=None) -> Evaluation. With a path it writes a JSONL file
-      there: an object for each example, with its task, index, inputs, target and
-      prediction; `legal` if the label words are known, `correct` if the label is too.
-
-    Raises:
-      UserError: a task has no metrics, or one that is not of predictions.
-    """
-    parts = {
-        part.name: _part_evaluator(part, examples)
-        for part in seqio.get_subtasks(task)
-        if part.name in examples.sizes
-    }
-
-    def evaluate(
-        predict_fn: PredictFn, path: str | os.PathLike | None = None
-    ) -> Evaluation:
-        metrics, records = {}, []
-        for name, evaluate_part in parts.items():
-            metrics[name], part_records = evaluate_part(
-                lambda inputs: predict_in_batches(predict_fn, inputs, batch_size)
-            )
-            records += part_records
+    def evaluate(predict_fn: PredictFn, path: Any = None) -> Evaluation:
+        tokens_NxS = predict_in_batches(predict_fn, inputs_NxT, batch_size)
+        texts = [opened.vocabulary.decode(row) for row in tokens_NxS.tolist()]
+        evaluation, records = loaded.score(texts)
         if path is not None:
-            _write_jsonl(records, Path(path))
-        return Evaluation(metrics, _illegal_shares(records))
+            write_predictions(records, Path(path))
+        return evaluation
 
     return evaluate
+
+
+def majority_baseline(
+    task: Any, train: batching.Examples, examples: batching.Examples
+) -> Metrics:
+    """Metrics of always predicting a task's most frequent target in `train`."""
+    from prompt_tuning.tasks_io import data
+
+    opened = data.opened(task)
+    loaded = opened.load(examples.split, examples.lengths)
+    return shared_majority(train, loaded, opened.vocabulary)
 
 
 def predict_in_batches(
@@ -106,7 +281,7 @@ def predict_in_batches(
 
 
 def label_predict_fn(
-    task: data.Task, score_fn: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    task: Any, score_fn: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> PredictFn:
     """Predicts the label word of the highest score, so that no prediction is illegal.
 
@@ -116,6 +291,8 @@ def label_predict_fn(
     Raises:
       UserError: the task does not say what its label words are.
     """
+    from prompt_tuning.tasks_io import data
+
     labels_LxS = data.label_tokens(task)
     if labels_LxS is None:
         raise UserError(
@@ -130,134 +307,4 @@ def label_predict_fn(
     return predict
 
 
-def majority_baseline(
-    task: data.Task, train: batching.Examples, examples: batching.Examples
-) -> Metrics:
-    """Metrics of always predicting a task's most frequent target in `train`."""
-    metrics = {}
-    for part in seqio.get_subtasks(task):
-        if part.name in train.sizes and part.name in examples.sizes:
-            targets = (train.targets[row] for row in train.rows(part.name))
-            counts = collections.Counter(map(tuple, targets))
-            majority = np.array(counts.most_common(1)[0][0])
-            evaluate_part = _part_evaluator(part, examples)
-            metrics[part.name], _ = evaluate_part(
-                lambda inputs, row=majority: np.tile(row, (len(inputs), 1))
-            )
-    return metrics
-
-
-def development_score(metrics: Metrics, trained: Collection[str] = ()) -> float:
-    """One number to select by: the mean of a task's metrics (paper section 3).
-
-    Of a mixture, the mean of its tasks' means. (Of T5's SuperGLUE mixture that is the
-    SuperGLUE score.)
-
-    Args:
-      trained: the tasks that were trained on. In zero-shot transfer they alone count;
-        if no metric is theirs, all do.
-    """
-    means = {
-        task: np.mean(list(values.values()))
-        for task, values in metrics.items()
-        if values
-    }
-    scores = [mean for task, mean in means.items() if task in trained]
-    scores = scores or list(means.values())
-    if not scores:
-        raise UserError(
-            "there is no metric to select a checkpoint by; evaluate a split with labels"
-        )
-    return float(np.mean(scores))
-
-
-def _part_evaluator(
-    task: seqio.Task, examples: batching.Examples
-) -> Callable[[PredictFn], tuple[dict[str, float], list[dict[str, Any]]]]:
-    """One task's evaluation: predictions of all its inputs -> metrics, records."""
-    evaluator = _seqio_evaluator(task, examples)
-    rows = [examples.inputs[row] for row in examples.rows(task.name)]
-    inputs_NxT = batching.pad(rows, examples.lengths["inputs"])
-    words, read = data.label_words(task), data.reading(task)
-    known = [
-        {"task": task.name, "index": index, "inputs": inputs, "target": target}
-        for index, (inputs, target) in enumerate(_texts(task, evaluator))
-    ]
-    labelled = not words or any(read(record["target"]) in words for record in known)
-    decode = task.output_features["targets"].vocabulary.decode
-
-    def evaluate(predict_fn):
-        future, outputs = evaluator.evaluate(
-            compute_metrics=labelled,
-            predict_fn=lambda dataset: list(enumerate(predict_fn(inputs_NxT).tolist())),
-        )
-        texts = map(decode, outputs[task.name][_PREDICTION])
-        records = [
-            record
-            | {"prediction": text}
-            | _verdict(read(text), read(record["target"]), words)
-            for record, text in zip(known, texts, strict=True)
-        ]
-        return _scalars(future.result()[task.name]) if labelled else {}, records
-
-    return evaluate
-
-
-def _seqio_evaluator(task: seqio.Task, examples: batching.Examples) -> seqio.Evaluator:
-    if not task.metric_objs:
-        raise UserError(f"{task.name} has no metrics; give it metric_fns")
-    if any(metric.model_output_type != _PREDICTION for metric in task.metric_objs):
-        raise UserError(
-            f"{task.name} has metrics of scores; only those of predictions, with the "
-            "arguments (targets, predictions), can be computed"
-        )
-    # It looks tasks up by name, and ours is not the registered one: its vocabulary is
-    # the model's. So ours is registered while that goes on.
-    name = f"{task.name}.evaluated"
-    seqio.TaskRegistry.add_provider(name, task)
-    try:
-        return seqio.Evaluator(
-            name,
-            seqio.EncDecFeatureConverter(pack=False),
-            eval_split=examples.split,
-            seed=data.SEED,
-            sequence_length=data.needed_lengths(task, examples.lengths),
-            async_compute_metrics=False,
-        )
-    finally:
-        seqio.TaskRegistry.remove(name)
-
-
-def _texts(task: seqio.Task, evaluator: seqio.Evaluator) -> Iterator[tuple[str, str]]:
-    """Inputs and target of each example as text."""
-    for example in evaluator.cached_task_datasets[task.name].as_numpy_iterator():
-        yield data.text(task, example, "inputs"), data.text(task, example, "targets")
-
-
-def _verdict(
-    prediction: str, target: str, words: Sequence[str] | None
-) -> dict[str, bool]:
-    if not words:
-        return {}
-    legal = {"legal": prediction in words}
-    return legal | ({"correct": prediction == target} if target in words else {})
-
-
-def _scalars(values: dict[str, Any]) -> dict[str, float]:
-    """A task's metrics as numbers; seqio also has texts and histograms, left out."""
-    plain = {name: getattr(value, "value", value) for name, value in values.items()}
-    return {name: float(value) for name, value in plain.items() if np.isscalar(value)}
-
-
-def _illegal_shares(records: list[dict[str, Any]]) -> dict[str, float]:
-    legal = collections.defaultdict(list)
-    for record in records:
-        if "legal" in record:
-            legal[record["task"]].append(record["legal"])
-    return {task: 1 - float(np.mean(values)) for task, values in legal.items()}
-
-
-def _write_jsonl(records: list[dict[str, Any]], path: Path) -> None:
-    lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    with outputs.atomic(path) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+__all__ = ["development_score"]

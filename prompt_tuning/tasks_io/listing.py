@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from prompt_tuning.errors import UserError
-from prompt_tuning.run import Run, load_vocabulary, vocabulary_name
-from prompt_tuning.tasks_io import data
-from prompt_tuning.tasks_io.data import (
-    seqio,  # which starts TensorFlow without its chatter
-)
+from prompt_tuning.frozen.vocabulary import Vocabulary
+from prompt_tuning.tasks_io import tasks
+from prompt_tuning.tasks_io.evaluate import text
+from prompt_tuning.tasks_io.quiet import seqio
+from prompt_tuning.training.task import KEYS
 
 NAMED = 20  # bad rows of a split that `check` names; it counts all
 
@@ -28,7 +28,7 @@ def describe(module: str | Sequence[str]) -> str:
     Args:
       module: imported first, for the tasks that it registers.
     """
-    data.import_tasks(module)
+    tasks.import_tasks(module)
     names = collections.defaultdict(list)  # names of one source are one task's
     for name in seqio.TaskRegistry.names():
         names[id(seqio.TaskRegistry.get(name).source)].append(name)
@@ -42,60 +42,67 @@ def describe(module: str | Sequence[str]) -> str:
 
 
 def _parts(name: str) -> tuple:
-    """What makes two mixtures one under two names."""
-    mixture = seqio.MixtureRegistry.get(name)
-    return tuple((part.name, mixture.get_rate(part)) for part in mixture.tasks)
+    """What makes two mixtures one under two names: its tasks and their rates."""
+    return tuple(seqio.MixtureRegistry.get(name).rate_per_task_name.items())
 
 
 def _words(name: str) -> tuple[str, ...]:
-    return data.label_words(seqio.get_mixture_or_task(name)) or ()
+    parts = seqio.get_subtasks(seqio.get_mixture_or_task(name))
+    return tasks.first_words(parts, "label_classes") or ()
 
 
-def render(run: Run, name: str, split: str, limit: int | None = None) -> Iterator[str]:
+def render(
+    module: str | Sequence[str],
+    vocabulary: Vocabulary,
+    name: str,
+    split: str,
+    data_dir: str | None = None,
+    tfds_data_dir: str | None = None,
+    limit: int | None = None,
+) -> Iterator[str]:
     """Yields "inputs<TAB>targets" of a task's examples, before tokens, in their order.
+
+    Args:
+      module, vocabulary, data_dir, tfds_data_dir: as open_task takes them.
 
     Raises:
       UserError: there is no such task, or it has no such split.
     """
-    task = data.get_task(
-        name,
-        run.mixture_or_task_module,
-        load_vocabulary(run),
-        run.data_dir,
-        run.tfds_data_dir,
-    )
-    if split not in task.splits:
-        raise UserError(
-            f"{name} has no split {split!r}; it has {', '.join(sorted(task.splits))}"
-        )
-    parts = [part for part in seqio.get_subtasks(task) if split in part.splits]
-    lines = (line for part in parts for line in _lines(part, split))
+    task = tasks.open_task(name, module, vocabulary, data_dir, tfds_data_dir)
+    lines = (line for part in task.parts(split) for line in _lines(part, split))
     return itertools.islice(lines, limit)
 
 
-def _lines(task: data.Task, split: str) -> Iterator[str]:
+def _lines(task: seqio.Task, split: str) -> Iterator[str]:
     dataset = task.get_dataset(
-        sequence_length=None, split=split, shuffle=False, seed=data.SEED
+        sequence_length=None, split=split, shuffle=False, seed=tasks.SEED
     )
     for example in dataset.as_numpy_iterator():
-        yield "\t".join(data.text(task, example, key) for key in data.KEYS)
+        yield "\t".join(text(task, example, key) for key in KEYS)
 
 
-def check(run: Run) -> Iterator[str]:
+def check(
+    module: str | Sequence[str],
+    vocabulary: Vocabulary,
+    data_dir: str | None = None,
+    tfds_data_dir: str | None = None,
+) -> Iterator[str]:
     """Yields a report on each task's data: rows, tokens, labels, rows that are bad.
 
     The paper's numbers stand beside ours. Data that would have to be downloaded is left
-    alone. Tokens are those of VOCABULARY, EOS included.
+    alone. Tokens are counted with EOS.
+
+    Args:
+      module, vocabulary, data_dir, tfds_data_dir: as open_task takes them.
 
     Raises:
       UserError: at the end, if there were rows that cannot be read.
     """
-    vocabulary = load_vocabulary(run)
-    data.import_tasks(run.mixture_or_task_module)
-    if run.tfds_data_dir:
-        seqio.set_tfds_data_dir_override(run.tfds_data_dir)
+    tasks.import_tasks(module)
+    if tfds_data_dir:
+        seqio.set_tfds_data_dir_override(tfds_data_dir)
     seen, bad = set(), 0
-    yield f"tokens are those of the vocabulary {vocabulary_name(run)}"
+    yield f"tokens are those of the vocabulary {vocabulary.file or 'byt5'}"
     for name in seqio.TaskRegistry.names():
         source = seqio.TaskRegistry.get(name).source
         alias = getattr(source, "alias", name)
@@ -106,7 +113,7 @@ def check(run: Run) -> Iterator[str]:
         if not hasattr(source, "read"):
             yield f"  its own source, a {type(source).__name__}; not looked into"
             continue
-        source = source.at(run.data_dir) if run.data_dir else source
+        source = source.at(data_dir) if data_dir else source
         for split in source.splits:
             if not source.available(split):
                 yield f"  {split}: not there ({source.origin(split)})"
@@ -120,17 +127,17 @@ def check(run: Run) -> Iterator[str]:
 
 
 def _check_split(
-    source: Any, split: str, vocabulary: seqio.Vocabulary
+    source: Any, split: str, vocabulary: Vocabulary
 ) -> tuple[list[str], int]:
     """Lines on a split, and how many of its rows are bad."""
     errors: list[Exception] = []
     records, labels = set(), collections.Counter()
-    lengths: dict[str, list[int]] = {key: [] for key in data.KEYS}
+    lengths: dict[str, list[int]] = {key: [] for key in KEYS}
     try:
         for record, features in source.read(split, errors.append):
             records.add(record)
             labels[_label(features)] += 1
-            for key in data.KEYS:
+            for key in KEYS:
                 tokens = vocabulary.encode(features[key].decode())
                 lengths[key].append(len(tokens) + 1)
     except ValueError as error:  # of the whole file
@@ -140,7 +147,7 @@ def _check_split(
     rows, shares = source.published(split) or (None, {})
     lines = [_count(len(lengths["inputs"]), len(records), rows)]
     if records:
-        lines += [f"{key}: {_lengths(lengths[key])}" for key in data.KEYS]
+        lines += [f"{key}: {_lengths(lengths[key])}" for key in KEYS]
     if records and (shares or len(labels) <= 26):
         lines.append(_shares(labels, shares))
     if errors:

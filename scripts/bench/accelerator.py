@@ -42,52 +42,29 @@ def ours(case: dict[str, Any]) -> dict[str, Any]:
 
     import jax
     import jax.numpy as jnp
-    import numpy as np
+    import random_step
 
     from prompt_tuning import partitioning
-    from prompt_tuning.t5 import network
-    from prompt_tuning.training import optimizer, plan, train
+    from prompt_tuning.runs import parameters
+    from prompt_tuning.t5.network import Transformer
 
-    size = dataclasses.replace(plan.size(case["size"]), **case["config"])
-    model, mesh = network.Transformer(size), partitioning.mesh()
-    params = partitioning.init_params(model, jax.random.key(0), mesh)
+    size = dataclasses.replace(parameters.size(case["size"]), **case["config"])
     number, batch_size = case["prompts"], case["batch"]
-    rng = np.random.default_rng(0)
-    optimizers = [optimizer.adafactor(0.3)] * number
-    states = [
-        train.new_state(rng.normal(size=(PROMPT, size.emb_dim)).astype("float32"), o)
-        for o in optimizers
-    ]
-    states = partitioning.placed(tuple(states), mesh)
-    tokens = rng.integers(2, 32_000, (batch_size, number, case["inputs"]))
-    targets = rng.integers(2, 32_000, (batch_size, number, TARGETS))
-    batch = {
-        "encoder_input_tokens": tokens,
-        "decoder_input_tokens": targets,
-        "decoder_target_tokens": targets,
-        "decoder_loss_weights": np.ones_like(targets),
-    }
-    keys = jax.random.split(jax.random.key(0), number)
-    step_fn, arguments = train.make_joint_step(model, optimizers), (states, keys)
-    if number == 1:
-        step_fn = train.make_step(model, optimizers[0])
-        batch = {name: value[:, 0] for name, value in batch.items()}
-        arguments = states[0], keys[0]
-    batch = partitioning.shard_batch(
-        {name: value.astype("int32") for name, value in batch.items()}, mesh
-    )
-    state, key = arguments
-    with jax.set_mesh(mesh):
-        compiled = train.compile_step(step_fn, state, params, batch, key)
+    run = random_step.build(
+        size,
+        batch_size=batch_size,
+        inputs=case["inputs"],
+        targets=TARGETS,
+        prompt=PROMPT,
+        prompts=number,
+    ).runner()
 
-        def step() -> None:
-            nonlocal state
-            state, metrics = compiled(state, params, batch, key)
-            assert jnp.isfinite(jax.tree.leaves(metrics)[0])
+    def step() -> None:
+        assert jnp.isfinite(run()[0]["loss"])
 
-        ms = 1e3 * timed(step, case["steps"])
+    ms = 1e3 * timed(step, case["steps"])
     stats = jax.devices()[0].memory_stats()
-    shapes = partitioning.param_shapes(model)
+    shapes = partitioning.param_shapes(Transformer(size))
     weights = {  # that a token of each stack meets
         stack: sum(x.size for x in jax.tree.leaves(shapes[stack]))
         for stack in ("encoder", "decoder")
@@ -194,9 +171,9 @@ def cases(args: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]]]
 
 
 def peft_case(base: dict[str, Any], dtype: str) -> dict[str, Any]:
-    from prompt_tuning.training import plan
+    from prompt_tuning.runs import parameters
 
-    size = plan.size(base["size"])
+    size = parameters.size(base["size"])
     dimensions = {
         "vocab": size.vocab_size,
         "width": size.emb_dim,

@@ -45,12 +45,13 @@ def ours(name: str, rows: list, labels_CxS: np.ndarray) -> Callable[[], int]:
     import jax
 
     from prompt_tuning import partitioning
+    from prompt_tuning.runs import parameters
+    from prompt_tuning.serving import predictor
     from prompt_tuning.t5 import decoding, network, placing
     from prompt_tuning.t5.extra import Extra
-    from prompt_tuning.tasks_io import evaluate
-    from prompt_tuning.training import batching, plan
+    from prompt_tuning.training import batching
 
-    model = network.Transformer(plan.size("small"))
+    model = network.Transformer(parameters.size("small"))
     mesh = partitioning.mesh()
     params = partitioning.init_params(model, jax.random.key(0), mesh)
     rng = np.random.default_rng(0)
@@ -71,7 +72,7 @@ def ours(name: str, rows: list, labels_CxS: np.ndarray) -> Callable[[], int]:
     predict = {"greedy": predict_greedy, "labels": predict_labels}[name]
 
     def run() -> int:
-        tokens_NxS = evaluate.predict_in_batches(predict, inputs_NxT, BATCH)
+        tokens_NxS = predictor.predict_in_batches(predict, inputs_NxT, BATCH)
         assert tokens_NxS.shape == (len(rows), length)
         assert name == "labels" or not (tokens_NxS == 1).any(), "an early stop"
         return len(rows)
@@ -126,21 +127,19 @@ def serve(name: str, examples: str) -> None:
 
 def tokenised(rte: str | None, vocabulary: str | None) -> dict[str, np.ndarray]:
     """The inputs [N, T] and labels [C, S] as token ids, 0 where padded."""
-    import seqio
-
     from prompt_tuning.frozen import weights
-    from prompt_tuning.tasks_io import data
-    from prompt_tuning.training import batching
+    from prompt_tuning.frozen.vocabulary import load_vocabulary
+    from prompt_tuning.training import batching, task
 
     path = vocabulary or str(weights.POCKET / "spiece.model")
-    feature = seqio.Feature(data.load_vocabulary(path))
-    labels_CxS, _ = data.encode(LABELS, feature)
+    loaded = load_vocabulary(path)
+    labels_CxS = task.label_ids(LABELS, loaded)
     if rte:
         lines = map(json.loads, Path(rte).read_text("utf-8").splitlines())
         texts = [
             f"hypothesis: {x['hypothesis']} premise: {x['premise']}" for x in lines
         ]
-        inputs_NxT, _ = data.encode(texts, feature)
+        inputs_NxT, _ = task.encode_rows(texts, loaded)
     else:
         rng = np.random.default_rng(0)
         sizes = np.exp(rng.normal(*GENERATED, 277)).clip(20, 300)

@@ -15,12 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-import numpy as np
+import random_step
 import step
 
-from prompt_tuning import partitioning
-from prompt_tuning.t5 import network
-from prompt_tuning.training import optimizer, plan, train
+from prompt_tuning.runs import parameters
 
 # The first that a name and a shape match says the kind.
 KINDS = {
@@ -69,29 +67,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--attention", default="auto", choices=("auto", "plain"))
     args = parser.parse_args()
-    config = dataclasses.replace(plan.size("small"), attention=args.attention)
-    model, mesh = network.Transformer(config), partitioning.mesh()
-    params = partitioning.init_params(model, jax.random.key(0), mesh)
-    adafactor = optimizer.adafactor(0.3)
-    prompt = np.ones((step.PROMPT, config.emb_dim), np.float32)
-    state = partitioning.placed(train.new_state(prompt, adafactor), mesh)
-    targets = np.full((step.BATCH, step.TARGETS), 5, np.int32)
-    batch = {
-        "encoder_input_tokens": np.full((step.BATCH, step.INPUTS), 5, np.int32),
-        "decoder_input_tokens": targets,
-        "decoder_target_tokens": targets,
-        "decoder_loss_weights": np.ones_like(targets),
-    }
-    arguments = state, params, batch, jax.random.key(0)
-    with jax.set_mesh(mesh), tempfile.TemporaryDirectory() as folder:
-        compiled = jax.jit(train.make_step(model, adafactor)).lower(*arguments)
-        compiled = compiled.compile()
-        jax.block_until_ready(compiled(*arguments))
+    config = dataclasses.replace(parameters.size("small"), attention=args.attention)
+    size = {"batch_size": step.BATCH, "inputs": step.INPUTS, "targets": step.TARGETS}
+    parts = random_step.build(config, prompt=step.PROMPT, **size)
+    compiled = parts.compiled()
+    run = parts.runner(compiled)
+    run()
+    times: dict[str, float] = collections.defaultdict(float)
+    with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             for _ in range(10):
-                jax.block_until_ready(compiled(*arguments))
+                run()
         known = operations(compiled.as_text())
-        times: dict[str, float] = collections.defaultdict(float)
         for name, seconds in events(folder):
             if name in known and not known[name].startswith("other while"):
                 kind = next(k for k, of in KINDS.items() if re.search(of, known[name]))

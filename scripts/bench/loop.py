@@ -53,10 +53,10 @@ def time_to_first_step(model_dir: Path, cache: Path) -> float:
 def waiting(model_dir: Path) -> tuple[float, float]:
     """Seconds that the device waited, and from the first step's end to the last's."""
     from prompt_tuning import cli
-    from prompt_tuning.training import train
+    from prompt_tuning.training import loop
 
     given, ended = [], []
-    compile_step = train.compile_step
+    compile_step = loop.compile_step
 
     def watched(*arguments: object) -> object:
         compiled = compile_step(*arguments)
@@ -65,12 +65,12 @@ def waiting(model_dir: Path) -> tuple[float, float]:
             given.append(time.perf_counter())
             result = compiled(*arguments)
             _, metrics = result
-            ended.append(watcher.submit(lambda: _end(metrics["loss"])))
+            ended.append(watcher.submit(lambda: _end(metrics[0]["loss"])))
             return result
 
         return step
 
-    train.compile_step = watched
+    loop.compile_step = watched
     with ThreadPoolExecutor(1) as watcher:
         cli.main(
             [

@@ -16,13 +16,13 @@ import statistics
 import time
 from collections.abc import Callable
 
-import jax
 import numpy as np
+import random_step
 
-from prompt_tuning import partitioning
-from prompt_tuning.t5 import network
-from prompt_tuning.tasks_io import data
-from prompt_tuning.training import batching, optimizer, plan, train
+from prompt_tuning.frozen.vocabulary import load_vocabulary
+from prompt_tuning.runs import parameters
+from prompt_tuning.tasks_io import tasks
+from prompt_tuning.training import batching
 
 TASKS = ("rte", "cb", "wic", "boolq")
 BATCH, TIMED, STEPS, TURNS, WINDOW = 32, 4, 320, 10, 16
@@ -31,24 +31,11 @@ LENGTH, TARGETS = 512, 8
 
 def step_times(prompt_length: int) -> dict[int, float]:
     """Seconds of a step at each input length, taking turns."""
-    model = network.Transformer(plan.size("small"))
-    mesh = partitioning.mesh()
-    params = partitioning.init_params(model, jax.random.key(0), mesh)
-    adafactor = optimizer.adafactor(0.3)
-    step = jax.jit(train.make_step(model, adafactor))
-    key = jax.random.key(0)
-    prompt = np.zeros((prompt_length, model.config.emb_dim), np.float32)
-    state = partitioning.placed(train.new_state(prompt, adafactor), mesh)
-    targets = np.ones((TIMED, TARGETS), np.int32)
 
-    def run(length: int) -> Callable[[], None]:
-        batch = {
-            "encoder_input_tokens": np.full((TIMED, length), 5, np.int32),
-            "decoder_input_tokens": targets,
-            "decoder_target_tokens": targets,
-            "decoder_loss_weights": targets,
-        }
-        return lambda: jax.block_until_ready(step(state, params, batch, key))
+    def run(length: int) -> Callable[[], object]:
+        size = {"batch_size": TIMED, "inputs": length, "targets": TARGETS}
+        config = parameters.size("small")
+        return random_step.build(config, prompt=prompt_length, **size).runner()
 
     runs = {length: run(length) for length in (*batching.BUCKETS, LENGTH)}
     times: dict[int, list[float]] = collections.defaultdict(list)
@@ -63,10 +50,10 @@ def step_times(prompt_length: int) -> dict[int, float]:
 
 def counted(examples: batching.Examples, window: int) -> tuple[dict[int, int], float]:
     """How many of STEPS batches fall in each bucket; the mix of a batch in percent."""
-    batches = batching.batches(examples, BATCH, seed=0, window=window)
+    batches = batching.batches(examples, BATCH, [0], window=window)
     made = list(itertools.islice(batches, STEPS))
-    counts = collections.Counter(b["encoder_input_tokens"].shape[1] for b in made)
-    targets = np.array([b["decoder_target_tokens"] for b in made])
+    counts = collections.Counter(b["encoder_input_tokens"].shape[2] for b in made)
+    targets = np.array([b["decoder_target_tokens"][:, 0] for b in made])
     rows, number = np.unique(
         targets.reshape(-1, targets.shape[2]), axis=0, return_counts=True
     )
@@ -80,7 +67,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", required=True)
     parser.add_argument("--split", default="train")
     args = parser.parse_args()
-    vocabulary = data.load_vocabulary(args.vocabulary)
+    vocabulary = load_vocabulary(args.vocabulary)
     times = {prompt: step_times(prompt) for prompt in (20, 100)}
     for prompt, seconds in times.items():
         text = ", ".join(f"{n}: {1e3 * s / TIMED:.0f}" for n, s in seconds.items())
@@ -90,10 +77,10 @@ def main() -> None:
         "  mix of a batch"
     )
     for name in TASKS:
-        task = data.get_task(name, "tasks.paper", vocabulary, args.data_dir)
+        task = tasks.open_task(name, "tasks.paper", vocabulary, args.data_dir)
         for split in (args.split, "validation"):
             try:
-                examples = data.load_examples(task, split, {"inputs": LENGTH})
+                examples = task.load(split, {"inputs": LENGTH}).examples
             except ValueError:  # this file is not in the folder
                 continue
             break

@@ -31,43 +31,20 @@ TEXTBOOK = 309e9  # products with cross-attention as written: plan.step_flops ha
 TURNS, STEPS = 10, 2  # each turn is the time of so many steps
 
 
-def ours(num_microbatches: int = 1) -> Callable[[], None]:
+def ours(num_microbatches: int = 1) -> Callable[[], object]:
     """A function that runs one step of ours."""
-    import jax
-    import numpy as np
+    import random_step
 
-    from prompt_tuning import partitioning
-    from prompt_tuning.t5 import network
-    from prompt_tuning.training import optimizer, plan, train
+    from prompt_tuning.runs import parameters
 
-    model = network.Transformer(plan.size("small"))
-    mesh = partitioning.mesh()
-    params = partitioning.init_params(model, jax.random.key(0), mesh)
-    adafactor = optimizer.adafactor(0.3)
-    rng = np.random.default_rng(0)
-    prompt = rng.normal(size=(PROMPT, SIZE["width"])).astype(np.float32)
-    state = partitioning.placed(train.new_state(prompt, adafactor), mesh)
-    tokens = {
-        "encoder_input_tokens": (BATCH, INPUTS),
-        "decoder_input_tokens": (BATCH, TARGETS),
-        "decoder_target_tokens": (BATCH, TARGETS),
-        "decoder_loss_weights": (BATCH, TARGETS),
-    }
-    batch = partitioning.shard_batch(
-        {name: rng.integers(2, 32_000, shape) for name, shape in tokens.items()}
-        | {"decoder_loss_weights": np.ones((BATCH, TARGETS), np.int32)},
-        mesh,
-    )
-    key = jax.random.key(0)
-    step_fn = train.make_step(model, adafactor, "prompt", num_microbatches)
-    compiled = train.compile_step(step_fn, state, params, batch, key)
-
-    def step() -> None:
-        nonlocal state
-        state, _ = compiled(state, params, batch, key)
-        jax.block_until_ready(state)
-
-    return step
+    return random_step.build(
+        parameters.size("small"),
+        batch_size=BATCH,
+        inputs=INPUTS,
+        targets=TARGETS,
+        prompt=PROMPT,
+        parts=num_microbatches,
+    ).runner()
 
 
 def matmul_rate() -> float:
@@ -172,6 +149,7 @@ def main() -> None:
         in_parts = functools.partial(ours, num_microbatches=2)
         serve({"ours": ours, "in_parts": in_parts, "peft": peft}[args.serve])
         return
+    from prompt_tuning.runs import parameters
     from prompt_tuning.training import plan
 
     pythons = dict.fromkeys(("ours", "in_parts"), sys.executable) | (
@@ -199,7 +177,7 @@ def main() -> None:
         out, _ = program.communicate()
         peaks[name] = int(out) / 1e9
     work = plan.Workload(PROMPT, BATCH, INPUTS, TARGETS)
-    flops = plan.step_flops(plan.size("small"), work)
+    flops = plan.step_flops(parameters.size("small"), work)
     rate = statistics.median(rates)
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(

@@ -12,17 +12,15 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-import gin
 import jax
 import numpy as np
 from flax import traverse_util
 
-from prompt_tuning import config, partitioning, run
+from prompt_tuning import config, partitioning
 from prompt_tuning.frozen import formats, weights
+from prompt_tuning.runs import parameters, parts, trained
 from prompt_tuning.t5 import network, placing
 from prompt_tuning.t5.extra import Extra
-from prompt_tuning.tasks_io import data, evaluate
-from prompt_tuning.training import checkpoints, plan
 
 EXAMPLES, INPUTS, TARGETS, PROMPT = 2, 128, 16, 100
 # (param_dtype, dtype), of which the first is what the others are compared with.
@@ -38,7 +36,7 @@ KEPT = [
 
 def logits() -> Iterator[np.ndarray]:
     """Logits [B, S, V] of one random Base in each format."""
-    base = plan.size("base")
+    base = parameters.size("base")
     mesh = partitioning.mesh()
     params = partitioning.init_params(
         network.Transformer(base), jax.random.key(0), mesh
@@ -65,20 +63,14 @@ def accuracies(prompt: Path) -> Iterator[float]:
     """Percent of pocket_kind's validation split, in each format."""
     for param_dtype, dtype in KEPT:
         kept = [f"T5Config.param_dtype={param_dtype}", f"T5Config.dtype={dtype}"]
-        config.parse(["gin/runs/prompt_tune.gin"], kept)
-        settings = run.Run()
-        parts = run.setup(settings)
-        examples = data.load_examples(parts.task, settings.eval_split)
-        evaluate_split = evaluate.make_evaluator(
-            parts.task, examples, settings.batch_size
-        )
-        predict_fn = run.make_predict_fn(settings, parts, examples.lengths["targets"])
-        array = jax.device_put(
-            checkpoints.load_prompt(prompt), partitioning.replicated(parts.mesh)
-        )
-        metrics, _ = evaluate_split(predict_fn(parts.params, array))
-        yield metrics[parts.task.name]["accuracy"]
-        gin.clear_config()
+        settings = config.load(["gin/runs/prompt_tune.gin"], kept)
+        run = settings.run
+        source = trained.find("", str(prompt))
+        model, params, extra = trained.load(settings, source)
+        task = parts.open_task(run, model.vocabulary)
+        measure = parts.make_measure(run, model, None, task.load(run.eval_split))
+        (metrics, _), _ = measure(params, extra)
+        yield metrics[task.name]["accuracy"]
 
 
 def main() -> None:

@@ -266,7 +266,7 @@ def test_an_index_that_is_none_is_told(tmp_path):
 
 
 def test_a_bucket_out_of_reach_is_told(monkeypatch):
-    monkeypatch.setattr(formats, "RETRIES", 0)  # which would be waited between
+    monkeypatch.setattr(formats.storage, "RETRIES", 0)  # which would be waited between
     fails("gs://no-such-bucket-of-ours/checkpoint_1", "gs://no-such-bucket", "reach")
 
 

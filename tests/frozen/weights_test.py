@@ -176,7 +176,7 @@ def test_a_released_prompt_fits_a_model_of_base_width(shared, tmp_path):
     weights.save_frozen(path, tiny.params(model), config)
     params = load(path, model)
     batch = tiny.batch(examples=2)
-    logits = [jax.jit(model.apply)({"params": params}, batch, prompt_PxD)]
+    logits = [jax.jit(model.apply)({"params": params}, batch, tiny.extra(prompt_PxD))]
     logits += [jax.jit(model.apply)({"params": params}, batch)]
     assert prompt_PxD.shape == (100, 768) and logits[0].shape == (2, 4, 100)
     assert jnp.isfinite(logits[0]).all()

@@ -30,7 +30,7 @@ def forward(params):
     def apply(inputs_BxT, decoder_BxS, prompt):
         batch = {"encoder_input_tokens": inputs_BxT}
         batch["decoder_input_tokens"] = decoder_BxS
-        return tiny.MODEL.apply({"params": params}, batch, prompt)
+        return tiny.MODEL.apply({"params": params}, batch, tiny.extra(prompt))
 
     return lambda *args: np.asarray(apply(*args))
 
@@ -48,7 +48,7 @@ def naive_greedy(forward, inputs_BxT, prompt):
 
 def greedy(params, inputs_BxT, prompt, length=LENGTH, model=tiny.MODEL):
     compiled = jax.jit(decoding.greedy, static_argnums=(0, 4))
-    return np.asarray(compiled(model, params, inputs_BxT, prompt, length))
+    return np.asarray(compiled(model, params, inputs_BxT, tiny.extra(prompt), length))
 
 
 @pytest.mark.parametrize("with_prompt", [False, True])
@@ -85,7 +85,9 @@ def test_label_scores_are_sums_of_the_full_forward_pass(params, forward):
         [[5, 1, 0, 0, 0, 0], [5, 9, 7, 1, 0, 0], [30, 31, 32, 33, 34, 1]], np.int32
     )
     compiled = jax.jit(decoding.label_scores, static_argnums=0)
-    got = compiled(tiny.MODEL, params, inputs_BxT, tiny.prompt(), labels_CxS)
+    got = compiled(
+        tiny.MODEL, params, inputs_BxT, tiny.extra(tiny.prompt()), labels_CxS
+    )
     assert got.shape == (8, 3)
     for column, label_S in zip(np.asarray(got).T, labels_CxS, strict=True):
         decoder_BxS = np.tile(np.pad(label_S, (1, 0))[:-1], (8, 1))

@@ -1,7 +1,5 @@
 """Each part against the same thing written out in NumPy."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,43 +23,6 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
-@pytest.mark.parametrize(("buckets", "max_distance"), [(32, 128), (4, 8), (16, 60)])
-@pytest.mark.parametrize("bidirectional", [True, False])
-def test_buckets_by_integer_arithmetic(buckets, max_distance, bidirectional):
-    """Bucket exact + k starts where (d/exact)^span reaches (max_distance/exact)^k."""
-    got = attention.relative_position_buckets(
-        300,
-        310,
-        bidirectional=bidirectional,
-        buckets=buckets,
-        max_distance=max_distance,
-    )
-    half = buckets // 2 if bidirectional else buckets
-    exact = half // 2
-    span = half - exact
-
-    def bucket(d):
-        if d < exact:
-            return d
-        reached = [
-            k
-            for k in range(span)
-            if d**span * exact**k >= max_distance**k * exact**span
-        ]
-        return exact + max(reached)
-
-    table = [bucket(d) for d in range(310)]
-    assert max(table) == half - 1, "the lengths must reach the last bucket"
-    for q, row in enumerate(got):
-        for key, value in enumerate(row):
-            after = key > q
-            if bidirectional:
-                expected = table[abs(key - q)] + half * after
-            else:
-                expected = 0 if after else table[q - key]
-            assert value == expected, (q, key)
-
-
 def test_rms_norm():
     norm = layers.RMSNorm(jnp.dtype("float32"))
     scale = RNG.normal(size=6).astype(np.float32)
@@ -71,7 +32,7 @@ def test_rms_norm():
 
 
 def test_gated_mlp():
-    mlp = layers.GatedMLP(7, jnp.dtype("float32"), "float32", 0.0)
+    mlp = layers.MLP(7, jnp.dtype("float32"), "float32", 0.0)
     params = initialised(mlp, X_BxTxD)
     h = X_BxTxD @ params["wi_0"]["kernel"]
     gelu = 0.5 * h * (1 + np.tanh(np.sqrt(2 / np.pi) * (h + 0.044715 * h**3)))
@@ -160,7 +121,7 @@ def test_kernels_start_as_t5s():
     kept = jnp.dtype("float32"), "float32", 0.0
     module = layers.Attention(heads, head_dim, emb_dim, *kept)
     params = initialised(module, x, x, jnp.zeros((1, 1, 1, 2)), method=attend)
-    params |= initialised(layers.GatedMLP(mlp_dim, *kept), x)
+    params |= initialised(layers.MLP(mlp_dim, *kept), x)
     expected = {
         "query": (emb_dim * head_dim) ** -0.5,
         "key": emb_dim**-0.5,
@@ -242,79 +203,8 @@ def test_few_queries_attend_to_the_encoder_as_to_its_keys_and_values(
     np.testing.assert_allclose(got_gradient(got)[0], gradient(got)[0], atol=1e-5)
 
 
-def attention_inputs(dtype, length=6):
-    """Query, keys, values [B, L, H, K], a bias [H, L, L], a mask with padding last."""
-    query, keys, values = (
-        jnp.asarray(RNG.normal(size=(3, length, 2, 8)), dtype) for _ in range(3)
-    )
-    bias = jnp.asarray(RNG.normal(size=(2, length, length)), jnp.float32)
-    sizes = np.array([[length], [3], [1]])
-    return query, keys, values, bias, jnp.asarray(np.arange(length)[None] < sizes)
-
-
-def plain(query, keys, values, bias, mask):
-    bias = bias[None] + attention.visible(mask)[:, None, None]
-    return attention.attend(query, keys, values, bias)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kernel", ["attend_by_example", "attend_fused"])
-def test_each_platforms_attention_is_the_plain_one(kernel, dtype):
-    """cuDNN's by the function it stands behind, which is not plain attention's code."""
-    other = getattr(attention, kernel)
-    if kernel == "attend_fused":
-        other = functools.partial(other, implementation="xla")
-    inputs = attention_inputs(dtype)
-    found = {}
-    for name, fn in (("plain", plain), ("other", other)):
-        out, gradient = jax.vjp(fn, *inputs[:4], inputs[4])
-        # Of keys and values that cannot be seen, and of the bias too.
-        found[name] = (out, *gradient(jnp.ones_like(out))[:4])
-    for expected, got in zip(found["plain"], found["other"], strict=True):
-        expected, got = (np.asarray(x, np.float32) for x in (expected, got))
-        scale = np.abs(expected).max() + 1e-6
-        tolerance = 1e-5 if dtype == "float32" else 0.04
-        np.testing.assert_allclose(got, expected, atol=tolerance * scale)
-
-
-def test_attention_by_example_keeps_no_weights():
-    inputs = attention_inputs("float32", length=64)
-
-    def saved(fn):
-        _, residuals = jax.eval_shape(lambda *x: jax.vjp(fn, *x), *inputs)
-        return max(np.prod(x.shape) for x in jax.tree.leaves(residuals))
-
-    weights = 3 * 2 * 64 * 64
-    assert saved(plain) >= weights > saved(attention.attend_by_example)
-
-
-@pytest.mark.parametrize(
-    "platform, dtype, length, expected",
-    [
-        ("cpu", "float32", 300, "attend_by_example"),
-        ("cpu", "bfloat16", 300, "attend_by_example"),
-        ("cpu", "float32", 100, None),  # too little work
-        ("gpu", "bfloat16", 612, "attend_fused"),
-        ("gpu", "bfloat16", 613, None),  # cuDNN's gradient wants it even
-        ("gpu", "float32", 612, None),
-        ("tpu", "bfloat16", 612, None),
-    ],
-)
-def test_the_platform_chooses_its_attention(
-    monkeypatch, platform, dtype, length, expected
-):
-    monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    keys = jax.ShapeDtypeStruct((4, length, 6, 64), jnp.dtype(dtype))
-    with jax.set_mesh(jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])):
-        chosen = attention.best_here(keys)
-    assert chosen == (expected and getattr(attention, expected))
-    with jax.set_mesh(jax.make_mesh((8,), ("data",))):
-        if platform == "cpu":  # its loop would be over a split axis
-            assert attention.best_here(keys) is None
-
-
 def test_encoder_attention_is_plain_where_it_must_be(monkeypatch):
-    """With dropout of weights, or as set; else what the platform chooses."""
+    """With dropout, keys in front, or as set; else what the platform chooses."""
     calls = []
     monkeypatch.setattr(attention, "best_here", lambda keys: calls.append(keys.shape))
     x, bias = jnp.asarray(X_BxTxD), jnp.zeros((1, 2, 5, 5))
@@ -330,4 +220,7 @@ def test_encoder_attention_is_plain_where_it_must_be(monkeypatch):
         assert len(calls) == expected
     module = layers.Attention(2, 4, 6, jnp.dtype("float32"), "float32", 0.5)
     module.apply({"params": params}, x, bias, mask, method="within", rngs=rngs)
+    front = jnp.ones((1, 2, 4)), jnp.ones((1, 2, 4))
+    bias, mask = (jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(1, 0)]) for a in (bias, mask))
+    module.apply({"params": params}, x, bias, mask, front, method="within")
     assert not calls

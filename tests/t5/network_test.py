@@ -19,6 +19,7 @@ from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import formats, weights
 from prompt_tuning.t5 import network, placing
+from prompt_tuning.t5.extra import Extra
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +30,8 @@ def compiled(model):
 
 
 def logits(model, params, batch, prompt=None):
-    return np.asarray(compiled(model)({"params": params}, batch, prompt))
+    extra = tiny.extra(prompt)
+    return np.asarray(compiled(model)({"params": params}, batch, extra))
 
 
 @pytest.fixture(scope="module")
@@ -77,19 +79,19 @@ BEHIND = [[5, 9, 12, 7, 20, 3, 1, 0], [6, 4, 20, 3, 1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(
-    ("combine", "spliced"), [(placing.prefix, FRONT), (placing.suffix, BEHIND)]
+    ("place", "spliced"), [(placing.prefix, FRONT), (placing.suffix, BEHIND)]
 )
-def test_a_prompt_of_token_embeddings_is_those_tokens(combine, spliced):
+def test_a_prompt_of_token_embeddings_is_those_tokens(place, spliced):
     """So its positions count, are seen by all and are never padding."""
     params = tiny.params()
     embedding_VxD = params["token_embedder"]["embedding"]
     embedding_VxD[0] = embedding_VxD[3]  # as input, 0 would be padding
     batch = tiny.batch(examples=2)
-    model = network.Transformer(tiny.CONFIG, combine)
     batch["encoder_input_tokens"] = np.array(TOKENS)
-    got = logits(model, params, batch, embedding_VxD[SOFT])
+    extra = Extra(place(embedding_VxD[SOFT]))
+    got = compiled(tiny.MODEL)({"params": params}, batch, extra)
     batch["encoder_input_tokens"] = np.array(spliced)
-    np.testing.assert_allclose(got, logits(model, params, batch), atol=1e-5)
+    np.testing.assert_allclose(got, logits(tiny.MODEL, params, batch), atol=1e-5)
 
 
 def test_each_example_may_have_its_own_prompt():
@@ -129,7 +131,7 @@ def test_dropout_is_off_unless_asked_and_follows_its_rng():
     @jax.jit
     def dropped(seed):
         rngs = {"dropout": jax.random.key(seed)}
-        return model.apply({"params": params}, batch, None, rngs=rngs)
+        return model.apply({"params": params}, batch, rngs=rngs)
 
     plain = logits(tiny.MODEL, params, batch)
     first, again, other = dropped(0), dropped(0), dropped(1)
@@ -321,7 +323,8 @@ def kept(params, **changes):
 
 def loss_and_gradient(model, params, batch):
     def loss(prompt):
-        logits = model.apply({"params": params}, batch, prompt).astype(jnp.float32)
+        logits = model.apply({"params": params}, batch, tiny.extra(prompt))
+        logits = logits.astype(jnp.float32)
         return jnp.mean(jnp.square(logits)) * 10
 
     return jax.jit(jax.value_and_grad(loss))(tiny.prompt())
@@ -346,7 +349,7 @@ def test_remat_and_scan_change_no_result(plain, changes):
 def test_remat_keeps_less_for_the_backward_pass():
     def residuals(model):
         def apply(prompt, params):
-            return model.apply({"params": params}, tiny.batch(), prompt)
+            return model.apply({"params": params}, tiny.batch(), tiny.extra(prompt))
 
         shapes = jax.eval_shape(
             lambda params: jax.vjp(lambda p: apply(p, params), tiny.prompt())[1],

@@ -1,6 +1,5 @@
 """The table of tasks: T5's own output byte for byte, and every task through TFDS."""
 
-import collections
 import hashlib
 import json
 
@@ -9,11 +8,13 @@ import pytest
 import seqio
 import tensorflow_datasets as tfds
 
-from prompt_tuning.tasks_io import data, evaluate
+from prompt_tuning.frozen.vocabulary import load_vocabulary
+from prompt_tuning.tasks_io import tasks
+from prompt_tuning.training.task import development_score
 from tasks import UNKNOWN, DataError, paper
 from tasks.sources import Source
 
-BYTES = seqio.ByteVocabulary()
+BYTES = load_vocabulary("byt5")
 EVALUATED = (*paper.TABLE, *paper.ZERO_SHOT)
 FROM_TFDS = [row for row in EVALUATED if row.tfds]
 
@@ -38,7 +39,7 @@ def test_a_row_is_registered_under_name_and_alias(row):
     for name in (taskless + row.name, row.alias):
         task = seqio.TaskRegistry.get(name)
         assert set(task.splits) == set(row.files)
-        assert data.label_words(task) == (row.labels or None)
+        assert tasks.first_words([task], "label_classes") == (row.labels or None)
         assert task.metric_fns == list(row.metrics)
     with_prefix = row.name in seqio.TaskRegistry.names()
     assert with_prefix == (not row.prefix or row.alias in paper.SUPERGLUE_RATES)
@@ -69,66 +70,55 @@ def mocked(row, monkeypatch):
     return tfds.testing.mock_data(num_examples=3)
 
 
-def text_tokens(tokens_T: np.ndarray) -> tuple[int, ...]:
-    return tuple(tokens_T[tokens_T != 0].tolist())
-
-
 @pytest.mark.parametrize("row", FROM_TFDS, ids=lambda row: row.alias)
 def test_a_task_goes_from_tfds_to_its_metrics(row, monkeypatch):
     """Right predictions score 100 by every metric, and train has examples too."""
     split = next(
         s for s in ("validation", "validation_matched", "test") if s in row.files
     )
-    task = data.get_task(row.alias, vocabulary=BYTES)
+    task = tasks.open_task(row.alias, (), BYTES)
     with mocked(row, monkeypatch):
         if "train" in row.files:
-            assert len(data.load_examples(task, "train")) >= 3
-        examples = data.load_examples(task, split)
-        evaluator = evaluate.make_evaluator(task, examples, len(examples))
-    targets = [BYTES.decode(tokens.tolist()) for tokens in examples.targets]
+            assert len(task.load("train").examples) >= 3
+        loaded = task.load(split)
+    targets = [BYTES.decode(tokens) for tokens in loaded.examples.targets]
     if row.labels:
         assert {*targets} <= {*row.labels, UNKNOWN}
     if any(row.translate):
         targets = [text.replace(*row.translate[::-1]) for text in targets]
-    said, _ = data.encode(targets, task.output_features["targets"])
-    right = collections.defaultdict(list)  # equal inputs may have other targets
-    for inputs, tokens in zip(examples.inputs, said, strict=True):
-        right[text_tokens(inputs)].append(tokens)
-    evaluation = evaluator(
-        lambda inputs: np.stack([right[text_tokens(row)].pop(0) for row in inputs])
-    )
+    evaluation, records = loaded.score(targets)
     metrics = evaluation.metrics[row.alias]
     values = [value for value in metrics.values() if not np.isnan(value)]
     assert evaluation.illegal.get(row.alias, 0) == 0
+    assert all(record.get("correct", True) for record in records)
     if row.metrics[0].__name__ in ("accuracy", "squad", "record"):
         assert values and max(values) == pytest.approx(100)
 
 
 def test_a_mixture_trains_on_one_task_and_transfers_to_the_other(monkeypatch):
-    mixture = data.get_task("mrpc_from_qqp_zeroshot", vocabulary=BYTES)
+    mixture = tasks.open_task("mrpc_from_qqp_zeroshot", (), BYTES)
     with mocked(paper.ROWS["qqp"], monkeypatch):
-        train = data.load_examples(mixture, "train")
-        examples = data.load_examples(mixture, "validation")
+        train = mixture.load("train").examples
+        examples = mixture.load("validation").examples
     assert set(train.sizes) == {"qqp"}
     assert set(examples.sizes) == {"qqp", "mrpc_from_qqp"}
-    assert data.class_words(mixture, "train") == paper.QQP
+    assert mixture.class_words("train") == paper.QQP
     metrics = {"qqp": {"f1": 60.0}, "mrpc_from_qqp": {"f1": 20.0}}
-    assert evaluate.development_score(metrics, train.sizes) == 60
-    assert evaluate.development_score(metrics) == 40
+    assert development_score(metrics, train.sizes) == 60
+    assert development_score(metrics) == 40
 
 
 def test_labels_are_scored_in_the_words_of_the_task_that_was_trained_on():
-    task = data.get_task("mrpc_from_qqp", vocabulary=BYTES)
-    tokens = data.label_tokens(task)
-    assert [BYTES.decode(row) for row in tokens.tolist()] == list(paper.QQP)
+    task = tasks.open_task("mrpc_from_qqp", (), BYTES)
+    assert task.label_words() == paper.QQP
 
 
 def test_the_papers_words_initialise_tasks_of_free_text():
     for alias, words in (("record", paper.RECORD_WORDS), ("wsc", paper.WSC_WORDS)):
-        task = seqio.TaskRegistry.get(alias)
-        assert data.class_words(task, "train") == words
-        assert data.label_words(task) is None, "they are no legal answers"
-    assert data.class_words(seqio.TaskRegistry.get("squad"), "train") is None
+        task = tasks.open_task(alias, (), BYTES)
+        assert task.class_words("train") == words
+        assert task.label_words() is None, "they are no legal answers"
+    assert tasks.open_task("squad", (), BYTES).class_words("train") is None
 
 
 def test_the_multi_task_mixture_keeps_the_names_in_front():

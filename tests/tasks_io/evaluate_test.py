@@ -1,22 +1,27 @@
-"""Evaluation: metrics, illegal labels, label scoring, baselines, predictions."""
+"""Scores of predictions: seqio.Evaluator's metrics, records, what is legal."""
 
 import functools
 import json
 
+import flax
 import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
 
 from prompt_tuning.errors import UserError
-from prompt_tuning.tasks_io import data, evaluate
+from prompt_tuning.frozen.vocabulary import load_vocabulary
+from prompt_tuning.tasks_io import data, evaluate, tasks
 from prompt_tuning.training import batching
-from tasks import accuracy, label_index
+from prompt_tuning.training.task import majority_baseline
+from tasks import accuracy, label_index, pocket, pocket_model, scoring
 
-VOCABULARY = seqio.ByteVocabulary()  # ids are bytes + 3; no file needed
-FEATURE = seqio.Feature(VOCABULARY, add_eos=True)
+VOCABULARY = load_vocabulary("byt5")  # ids are bytes + 3; no file needed
+FEATURE = seqio.Feature(tasks.seqio_vocabulary(VOCABULARY), add_eos=True)
 # The letter asked about decides: "yes" to a, "no" to b.
 TEXTS = [("letter a", "yes"), ("letter b", "no"), ("letter bb", "no")]
+RIGHT = [target for _, target in TEXTS]
+YES_NO = functools.partial(label_index, label_classes=("yes", "no"))
 
 
 def half(targets, predictions):
@@ -24,11 +29,13 @@ def half(targets, predictions):
     return {"half": accuracy(targets, predictions)["accuracy"] / 2}
 
 
-def make_task(texts=TEXTS, name="letters", **changes):
+def make_task(texts=TEXTS, name="letters", features=None, **changes):
+    """A task of pairs, and of what else its rows have."""
+
     def dataset(split, shuffle_files, seed=None):
         inputs, targets = zip(*texts, strict=True)
         lines = {"inputs": list(inputs), "targets": list(targets)}
-        return tf.data.Dataset.from_tensor_slices(lines)
+        return tf.data.Dataset.from_tensor_slices(lines | (features or {}))
 
     return seqio.Task(
         **{
@@ -39,13 +46,329 @@ def make_task(texts=TEXTS, name="letters", **changes):
                 seqio.preprocessors.append_eos_after_trim,
             ],
             "output_features": {"inputs": FEATURE, "targets": FEATURE},
-            "postprocess_fn": functools.partial(
-                label_index, label_classes=("yes", "no")
-            ),
+            "postprocess_fn": YES_NO,
             "metric_fns": [accuracy, half],
         }
         | changes
     )
+
+
+def load(task, vocabulary=VOCABULARY):
+    return tasks.SeqioTask(task, vocabulary).load("validation")
+
+
+def by_seqio(task, vocabulary, split, predictions):
+    """What seqio.Evaluator makes of the same predictions: {metric: number}."""
+    ids = [vocabulary.encode(text) for text in predictions]
+    tokens_NxS = batching.pad(ids, 1 + max(map(len, ids)))
+    seqio.TaskRegistry.add_provider("evaluated", task)
+    try:
+        evaluator = seqio.Evaluator(
+            "evaluated",
+            seqio.EncDecFeatureConverter(pack=False),
+            eval_split=split,
+            async_compute_metrics=False,
+        )
+    finally:
+        seqio.TaskRegistry.remove("evaluated")
+    future, _ = evaluator.evaluate(
+        compute_metrics=True,
+        predict_fn=lambda dataset: list(enumerate(tokens_NxS.tolist())),
+    )
+    (values,) = future.result().values()
+    plain = {name: getattr(value, "value", value) for name, value in values.items()}
+    return {name: value for name, value in plain.items() if np.isscalar(value)}
+
+
+# The metrics are seqio.Evaluator's.
+
+
+@pytest.mark.parametrize("name", ["pocket_kind", "pocket_mood", "pocket_skill"])
+def test_registered_tasks_score_as_seqio_scores_them(name):
+    vocabulary = load_vocabulary(pocket_model())
+    task = tasks.open_task(name, pocket.__name__, vocabulary)
+    split = task.load("validation")
+    words = [*task.label_words(), "no label"]
+    rng = np.random.default_rng(0)
+    said = [words[i] for i in rng.integers(len(words), size=len(split.examples))]
+    evaluation, records = split.score(said)
+    expected = by_seqio(task.seqio_task, vocabulary, "validation", said)
+    assert evaluation.metrics == {name: expected}
+    assert len(expected) >= 1 and len(records) == len(said)
+
+
+QUESTIONS = {
+    "idx/question": [7, 7, 8],
+    "idx/passage": [0, 0, 0],
+    "idx/query": [1, 1, 2],
+}
+QUESTIONS["answers"] = [["the yes", "yea"], ["no", "nay"], ["never", "no"]]
+BY_EXAMPLE = {
+    "multirc": (
+        functools.partial(scoring.option_index, label_classes=("yes", "no")),
+        [scoring.multirc_f1, scoring.multirc_exact_match],
+    ),
+    "record": (scoring.entity, [scoring.record]),
+    "squad": (scoring.answers, [scoring.squad]),
+    "wsc": (scoring.same_referent, [accuracy]),
+    "text": (None, [scoring.squad]),
+}
+
+
+@pytest.mark.parametrize("kind", BY_EXAMPLE)
+@pytest.mark.parametrize("said", [["yes", "no", "yes"], ["yea", "", "no!"], RIGHT])
+def test_postprocessing_that_needs_the_example_scores_as_by_seqio(kind, said):
+    features = QUESTIONS | {"referent": ["yes", "a no", "on"], "label": [1, 1, 0]}
+    postprocess, metrics = BY_EXAMPLE[kind]
+    task = make_task(features=features, postprocess_fn=postprocess, metric_fns=metrics)
+    split = load(task)
+    expected = by_seqio(task, VOCABULARY, "validation", said)
+    for _ in range(2):  # nothing of an earlier call is left
+        assert split.score(said)[0].metrics == {"letters": expected}
+    assert expected
+
+
+@flax.struct.dataclass
+class Longest(seqio.metrics.Metric):
+    """Of its own: tokens of the longest prediction, and a text, which is no number."""
+
+    longest: int = 0
+    model_output_type: int = seqio.metrics.ModelOutputType.PREDICTION
+
+    @classmethod
+    def from_model_output(cls, inputs, model_output, features, target_field_name):
+        decode = features[target_field_name].vocabulary.decode
+        words = [decode(row) for row in model_output.tolist()]
+        assert len(words) == len(list(inputs))
+        return cls(longest=max(map(len, words)))
+
+    def compute(self):
+        return {"longest": self.longest, "note": seqio.metrics.Text("long")}
+
+
+@flax.struct.dataclass
+class Collected(seqio.metrics.CollectingMetric):
+    """Of its own: how many predictions are the target of their row, in tokens."""
+
+    model_output_type: int = seqio.metrics.ModelOutputType.PREDICTION
+
+    def actual_compute(self, rows, features, target_field_name, cached_targets=None):
+        pairs = zip(rows, np.asarray(self.values["model_output"]), strict=True)
+        equal = [
+            row[target_field_name][:-1].tolist() == tokens[tokens > 0].tolist()
+            for row, tokens in pairs
+        ]
+        return {"equal": seqio.metrics.Scalar(sum(equal))}, {
+            "targets": [0] * len(equal)
+        }
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        [Longest],
+        [Collected.empty()],
+        [seqio.metrics.LegacyMetric.empty(accuracy, YES_NO)],
+        [seqio.metrics.PassthroughLegacyMetric.from_metric_fn(accuracy, YES_NO)],
+        [Longest, Collected.empty()],
+    ],
+)
+def test_metric_objects_score_as_by_seqio(metrics):
+    task = make_task(metric_objs=metrics, metric_fns=[])
+    split = load(task)
+    for said in (RIGHT, ["no", "no", "maybe"]):
+        expected = by_seqio(task, VOCABULARY, "validation", said)
+        assert split.score(said)[0].metrics == {"letters": expected}
+        assert expected
+    both = load(task.replace(metric_fns=[half]))
+    assert both.score(RIGHT)[0].metrics["letters"].items() >= {("half", 50.0)}
+
+
+def test_a_metric_object_remembers_no_other_split():
+    legacy = seqio.metrics.LegacyMetric.empty(accuracy, YES_NO)
+    texts = TEXTS[:1]
+    for pairs in (texts, [(inputs, "no") for inputs, _ in texts]):
+        task = make_task(pairs, metric_objs=[legacy], metric_fns=[])
+        said = [target for _, target in pairs]
+        assert load(task).score(said)[0].metrics["letters"] == {"accuracy": 100.0}
+
+
+def test_two_metrics_of_one_name_are_a_user_error():
+    with pytest.raises(UserError, match="two metrics with the name 'half'"):
+        load(make_task(metric_fns=[half, half])).score(RIGHT)
+
+
+def test_a_task_without_fitting_metrics_is_a_user_error():
+    def by_score(targets, scores):
+        return {"loss": 0.0}
+
+    for metric_fns, reason in (([], "no metrics"), ([by_score], "metrics of scores")):
+        with pytest.raises(UserError, match=reason):
+            load(make_task(metric_fns=metric_fns)).score(RIGHT)
+
+
+def test_rows_are_read_once_and_targets_postprocessed_once():
+    seen, read = [], []
+
+    def postprocess(text, is_target=False, **keywords):
+        seen.extend([text] * is_target)
+        return YES_NO(text)
+
+    def note(dataset):
+        read.append(dataset)
+        return dataset
+
+    task = make_task(postprocess_fn=postprocess)
+    split = load(task.replace(preprocessors=[note, *task.preprocessors]))
+    for _ in range(3):
+        split.score(RIGHT)
+    assert seen == RIGHT and len(read) == 1
+
+
+# Records, and what is legal and correct.
+
+
+def test_illegal_labels_are_wrong_and_their_share_is_told():
+    # Neither a longer word nor another case is the label.
+    evaluation, _ = load(make_task()).score(["yes", "now", "No"])
+    assert evaluation.illegal == {"letters": pytest.approx(2 / 3)}
+    assert evaluation.metrics["letters"]["accuracy"] == pytest.approx(100 / 3)
+
+
+def test_a_record_says_all_of_an_example():
+    texts = [("letter ä", "yes"), ("letter b", "no")]
+    _, records = load(make_task(texts)).score(["no", "no"])
+    common = {"task": "letters", "prediction": "no", "legal": True}
+    assert records == [
+        {"index": 0, "inputs": "letter ä", "target": "yes", "correct": False} | common,
+        {"index": 1, "inputs": "letter b", "target": "no", "correct": True} | common,
+    ]
+
+
+def test_records_have_the_text_of_tasks_that_keep_tokens_alone():
+    @seqio.map_over_dataset
+    def tokens_alone(row):
+        return {key: row[key] for key in ("inputs", "targets")}
+
+    task = make_task()
+    task = task.replace(preprocessors=[*task.preprocessors, tokens_alone])
+    evaluation, records = load(task).score(RIGHT)
+    assert [(r["inputs"], r["target"]) for r in records] == TEXTS
+    assert evaluation.metrics == {"letters": {"accuracy": 100.0, "half": 50.0}}
+
+
+def test_a_split_without_labels_has_predictions_and_no_metrics():
+    def strict(text, label_classes, **unused):
+        return label_classes.index(text)  # <unk> must not get here
+
+    for no_label in ("<unk>", "", "-1"):
+        texts = [(text, no_label) for text, _ in TEXTS]
+        evaluation, records = load(make_task(texts)).score(["never"] * 3)
+        assert evaluation == ({"letters": {}}, {"letters": 1.0})
+        assert records[0]["legal"] is False and "correct" not in records[0]
+        post = functools.partial(strict, label_classes=("yes", "no"))
+        evaluation, _ = load(make_task(texts, postprocess_fn=post)).score(RIGHT)
+        assert evaluation == ({"letters": {}}, {"letters": 0.0})
+
+
+@pytest.mark.parametrize("targets", [["yes", "maybe", "no"], ["y", "maybe", "n"]])
+def test_a_target_that_is_no_label_is_a_user_error(targets):
+    texts = [(text, target) for (text, _), target in zip(TEXTS, targets, strict=True)]
+    first = targets.index("maybe") if "yes" in targets else 0
+    place = f"letters: example {first} of validation has the target {targets[first]!r}"
+    with pytest.raises(UserError) as error:
+        load(make_task(texts))
+    reason = "it must be one of the task's label words yes, no."
+    assert str(error.value).startswith(f"{place}; {reason}")
+
+
+def test_targets_are_read_before_they_are_looked_up():
+    post = functools.partial(
+        scoring.read_first,
+        postprocess=label_index,
+        read=str.lower,
+        label_classes=("yes", "no"),
+        said_classes=("YES", "NO"),
+    )
+    texts = [("a", "YES"), ("b", "NO"), ("c", "no")]
+    split = load(make_task(texts, postprocess_fn=post))
+    evaluation, records = split.score(["YES", "yes", "Maybe"])
+    assert evaluation.metrics["letters"]["accuracy"] == pytest.approx(100 / 3)
+    assert [record["legal"] for record in records] == [True, True, False]
+    assert [record["correct"] for record in records] == [True, False, False]
+
+
+def test_what_is_legal_and_correct_is_so_in_the_metrics_eyes():
+    def lenient(text, label_classes, **unused):
+        return label_index(text.strip().lower(), label_classes)
+
+    post = functools.partial(lenient, label_classes=("yes", "no"))
+    evaluation, records = load(make_task(postprocess_fn=post)).score(
+        ["Yes ", "x", "no"]
+    )
+    assert evaluation.metrics["letters"]["accuracy"] == pytest.approx(200 / 3)
+    assert evaluation.illegal == {"letters": pytest.approx(1 / 3)}
+    assert [record["correct"] for record in records] == [True, False, True]
+
+
+def test_multircs_answer_counts_and_not_its_question():
+    postprocess, metrics = BY_EXAMPLE["multirc"]
+    task = make_task(features=QUESTIONS, postprocess_fn=postprocess, metric_fns=metrics)
+    evaluation, records = load(task).score(["yes", "yes", "off"])
+    assert [record["legal"] for record in records] == [True, True, False]
+    assert [record["correct"] for record in records] == [True, False, False]
+    assert evaluation.illegal == {"letters": pytest.approx(1 / 3)}
+
+
+def test_free_text_is_neither_legal_nor_illegal():
+    def exact(targets, predictions):
+        pairs = zip(targets, predictions, strict=True)
+        return {"em": seqio.metrics.Scalar(np.mean([a == b for a, b in pairs]))}
+
+    task = make_task(postprocess_fn=None, metric_fns=[exact])
+    evaluation, records = load(task).score(["no"] * 3)
+    assert evaluation == ({"letters": {"em": pytest.approx(2 / 3)}}, {})
+    assert records[0].keys() == {"task", "index", "inputs", "target", "prediction"}
+
+
+def test_a_mixture_is_scored_task_by_task():
+    index = functools.partial(label_index, label_classes=("cat", "dog"))
+    other = make_task([("letter a", "cat")], "animals", postprocess_fn=index)
+    mixture = seqio.Mixture("both", [(make_task(), 1), (other, 1)])
+    evaluation, records = load(mixture).score(["yes", *RIGHT])
+    assert evaluation.metrics == {
+        "animals": {"accuracy": 0.0, "half": 0.0},
+        "letters": {"accuracy": 100.0, "half": 50.0},
+    }
+    assert evaluation.illegal == {"animals": 1.0, "letters": 0.0}
+    named = [(record["task"], record["index"]) for record in records]
+    assert named == [("animals", 0), *(("letters", i) for i in range(3))]
+
+
+def test_there_is_a_prediction_for_each_example():
+    split = load(make_task())
+    for said in (RIGHT[:2], [*RIGHT, "no"]):
+        with pytest.raises(ValueError, match="predictions of 3 examples"):
+            split.score(said)
+
+
+def test_the_majority_baseline_is_the_training_splits_most_frequent_label():
+    # "no" is the most frequent in training, "yes" in validation.
+    train = load(make_task([("a", "no"), ("b", "no"), ("c", "yes")])).examples
+    task = make_task([("a", "yes"), ("b", "yes"), ("c", "yes"), ("d", "no")])
+    metrics = majority_baseline(train, load(task), VOCABULARY)
+    assert metrics == {"letters": {"accuracy": 25.0, "half": 12.5}}
+
+
+def test_the_majority_of_a_mixture_is_each_tasks_own():
+    more = make_task([("a", "yes")], "more")
+    split = load(seqio.Mixture("both", [(make_task(), 1), (more, 1)]))
+    metrics = majority_baseline(split.examples, split, VOCABULARY)
+    assert metrics["letters"]["accuracy"] == pytest.approx(200 / 3)
+    assert metrics["more"]["accuracy"] == 100.0
+
+
+# Predicting, until it moves away.
 
 
 def evaluator(task, batch_size=2):
@@ -64,17 +387,6 @@ def always(word):
 def by_letter(inputs_NxT):
     texts = [VOCABULARY.decode(row.tolist()) for row in inputs_NxT]
     return tokens(["yes" if "a" in text else "no" for text in texts])
-
-
-def test_metrics_are_the_tasks_own():
-    task = make_task()
-    run = evaluator(task)
-    assert run(by_letter).metrics == {"letters": {"accuracy": 100.0, "half": 50.0}}
-    third = pytest.approx(100 / 3)
-    assert run(always("yes")).metrics["letters"]["accuracy"] == third
-    # The same evaluator again: nothing of an earlier call is left in it.
-    assert run(by_letter).metrics["letters"]["accuracy"] == 100.0
-    assert not [name for name in seqio.TaskRegistry.names() if "letters" in name]
 
 
 def test_the_model_sees_batches_of_one_size_and_every_example_once():
@@ -110,55 +422,6 @@ def test_inputs_of_like_lengths_are_predicted_together_and_cut():
     assert seen == [(2, 64), (2, 96), (2, 512)]
 
 
-def test_illegal_labels_are_wrong_and_their_share_is_told():
-    # Neither a longer word nor another case is the label.
-    said = {"letter a": "yes", "letter b": "now", "letter bb": "No"}
-
-    def predict(inputs_NxT):
-        return tokens([said[VOCABULARY.decode(row.tolist())] for row in inputs_NxT])
-
-    evaluation = evaluator(make_task())(predict)
-    assert evaluation.illegal == {"letters": pytest.approx(2 / 3)}
-    assert evaluation.metrics["letters"]["accuracy"] == pytest.approx(100 / 3)
-
-
-def test_predictions_are_written_one_a_line(tmp_path):
-    path = tmp_path / "predictions.jsonl"
-    path.write_text("an older file")
-    texts = [("letter ä", "yes"), ("letter b", "no")]
-    evaluator(make_task(texts))(always("no"), path)
-    lines = path.read_text(encoding="utf-8").splitlines()
-    common = {"task": "letters", "prediction": "no", "legal": True}
-    assert [json.loads(line) for line in lines] == [
-        {"index": 0, "inputs": "letter ä", "target": "yes", "correct": False} | common,
-        {"index": 1, "inputs": "letter b", "target": "no", "correct": True} | common,
-    ]
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_split_without_labels_has_predictions_and_no_metrics(tmp_path):
-    task = make_task([(text, "<unk>") for text, _ in TEXTS])
-    path = tmp_path / "predictions.jsonl"
-    evaluation = evaluator(task)(always("never"), path)
-    assert evaluation == ({"letters": {}}, {"letters": 1.0})
-    record = json.loads(path.read_text().splitlines()[0])
-    assert record["legal"] is False and "correct" not in record
-    with pytest.raises(UserError, match="no metric"):
-        evaluate.development_score(evaluation.metrics)
-
-
-def test_free_text_is_neither_legal_nor_illegal(tmp_path):
-    def exact(targets, predictions):
-        pairs = zip(targets, predictions, strict=True)
-        return {"em": seqio.metrics.Scalar(np.mean([a == b for a, b in pairs]))}
-
-    task = make_task(postprocess_fn=None, metric_fns=[exact])
-    evaluation = evaluator(task)(always("no"), tmp_path / "p.jsonl")
-    assert evaluation == ({"letters": {"em": pytest.approx(2 / 3)}}, {})
-    record = json.loads((tmp_path / "p.jsonl").read_text().splitlines()[0])
-    assert record.keys() == {"task", "index", "inputs", "target", "prediction"}
-
-
 def test_inputs_over_length_are_cut_for_the_model_and_whole_in_the_file(tmp_path):
     task = make_task()
     examples = data.load_examples(task, "validation", {"inputs": 4})
@@ -173,20 +436,6 @@ def test_inputs_over_length_are_cut_for_the_model_and_whole_in_the_file(tmp_path
     evaluate.make_evaluator(task, examples, 3)(predict, path)
     assert widths == [4]
     assert json.loads(path.read_text().splitlines()[2])["inputs"] == "letter bb"
-
-
-def test_a_mixture_is_evaluated_task_by_task(tmp_path):
-    index = functools.partial(label_index, label_classes=("cat", "dog"))
-    other = make_task([("letter a", "cat")], "animals", postprocess_fn=index)
-    mixture = seqio.Mixture("both", [(make_task(), 1), (other, 1)])
-    path = tmp_path / "p.jsonl"
-    evaluation = evaluator(mixture)(by_letter, path)
-    assert evaluation.metrics == {
-        "animals": {"accuracy": 0.0, "half": 0.0},
-        "letters": {"accuracy": 100.0, "half": 50.0},
-    }
-    assert evaluation.illegal == {"animals": 1.0, "letters": 0.0}
-    assert len(path.read_text().splitlines()) == 4
 
 
 def test_label_scoring_predicts_the_best_label():
@@ -208,37 +457,3 @@ def test_label_scoring_needs_label_words():
     task = make_task(postprocess_fn=None)
     with pytest.raises(UserError, match="names no label words"):
         evaluate.label_predict_fn(task, lambda inputs, labels: inputs)
-
-
-def test_the_majority_baseline_is_the_training_splits_most_frequent_label():
-    # "no" is the most frequent in training, "yes" in validation.
-    task = make_task([("a", "no"), ("b", "no"), ("c", "yes")])
-    train = data.load_examples(task, "train")
-    task = make_task([("a", "yes"), ("b", "yes"), ("c", "yes"), ("d", "no")])
-    examples = data.load_examples(task, "validation")
-    metrics = evaluate.majority_baseline(task, train, examples)
-    assert metrics == {"letters": {"accuracy": 25.0, "half": 12.5}}
-
-
-def test_the_majority_of_a_mixture_is_each_tasks_own():
-    more = make_task([("a", "yes")], "more")
-    mixture = seqio.Mixture("both", [(make_task(), 1), (more, 1)])
-    examples = data.load_examples(mixture, "train")
-    metrics = evaluate.majority_baseline(mixture, examples, examples)
-    assert metrics["letters"]["accuracy"] == pytest.approx(200 / 3)
-    assert metrics["more"]["accuracy"] == 100.0
-
-
-def test_the_development_score_averages_a_tasks_metrics_first():
-    assert evaluate.development_score({"cb": {"accuracy": 90.0, "f1": 80.0}}) == 85.0
-    both = {"cb": {"accuracy": 90.0, "f1": 80.0}, "rte": {"accuracy": 55.0}, "x": {}}
-    assert evaluate.development_score(both) == 70.0
-
-
-def test_a_task_without_fitting_metrics_is_a_user_error():
-    def by_score(targets, scores):
-        return {"loss": 0.0}
-
-    for metric_fns, reason in (([], "no metrics"), ([by_score], "metrics of scores")):
-        with pytest.raises(UserError, match=reason):
-            evaluator(make_task(metric_fns=metric_fns))

@@ -1,5 +1,6 @@
 """`tasks`, `tasks --render` and `tasks --check`, as a user calls them."""
 
+import functools
 import hashlib
 import itertools
 import json
@@ -8,10 +9,11 @@ import pytest
 import seqio
 
 from prompt_tuning import cli
-from prompt_tuning.run import Run
+from prompt_tuning.frozen.vocabulary import load_vocabulary
 from prompt_tuning.tasks_io import listing
-from tasks import paper
+from tasks import paper, pocket_model
 
+BYTES = load_vocabulary("byt5")
 LABELS = ["entailment", "neutral", "entailment", "maybe"]
 
 
@@ -53,13 +55,16 @@ def test_render_prints_pairs(capsys, data_dir):
 
 
 def test_render_stops_at_the_limit_and_takes_mixtures():
-    pairs = list(listing.render(Run(), "pocket", "validation", 500))
+    render = functools.partial(
+        listing.render, "tasks.pocket", load_vocabulary(pocket_model())
+    )
+    pairs = list(render("pocket", "validation", limit=500))
     assert len(pairs) == 500
     assert pairs[0].startswith("passage: ") and pairs[-1].split("\t")[0].endswith(
         "mood:"
     )
-    assert list(listing.render(Run(), "pocket", "validation", 0)) == []
-    (text,) = listing.render(Run(), "pocket_text", "validation", 1)
+    assert list(render("pocket", "validation", limit=0)) == []
+    (text,) = render("pocket_text", "validation", limit=1)
     assert text.startswith("\t")
 
 
@@ -75,7 +80,10 @@ def test_rendered_lines_hash_as_t5s(capsys, shared):
     ("arguments", "message"),
     [
         (["--render=cbb"], "no task or mixture 'cbb'"),
-        (["--render=cb", "--split=dev"], "no split 'dev'; it has test, train, valid"),
+        (
+            ["--render=cb", "--split=dev"],
+            "no split 'dev'; it has train, valid",
+        ),
         (["--render=cb", "--split=train"], "there is no"),
         (["--render=cb", "--split=validation"], "val.jsonl, line 4: the label is"),
         (["--render=rte", "--split=validation"], "val.jsonl is empty"),
@@ -113,7 +121,8 @@ def test_check_downloads_nothing(monkeypatch):
     monkeypatch.setattr(
         seqio.TfdsDataSource, "get_dataset", lambda *a, **k: pytest.fail("downloads")
     )
-    lines = list(listing.check(Run(data_dir=None)))
+    lines = list(listing.check("tasks.paper", BYTES))
+    assert lines[0] == "tokens are those of the vocabulary byt5"
     assert "  train: not there (TFDS super_glue/cb:1.0.2)" in lines
     checked = {line.strip() for line in lines if line.startswith("\n")}
     assert {row.alias for row in paper.TABLE} <= checked
@@ -129,7 +138,7 @@ def test_only_the_first_bad_rows_are_named():
         def published(self, split):
             return None
 
-    lines, errors = listing._check_split(Source(), "train", seqio.ByteVocabulary())
+    lines, errors = listing._check_split(Source(), "train", BYTES)
     assert errors == 50
     assert lines[0] == "0 examples"
     assert sum(line.startswith("  row") for line in lines) == listing.NAMED
@@ -146,7 +155,7 @@ def test_lengths_are_counted_with_eos():
         def published(self, split):
             return 2, {"True": 50.0}
 
-    lines, _ = listing._check_split(Source(), "train", seqio.ByteVocabulary())
+    lines, _ = listing._check_split(Source(), "train", BYTES)
     assert lines == [
         "2 examples of 1 records (paper: 2)",
         "inputs: 4.0 tokens in the mean, 95% have at most 4, the longest 4",

@@ -1,0 +1,117 @@
+"""Formats of T5 checkpoints: each becomes our parameter names and tensors to be read.
+
+Opening a checkpoint reads names and shapes alone. A tensor, or the part of it that a
+host needs, is read when it is asked for.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen.formats import (
+    hugging_face,
+    orbax,
+    safetensors_file,
+    storage,
+    t5x,
+)
+from prompt_tuning.frozen.formats.tensors import (
+    READ_ERRORS,
+    Index,
+    Tensor,
+    first_line,
+)
+
+__all__ = [
+    "POCKET",
+    "READ_ERRORS",
+    "Index",
+    "Tensor",
+    "find",
+    "first_line",
+    "open_checkpoint",
+    "prompt_of",
+    "without_trained",
+]
+
+POCKET = Path(__file__).parents[2] / "pocket"
+
+
+def find(name: str) -> str:
+    """Where a frozen model is: `name` is a path, or a model that the package ships."""
+    shipped = POCKET / f"{name}.safetensors"
+    return str(shipped) if shipped.exists() else name
+
+
+def open_checkpoint(name: str) -> dict[str, Tensor]:
+    """Looks what is at `name`, and gives its tensors by our parameters' names.
+
+    Args:
+      name: "pocket_nano", a model in the package; a .safetensors file; or a folder,
+        here or in a bucket (gs://...): of T5X (the older format with zarr arrays, or
+        Orbax), or of Hugging Face's transformers (.safetensors or pytorch_model.bin, in
+        one file or several).
+
+    Raises:
+      UserError: nothing there, no such format, or not whole.
+    """
+    name = find(name)
+    path = Path(name)
+    try:
+        if path.is_file():  # ours or, where it was copied from a folder, Hugging Face's
+            return hugging_face.renamed(safetensors_file.open_file(path))
+        if hugging_face.is_folder(path):
+            return hugging_face.renamed(hugging_face.open_folder(path))
+        if name.startswith("gs://") or path.is_dir():
+            if storage.exists(name, "checkpoint"):
+                return t5x.open_folder(name)
+            for item in ("", "/default", "/state", "/params"):  # "state" is T5X's
+                if storage.exists(name + item, "_METADATA"):
+                    orbax.check_ended(name)
+                    return orbax.open_folder(name + item)
+    except READ_ERRORS as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"the checkpoint {name} cannot be read ({first_line(error)}); it must be "
+            "whole, and a bucket within reach"
+        ) from None
+    raise UserError(
+        f"no frozen model at {name!r}{_near(path)}. INITIAL_CHECKPOINT_PATH must be a "
+        ".safetensors file, a folder of T5X, Orbax or Hugging Face's transformers, or "
+        "pocket_nano, the model in the package"
+    )
+
+
+def _near(path: Path) -> str:
+    """What is in the folder instead, to end a message."""
+    if not path.exists():
+        return ": there is nothing of that name"
+    if path.is_file():
+        return ""
+    steps = sorted(p.name for p in path.glob("checkpoint_*"))
+    if steps:
+        return f"; give one of the checkpoints in it, such as {steps[-1]}"
+    there = sorted(p.name for p in path.iterdir())[:5]
+    return f"; it holds {', '.join(there) or 'nothing'}"
+
+
+# Where a checkpoint holds a trained prompt: under our T5X engine, in a training state
+# of ours, and where google-research/prompt-tuning has it.
+_PROMPTS = ("prompt", "trained", "trained/prompt", "encoder/prompt/prompt/prompt")
+
+
+def prompt_of(tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """The trained prompt [P, D] in a checkpoint, beside a frozen model or alone."""
+    found = (tensors[name] for name in _PROMPTS if name in tensors)
+    return next((tensor for tensor in found if len(tensor.shape) == 2), None)
+
+
+def without_trained(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's tensors without its prompt, and whatever else it has trained."""
+    prompt = prompt_of(tensors)
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if tensor is not prompt and not name.startswith("trained/")
+    }

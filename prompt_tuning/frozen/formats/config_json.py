@@ -1,0 +1,148 @@
+"""The config.json that transformers writes beside a model: what it says of a T5."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen.formats.tensors import first_line
+
+NAME = "config.json"
+
+
+class Said(NamedTuple):
+    """A T5Config field's value, and who says so in which words, for messages."""
+
+    value: Any
+    by: str
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+        if isinstance(content, dict):
+            return content
+        problem = f"it holds {type(content).__name__}, not names and values"
+    except (OSError, ValueError) as error:
+        problem = first_line(error)
+    raise UserError(f"{path} cannot be read ({problem}); copy it again")
+
+
+# Fields of ours by transformers' names.
+_SIZES = {
+    "vocab_size": "vocab_size",
+    "d_model": "emb_dim",
+    "num_heads": "num_heads",
+    "d_kv": "head_dim",
+    "d_ff": "mlp_dim",
+    "num_layers": "num_encoder_layers",
+    "num_decoder_layers": "num_decoder_layers",
+    "relative_attention_num_buckets": "relpos_buckets",
+    "relative_attention_max_distance": "relpos_max_distance",
+    "layer_norm_epsilon": "layer_norm_epsilon",
+}
+_LEFT_OUT = {"relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6}
+_MLP = {"t5": "relu", "mt5": "gated-gelu"}  # where feed_forward_proj is left out
+# To transformers "gelu" is exact, but its "gated-gelu" means gelu_new.
+_ACTIVATIONS = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu_exact",
+    "silu": "silu",
+    "swish": "silu",
+    "relu": "relu",
+}
+
+
+def described(folder: Path) -> dict[str, Said]:
+    """The T5Config fields that config.json in `folder` says, as transformers 5 reads.
+
+    What transformers has a default for is said where it is left out, too. That a head
+    is tied is not said, as transformers 5 writes so of every T5: tensors show it.
+
+    Raises:
+      UserError: the model is no T5 with encoder, decoder and head; or has an activation
+        that we do not have.
+    """
+    found = read(folder / NAME)
+    there = {key: value for key, value in found.items() if value is not None}
+    kind = _checked_kind(folder, there)
+    source = f"{NAME} in {folder}"
+
+    def said(value: Any, *keys: str) -> Said:
+        key = next((key for key in keys if key in there), keys[-1])
+        if key in there:
+            return Said(value, f"{source} says {key} {json.dumps(there[key])}")
+        return Said(value, f"{source} leaves out {key}, which means {value}")
+
+    full = _LEFT_OUT | {"num_decoder_layers": there.get("num_layers")} | there
+    out = {
+        field: said(full[key], key)
+        for key, field in _SIZES.items()
+        if full.get(key) is not None
+    }
+    activation, gated = _mlp(source, there, _MLP[kind])
+    out["activation"] = said(activation, "dense_act_fn", "feed_forward_proj")
+    out["gated_mlp"] = said(gated, "is_gated_act", "feed_forward_proj")
+    untied = there.get("tie_word_embeddings") is False
+    if untied:
+        out["tied_head"] = said(False, "tie_word_embeddings")
+    if kind == "mt5":
+        out["scale_decoder_outputs"] = said(False, "model_type")
+    else:
+        keys = "scale_decoder_outputs", "tie_word_embeddings"
+        out[keys[0]] = said(bool(there.get(keys[0], not untied)), *keys)
+    return out
+
+
+def _mlp(source: str, there: Mapping[str, Any], default: str) -> tuple[str, bool]:
+    """The activation by our name, and whether there is a gate."""
+    gate, _, name = there.get("feed_forward_proj", default).rpartition("-")
+    if (gate, name) == ("gated", "gelu"):
+        name = "gelu_new"
+    name = there.get("dense_act_fn", name)
+    if name not in _ACTIVATIONS:
+        raise UserError(
+            f"{source} says that the activation is {name!r}; known are "
+            f"{', '.join(_ACTIVATIONS)}"
+        )
+    return _ACTIVATIONS[name], bool(there.get("is_gated_act", gate == "gated"))
+
+
+_OTHERS = {
+    "umt5": "a UMT5 (model_type umt5), each of whose layers has a position bias",
+    "longt5": "a LongT5 (model_type longt5), whose encoder attends locally",
+    "switch_transformers": "a Switch Transformer (model_type switch_transformers), "
+    "whose MLPs are mixtures of experts",
+    "t5gemma": "a T5Gemma (model_type t5gemma), whose layers are Gemma's",
+    "t5gemma2": "a T5Gemma 2 (model_type t5gemma2), whose layers are Gemma's",
+}
+_ARCHITECTURES = {
+    "T5ForConditionalGeneration",
+    "MT5ForConditionalGeneration",
+    "T5WithLMHeadModel",  # its name until 2020
+}
+
+
+def _checked_kind(folder: Path, there: Mapping[str, Any]) -> str:
+    """The model_type, t5 or mt5; or a UserError that names what else is there."""
+    kind = there.get("model_type", "t5")
+    found = ""
+    if kind not in _MLP:
+        found = _OTHERS.get(kind, f"a model that is no T5 (model_type {kind})")
+    elif others := set(there.get("architectures", ())) - _ARCHITECTURES:
+        found = (
+            f"a {min(others)}, which is not encoder, decoder and language-model head"
+        )
+    if not found:
+        return kind
+    raise UserError(
+        f"{folder} holds {found}; give a T5, T5 1.1, Flan-T5, mT5, UL2, ByT5 or CodeT5 "
+        "(a T5ForConditionalGeneration)"
+    )

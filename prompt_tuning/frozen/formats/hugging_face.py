@@ -1,0 +1,120 @@
+"""Hugging Face's transformers: its T5 models' folders, under our names and layouts."""
+
+import functools
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen.formats import safetensors_file, torch_file
+from prompt_tuning.frozen.formats.tensors import Tensor
+
+# The index of several files, the one file, and what opens them.
+_FILES = (
+    (
+        "model.safetensors.index.json",
+        "model.safetensors",
+        safetensors_file.open_file,
+    ),
+    ("pytorch_model.bin.index.json", "pytorch_model.bin", torch_file.open_file),
+)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether the folder holds weights that transformers saved."""
+    return any((path / name).is_file() for files in _FILES for name in files[:2])
+
+
+def open_folder(path: Path) -> dict[str, Tensor]:
+    """The tensors of a folder by transformers' names; safetensors go before PyTorch's.
+
+    Raises:
+      UserError: an index names a file that is not there.
+    """
+    for index, whole, open_file in _FILES:
+        if (path / index).is_file() or (path / whole).is_file():
+            return _open_files(path, index, whole, open_file)
+    raise FileNotFoundError(path)
+
+
+def _open_files(
+    folder: Path, index: str, whole: str, open_file: Callable[[Path], dict]
+) -> dict[str, Tensor]:
+    """The tensors of one file, or of those that an index names."""
+    files = {whole}
+    if (folder / index).is_file():
+        files = set(json.loads((folder / index).read_text())["weight_map"].values())
+    for file in sorted(files):
+        if not (folder / file).is_file():
+            raise UserError(
+                f"{folder / index} names {file}, which is not there: the checkpoint is "
+                "not whole; copy the rest of it"
+            )
+    opened = (open_file(folder / file) for file in sorted(files))
+    return functools.reduce(dict.__or__, opened)
+
+
+# Each layer's parts, by their place in it: the norm before, and what it is before.
+_PARTS = {
+    ("encoder", "0"): ("pre_attention_layer_norm", "attention"),
+    ("encoder", "1"): ("pre_mlp_layer_norm", "mlp"),
+    ("decoder", "0"): ("pre_self_attention_layer_norm", "self_attention"),
+    ("decoder", "1"): ("pre_cross_attention_layer_norm", "encoder_decoder_attention"),
+    ("decoder", "2"): ("pre_mlp_layer_norm", "mlp"),
+}
+_KERNELS = {"q": "query", "k": "key", "v": "value", "o": "out"}
+_KERNELS |= {name: name for name in ("wi", "wi_0", "wi_1", "wo")}
+_IN_LAYER = re.compile(
+    r"(encoder|decoder)\.block\.(\d+)\.layer\.(\d)\.(?:layer_norm|"
+    r"(?:SelfAttention|EncDecAttention|DenseReluDense)\.(\w+))\.weight"
+)
+# One table under several names, of which a file has one, two or all.
+_TABLES = (
+    "shared.weight",
+    "decoder.embed_tokens.weight",
+    "encoder.embed_tokens.weight",
+)
+_OUTSIDE = {"lm_head.weight": "decoder/logits_dense/kernel"} | {
+    name: ours
+    for stack in ("encoder", "decoder")
+    for name, ours in {
+        f"{stack}.final_layer_norm.weight": f"{stack}/{stack}_norm/scale",
+        f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight": (
+            f"{stack}/relpos_bias/rel_embedding"
+        ),
+    }.items()
+}
+# In some old files; transformers leaves it out too.
+_UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+
+
+def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of transformers' T5ForConditionalGeneration under our names and layouts.
+
+    Its kernels are [out, in] and ours [in, out]. Names that are not its stay as they
+    are. Without lm_head.weight the head is the embedding.
+    """
+    out = {
+        our_name(name): tensor if name == our_name(name) else _transposed(tensor)
+        for name, tensor in tensors.items()
+        if name not in (*_TABLES, _UNUSED)
+    }
+    tables = [tensors[name] for name in _TABLES if name in tensors]
+    return out | ({"token_embedder/embedding": tables[0]} if tables else {})
+
+
+def our_name(name: str) -> str:
+    """Our name of a tensor of transformers; one that we do not have stays as it is."""
+    if match := _IN_LAYER.fullmatch(name):
+        stack, layer, place, kernel = match.groups()
+        norm, part = _PARTS.get((stack, place), (None, None))
+        if part and not kernel:
+            return f"{stack}/layers_{layer}/{norm}/scale"
+        if part and kernel in _KERNELS:
+            return f"{stack}/layers_{layer}/{part}/{_KERNELS[kernel]}/kernel"
+    return _OUTSIDE.get(name, name)
+
+
+def _transposed(tensor: Tensor) -> Tensor:
+    return Tensor(tensor.shape[::-1], lambda index: tensor.read(index[::-1]).T)

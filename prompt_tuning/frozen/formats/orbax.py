@@ -1,0 +1,61 @@
+"""Orbax's folders: T5X's newer format, and the states of ours and of others."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import traverse_util
+
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen.formats.tensors import Tensor
+
+
+def check_ended(folder: str) -> None:
+    """Raises unless Orbax marked the folder, or a step with it inside, as whole."""
+    if not ocp.utils.is_checkpoint_finalized(_absolute(folder)):
+        raise UserError(
+            f"{folder} is not whole: whoever wrote it was stopped before the end; give "
+            "a checkpoint that was finished"
+        )
+
+
+def _absolute(folder: str) -> str:
+    return folder if folder.startswith("gs://") else str(Path(folder).resolve())
+
+
+def open_folder(folder: str) -> dict[str, Tensor]:
+    """Orbax: a tree that holds the parameters, or a T5X state that holds them."""
+    checkpointer = ocp.PyTreeCheckpointer()
+    where = _absolute(folder)  # as Orbax wants it
+    tree = checkpointer.metadata(where).item_metadata.tree
+    path = next(path for path in _PARAMS if _at(tree, path) is not None)
+    flat = traverse_util.flatten_dict(_at(tree, path), sep="/")
+
+    @functools.lru_cache(maxsize=1)  # several devices' parts of one tensor
+    def whole(name: str) -> np.ndarray:
+        item = traverse_util.unflatten_dict({(*path, *name.split("/")): 0})
+        as_numpy = jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item
+        )
+        args = ocp.args.PyTreeRestore(item, as_numpy, partial_restore=True)
+        (array,) = jax.tree.leaves(checkpointer.restore(where, args=args))
+        return array
+
+    return {
+        name: Tensor(tuple(leaf.shape), lambda index, name=name: whole(name)[index])
+        for name, leaf in flat.items()
+        if hasattr(leaf, "shape")  # a state of an optimizer is a list
+    }
+
+
+# Where the parameters are in a tree that Orbax saved: T5X's, and ours or anybody's.
+_PARAMS = (("target",), ("optimizer", "target"), ("params", "params"), ("params",), ())
+
+
+def _at(tree: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree

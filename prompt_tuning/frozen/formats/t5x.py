@@ -1,0 +1,59 @@
+"""T5X's older format: an index in msgpack, the large arrays in zarr."""
+
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+from flax import serialization, traverse_util
+
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen.formats import storage
+from prompt_tuning.frozen.formats.tensors import Tensor, first_line
+
+
+def open_folder(folder: str) -> dict[str, Tensor]:
+    """The parameters of a checkpoint, here or in a bucket, opened side by side.
+
+    Raises:
+      UserError: the index names an array that is not there.
+    """
+    index = storage.keys(folder).read("checkpoint").result()
+    tree = serialization.msgpack_restore(index.value)["optimizer"]["target"]
+    flat = traverse_util.flatten_dict(
+        tree, sep="/", is_leaf=lambda _, node: "kvstore" in node
+    )
+    context, store = storage.context(), storage.store(folder)
+
+    def spec(leaf: dict[str, Any]) -> dict[str, Any]:
+        inside = leaf["kvstore"]["path"].rstrip("/").split("/")[-1]
+        return {
+            "driver": leaf["driver"],
+            "kvstore": store | {"path": f"{store['path']}{inside}/"},
+            "fill_missing_data_reads": False,  # an error, not zeros
+            "recheck_cached_data": False,
+        }
+
+    opening = {
+        name: ts.open(spec(leaf), context=context)
+        for name, leaf in flat.items()
+        if not isinstance(leaf, np.ndarray)
+    }
+    return {
+        name: Tensor(leaf.shape, leaf.__getitem__)
+        if name not in opening
+        else _stored(name, folder, opening[name])
+        for name, leaf in flat.items()
+    }
+
+
+def _stored(name: str, folder: str, opening: ts.Future) -> Tensor:
+    try:
+        array = opening.result()
+    except ValueError as error:
+        raise UserError(
+            f"the T5X checkpoint {folder} is not whole: {name} cannot be opened "
+            f"({first_line(error)}); copy it again"
+        ) from None
+    return Tensor(
+        tuple(array.shape), lambda index: np.asarray(array[index].read().result())
+    )

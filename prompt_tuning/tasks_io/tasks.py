@@ -1,0 +1,273 @@
+"""Registered seqio tasks and mixtures as training and evaluation take them.
+
+    task = open_task("cb", "tasks.paper", load_vocabulary("t5"), data_dir="D")
+    split = task.load("validation")
+    evaluation, records = split.score(predictions)
+
+A split is read and tokenised once, into memory.
+"""
+
+import dataclasses
+import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen.vocabulary import Vocabulary
+from prompt_tuning.tasks_io import evaluate
+from prompt_tuning.tasks_io.quiet import seqio, tfds
+from prompt_tuning.training.task import (
+    KEYS,
+    Split,
+    check_lengths,
+    label_ids,
+    make_examples,
+)
+
+SEED = 42  # of stochastic preprocessors; seqio.Evaluator's default
+
+
+@dataclasses.dataclass(frozen=True)
+class SeqioTask:
+    """A seqio task or mixture as a training.task.Task.
+
+    seqio_task: fitted to the model and to local files; seqio does not have it by name.
+    vocabulary: the model's, and the one of seqio_task's features.
+    """
+
+    seqio_task: seqio.Task | seqio.Mixture
+    vocabulary: Vocabulary
+
+    @property
+    def name(self) -> str:
+        return self.seqio_task.name
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        parts = seqio.get_subtasks(self.seqio_task)
+        return tuple(dict.fromkeys(split for part in parts for split in part.splits))
+
+    def load(self, split: str, lengths: Mapping[str, int] | None = None) -> Split:
+        """Reads and tokenises a split; of a mixture, of the tasks that have it.
+
+        Args:
+          lengths: as Task.load takes them.
+
+        Raises:
+          UserError: there is no such split, or nothing in it; lengths make no sense, or
+            a preprocessor needs them; the task is plain text; a target is none of its
+            task's labels.
+        """
+        check_lengths(lengths or {})
+        features = self.seqio_task.output_features
+        if "inputs" not in features:
+            raise UserError(
+                f"{self.name} has no inputs: it is plain text, to `pretrain` on; give "
+                "MIXTURE_OR_TASK_NAME a task of inputs and targets"
+            )
+        parts = [(part, read_rows(part, split, lengths)) for part in self.parts(split)]
+        words = self.label_words()
+        examples = make_examples(
+            split,
+            {
+                part.name: tuple([row[key] for row in rows] for key in KEYS)
+                for part, rows in parts
+            },
+            lengths,
+            rates={part.name: self._rate(part) for part, _ in parts},
+            labels_LxS=label_ids(words, self.vocabulary) if words else None,
+            eos_ids={
+                key: self.vocabulary.eos_id if features[key].add_eos else None
+                for key in KEYS
+            },
+        )
+        return Split(examples, evaluate.make_score(split, parts))
+
+    def documents(self, split: str) -> list[np.ndarray]:
+        """The token ids of a split's texts, without EOS and without one-token texts.
+
+        Raises:
+          UserError: there are none.
+        """
+        texts = []
+        if split in self.splits:
+            parts = (read_rows(part, split) for part in self.parts(split))
+            rows = [row["targets"] for part in parts for row in part]
+            ends = int(self.seqio_task.output_features["targets"].add_eos)
+            texts = [row[: len(row) - ends] for row in rows if len(row) > 1 + ends]
+        if not texts:
+            raise UserError(
+                f"{self.name} has no texts of two tokens or more in a split {split!r}; "
+                "pre-training needs a task of plain text (feature targets), such as "
+                "--gin.MIXTURE_OR_TASK_NAME=pocket_text"
+            )
+        return texts
+
+    def label_words(self) -> tuple[str, ...] | None:
+        """What the model writes for each label; None if the task does not say.
+
+        They are the `said_classes` of each task's postprocess function, else its
+        `label_classes`. A mixture has those of all its tasks.
+        """
+        parts = seqio.get_subtasks(self.seqio_task)
+        return first_words(parts, "said_classes", "label_classes")
+
+    def class_words(self, split: str) -> tuple[str, ...] | None:
+        """Words for class-label initialisation, also of tasks without label words.
+
+        They are the `class_words`, else the `label_classes`, of the tasks that have the
+        split, which is the one to train on.
+        """
+        parts = seqio.get_subtasks(self.seqio_task)
+        parts = [part for part in parts if split in part.splits]
+        return first_words(parts, "class_words", "label_classes")
+
+    def parts(self, split: str) -> list[seqio.Task]:
+        """The tasks that have a split, or a UserError if none has."""
+        if split not in self.splits:
+            raise UserError(
+                f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}"
+            )
+        parts = seqio.get_subtasks(self.seqio_task)
+        return [part for part in parts if split in part.splits]
+
+    def _rate(self, part: seqio.Task) -> float:
+        is_mixture = isinstance(self.seqio_task, seqio.Mixture)
+        return float(self.seqio_task.get_rate(part)) if is_mixture else 1.0
+
+
+def open_task(
+    name: str,
+    module: str | Sequence[str],
+    vocabulary: Vocabulary,
+    data_dir: str | None = None,
+    tfds_data_dir: str | None = None,
+) -> SeqioTask:
+    """Finds a registered task or mixture and fits it to the model and to local files.
+
+    Args:
+      module: imported first, for the tasks that it registers.
+      vocabulary: the frozen model's; it takes the place of the registered one.
+      data_dir: a folder of official files, for the sources that can read them: those
+        with a method `at(data_dir)`, which returns the source that does.
+      tfds_data_dir: where TFDS keeps what it downloads.
+
+    Raises:
+      UserError: no such module, task or mixture.
+    """
+    import_tasks(module)
+    names = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
+        raise UserError(
+            f"there is no task or mixture {name!r} (MIXTURE_OR_TASK_NAME); "
+            + (f"near it: {', '.join(near)}" if near else "`tasks` lists all there are")
+        )
+    if tfds_data_dir:
+        seqio.set_tfds_data_dir_override(tfds_data_dir)
+    registered = seqio.get_mixture_or_task(name)
+    fitted = _fitted(registered, seqio_vocabulary(vocabulary), data_dir)
+    return SeqioTask(fitted, vocabulary)
+
+
+def import_tasks(module: str | Sequence[str]) -> None:
+    """Imports what registers tasks: modules, or their names with spaces between.
+
+    Raises:
+      UserError: there is no such module.
+    """
+    for name in module.split() if isinstance(module, str) else module:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if not f"{name}.".startswith(f"{error.name}."):
+                raise  # the module is there; what it imports is not
+            raise UserError(
+                f"there is no module {name!r} (MIXTURE_OR_TASK_MODULE); it must be "
+                "installed or in the folder you are in; its name is like tasks.pocket"
+            ) from None
+
+
+def seqio_vocabulary(vocabulary: Vocabulary) -> seqio.Vocabulary:
+    """seqio's own vocabulary of the same file and ids, for tokenising in tf.data."""
+    if vocabulary.file is None:
+        made = seqio.ByteVocabulary
+    else:
+        made = functools.partial(seqio.SentencePieceVocabulary, vocabulary.file)
+    sentinels = vocabulary.vocab_size - made().vocab_size  # that the file has not
+    return made(extra_ids=sentinels)
+
+
+def first_words(parts: Sequence[seqio.Task], *names: str) -> tuple[str, ...] | None:
+    """Of each task the words that the first of these keywords has, if one has any."""
+    found: dict[str, None] = {}
+    for part in parts:
+        there = evaluate.keywords(part)
+        found |= dict.fromkeys(next((there[n] for n in names if there.get(n)), ()))
+    return tuple(found) or None
+
+
+def read_rows(
+    task: seqio.Task, split: str, lengths: Mapping[str, int] | None = None
+) -> list[evaluate.Row]:
+    """A split's examples with all their features, tokenised at their full length.
+
+    Args:
+      lengths: for the preprocessors that cannot do without.
+
+    Raises:
+      UserError: there are such preprocessors, and no lengths.
+    """
+    dataset = task.get_dataset(
+        sequence_length=_needed_lengths(task, lengths),
+        split=split,
+        shuffle=False,
+        seed=SEED,
+    )
+    return list(tfds.as_numpy(dataset))
+
+
+def _needed_lengths(
+    task: seqio.Task, lengths: Mapping[str, int] | None
+) -> Mapping[str, int] | None:
+    """The lengths, if a preprocessor of the task cannot do without; else None.
+
+    None makes seqio return whole rows, whose cutting we count ourselves.
+    """
+    parameters = (
+        inspect.signature(preprocessor).parameters.get("sequence_length")
+        for preprocessor in task.preprocessors
+    )
+    if not any(p and p.default is inspect.Parameter.empty for p in parameters):
+        return None
+    if not lengths:
+        raise UserError(
+            f"a preprocessor of {task.name} needs the lengths of its features; give "
+            "TASK_FEATURE_LENGTHS, such as {'inputs': 512, 'targets': 16}"
+        )
+    return lengths
+
+
+def _fitted(
+    task: seqio.Task | seqio.Mixture,
+    vocabulary: seqio.Vocabulary,
+    data_dir: str | None,
+) -> seqio.Task | seqio.Mixture:
+    if isinstance(task, seqio.Mixture):
+        parts = [
+            (_fitted(part, vocabulary, data_dir), task.get_rate(part))
+            for part in task.tasks  # those of nested mixtures among them
+        ]
+        return seqio.Mixture(task.name, parts)
+    features = {
+        key: dataclasses.replace(feature, vocabulary=vocabulary)
+        for key, feature in task.output_features.items()
+    }
+    changes = {"output_features": features}
+    if data_dir and hasattr(task.source, "at"):
+        changes["source"] = task.source.at(data_dir)
+    return task.replace(**changes)

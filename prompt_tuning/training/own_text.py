@@ -1,0 +1,46 @@
+"""Plain text of one's own to pre-train on: a .txt file, a text a line."""
+
+from pathlib import Path
+
+import numpy as np
+
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen.vocabulary import Vocabulary
+
+SUFFIX = ".txt"
+HELD_OUT = 100  # one text in so many, at least one, is kept to measure the loss on
+
+
+def is_text(name: str) -> bool:
+    """Whether the name of a task is that of a text file."""
+    return Path(name).suffix.lower() == SUFFIX
+
+
+def documents(
+    path: str, vocabulary: Vocabulary
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The token ids of the texts to train on and of those held out, without EOS.
+
+    Which are held out is drawn once and for all. Texts of one token are left out.
+
+    Raises:
+      UserError: the file cannot be read, or has not two texts.
+    """
+    try:
+        lines = Path(path).read_text("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}); give a file of plain UTF-8 text, a text "
+            "a line"
+        ) from None
+    rows = [np.array(vocabulary.encode(line), np.int32) for line in lines]
+    rows = [row for row in rows if len(row) > 1]
+    if len(rows) < 2:
+        raise UserError(
+            f"{path} has {len(rows)} texts of two tokens or more; at least two are "
+            "needed, one of them to measure the loss on"
+        )
+    order = np.random.default_rng(0).permutation(len(rows))
+    held = set(order[: max(1, len(rows) // HELD_OUT)].tolist())
+    training = [row for index, row in enumerate(rows) if index not in held]
+    return training, [rows[index] for index in sorted(held)]
