@@ -26,10 +26,10 @@ GIN_ROOT = _HERE if (_HERE / "gin").is_dir() else _HERE.parent
 # A field of Run has a macro of its name in capitals: TRAIN_STEPS for Run.train_steps.
 # That gives the macros that a T5X user types their T5X names.
 MACROS = frozenset(field.name.upper() for field in dataclasses.fields(Run))
-_OLD_METHODS = {"model": "whole"}  # what TUNING called them
 
 
-class Macro(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Macro:
     """%NAME in a value."""
 
     name: str
@@ -245,6 +245,8 @@ def _read(
 
 def _import(module: str, where: str) -> None:
     """Imports a module that a gin file names, of tasks say."""
+    if module.startswith("__gin__"):  # a switch of gin's, without a meaning here
+        return
     if module == "__main__":
         raise UserError(
             f"{where}: a file that imports __main__ is for T5X, `python -m t5x.train "
@@ -330,9 +332,10 @@ def _named(
 ) -> Iterator[tuple[str, Bound]]:
     """The full name of what a statement binds, unless it says `Run.seed = %SEED`."""
     name, value = _full_name(statement, where), statement.value
-    if name == "TUNING":  # the earlier name of METHOD
-        name, value = "METHOD", _OLD_METHODS.get(value, value)
-    if value != Macro(name):
+    if name == "TUNING":  # the earlier name of METHOD, which called whole model
+        name, value = "METHOD", "whole" if value == "model" else value
+        value = Macro(name) if value == Macro("TUNING") else value
+    if not statement.arg_name or value != Macro(name):
         yield name, Bound(value, where)
 
 

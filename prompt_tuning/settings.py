@@ -1,17 +1,14 @@
 """The settings of a run: frozen values, with the paper's defaults."""
 
 import dataclasses
-import math
+import sys
 import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import gin
-
 from prompt_tuning.errors import UserError
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class T5Config:
     """A T5's size and kind. The defaults are those of pocket_nano, a T5 1.1.
@@ -127,7 +124,7 @@ def _wrong_type(value: Any, expected: Any) -> str:
     kinds = typing.get_args(expected) or (expected,)
     kinds = tuple(typing.get_origin(kind) or kind for kind in kinds)
     if float in kinds and type(value) in (int, float):
-        return "" if math.isfinite(value) else "a finite number"
+        return "" if abs(value) <= sys.float_info.max else "a finite number"
     # True is an int to Python, and a mistake in a setting.
     if (type(value) is bool and bool not in kinds) or not isinstance(value, kinds):
         if kinds == (float,):

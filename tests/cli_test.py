@@ -15,7 +15,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.training import tuning
 
 ROOT = Path(__file__).resolve().parents[1]
-compiled_once = small.compiled_once
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import small
 from safetensors.numpy import load_file
 from small import lines, prompt
 
-compiled_once, frozen, run = small.compiled_once, small.frozen, small.run
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 # Evaluating and predicting

@@ -12,7 +12,7 @@ os.environ["XLA_FLAGS"] = (
 )
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow's start-up lines
 
-import gin
+import jax
 import pytest
 
 
@@ -25,8 +25,35 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def no_settings() -> None:
-    """What a test binds with gin ends with it."""
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory):
+    """Keeps what XLA compiles, as most runs of a module are of one shape."""
+    folder = tmp_path_factory.getbasetemp() / "compiled"
+    options = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
     yield
-    gin.clear_config()
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory):
+    """The file of a small frozen model with random weights."""
+    import small  # and with it TensorFlow, which most tests do without
+
+    folder = tmp_path_factory.mktemp("model")
+    return small.save_frozen(folder / "frozen.safetensors")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, frozen):
+    """The folder of a run of 8 steps with evaluations at 0, 4 and 8, to be read."""
+    import small
+
+    return small.trained(tmp_path_factory.mktemp("run"), frozen)

@@ -6,15 +6,12 @@ import itertools
 import re
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 import setuptools
-from structure_test import imports
+from source import ROOT, imports
 
 import prompt_tuning
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +31,7 @@ def names(requirements):
 def imported(*folders):
     """Distributions that the Python files of `folders` import."""
     known = importlib.metadata.packages_distributions()
-    files = [path for folder in folders for path in (ROOT / folder).glob("*.py")]
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     modules = {name.split(".")[0] for path in files for name in imports(path)}
     own = {"prompt_tuning", "tasks", *(path.stem for path in files)}
     outside = modules - own - set(sys.stdlib_module_names)

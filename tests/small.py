@@ -10,9 +10,7 @@ import functools
 import itertools
 import json
 
-import jax
 import numpy as np
-import pytest
 import seqio
 import tensorflow as tf
 import tiny
@@ -20,11 +18,11 @@ import tiny
 import tasks
 from prompt_tuning import cli, config
 from prompt_tuning.frozen import weights
-from prompt_tuning.run import Run
+from prompt_tuning.settings import T5Config
 from prompt_tuning.t5 import network
 from tasks import pocket
 
-CONFIG = network.T5Config(
+CONFIG = T5Config(
     emb_dim=16,
     num_heads=2,
     head_dim=8,
@@ -98,42 +96,23 @@ def flags(**settings):
         "TRAIN_STEPS": 8,
         "EVAL_PERIOD": 4,
         "BATCH_SIZE": 8,
-        **{f"T5Config.{k}": v for k, v in dataclasses.asdict(CONFIG).items()},
     } | settings
     return [f"--gin.{k}={v}" for k, v in settings.items() if v is not None]
 
 
+# Of a model to be made; a frozen one says it itself.
+SIZE = {f"T5Config.{k}": v for k, v in dataclasses.asdict(CONFIG).items()}
+
+
 def main(command, *arguments, **settings):
     """`prompt-tuning COMMAND` with the flags: its exit code."""
+    settings = (SIZE if command == "pretrain" else {}) | settings
     return cli.main([command, *map(str, arguments), *flags(**settings)])
 
 
 def settings(**changes):
-    """The Run that the flags make."""
-    config.parse([], [flag.removeprefix("--gin.") for flag in flags(**changes)])
-    return Run()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Keeps what XLA compiles, as most runs of a module are of one shape."""
-    folder = tmp_path_factory.getbasetemp() / "compiled"
-    options = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
-@pytest.fixture(scope="module")
-def frozen(tmp_path_factory):
-    return save_frozen(tmp_path_factory.mktemp("model") / "frozen.safetensors")
+    """The Settings that the flags make."""
+    return config.load([], [flag.removeprefix("--gin.") for flag in flags(**changes)])
 
 
 def trained(folder, frozen, *arguments, **settings):
@@ -141,12 +120,6 @@ def trained(folder, frozen, *arguments, **settings):
     settings = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": folder} | settings
     assert main("train", *arguments, **settings) == 0
     return folder
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, frozen):
-    """A run of 8 steps with evaluations at 0, 4 and 8, for all to read."""
-    return trained(tmp_path_factory.mktemp("run"), frozen)
 
 
 def lines(path):

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
-from plan_test import TABLE_4
+from table_4 import TABLE_4
 
 from prompt_tuning import config, partitioning, run
 from prompt_tuning.errors import UserError
@@ -47,7 +47,14 @@ UNREAD = dict.fromkeys(
 )
 RUN_FILES = [name for name in GIN_FILES if "/models/" not in name]
 
-compiled_once = small.compiled_once
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
+@pytest.fixture(autouse=True)
+def no_settings():
+    """What a test binds with gin ends with it."""
+    yield
+    gin.clear_config()
 
 
 @pytest.fixture(scope="module")

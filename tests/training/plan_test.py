@@ -1,4 +1,4 @@
-"""Counts are the paper's; memory is what the compiler and arithmetic say."""
+"""Memory and operations are what the compiler and arithmetic say."""
 
 import dataclasses
 import os
@@ -10,71 +10,18 @@ import jax
 import pytest
 import tiny
 
-from prompt_tuning import partitioning, run
+from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
+from prompt_tuning.runs import parameters
+from prompt_tuning.settings import Adafactor, Run, T5Config
 from prompt_tuning.t5 import network
-from prompt_tuning.training import optimizer, plan, train
+from prompt_tuning.training import optimizer, plan, step
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Table 4, trained and total at P = 1, 5, 20, 50, 100, 150. Three of its numbers are
-# slips, and are put right: Small's 10,420 and 76,971,572 at 20, Large's 0.01907% at
-# 100, and XXL's 11,137,380,352 at 50.
-TABLE_4 = {
-    "small": (
-        (512, 2_560, 10_240, 25_600, 51_200, 76_800),
-        (76_961_664, 76_963_712, 76_971_392, 76_986_752, 77_012_352, 77_037_952),
-    ),
-    "base": (
-        (768, 3_840, 15_360, 38_400, 76_800, 115_200),
-        (247_578_624, 247_581_696, 247_593_216, 247_616_256, 247_654_656, 247_693_056),
-    ),
-    "large": (
-        (1_024, 5_120, 20_480, 51_200, 102_400, 153_600),
-        (783_151_104, 783_155_200, 783_170_560, 783_201_280, 783_252_480, 783_303_680),
-    ),
-    "xl": (
-        (2_048, 10_240, 40_960, 102_400, 204_800, 307_200),
-        (
-            *(2_849_759_232, 2_849_767_424, 2_849_798_144),
-            *(2_849_859_584, 2_849_961_984, 2_850_064_384),
-        ),
-    ),
-    "xxl": (
-        (4_096, 20_480, 81_920, 204_800, 409_600, 614_400),
-        (
-            *(11_135_336_448, 11_135_352_832, 11_135_414_272),
-            *(11_135_537_152, 11_135_741_952, 11_135_946_752),
-        ),
-    ),
-}
-
-
-def test_params_prints_table_4():
-    lines = [line.split() for line in plan.parameter_table()][1:]
-    assert len(lines) == 30
-    for size, (trained, total) in TABLE_4.items():
-        rows = [line for line in lines if line[0] == size]
-        assert [int(row[1]) for row in rows] == [1, 5, 20, 50, 100, 150]
-        assert [int(row[2].replace(",", "")) for row in rows] == list(trained)
-        assert [int(row[3].replace(",", "")) for row in rows] == list(total)
-    percents = {(line[0], line[1]): line[4] for line in lines}
-    assert percents["small", "100"] == "0.06648"
-    assert percents["large", "100"] == "0.01307"
-    assert percents["xxl", "1"] == "0.00004"
-
-
-@pytest.mark.parametrize("name", plan.SIZES)
-def test_a_size_is_seven_integers(name):
-    text = (ROOT / "gin" / "models" / f"{name}.gin").read_text()
-    bound = [line for line in text.splitlines() if line and not line.startswith("#")]
-    assert len(bound) == 8 and bound[-1].startswith("INITIAL_CHECKPOINT_PATH")
-    assert f"t5_1_1_lm100k_{name}/checkpoint_1100000" in bound[-1]
-
-
 def test_a_mesh_that_does_not_divide_the_heads_is_an_error():
     with pytest.raises(UserError, match="do not divide num_heads 4"):
-        next(plan.describe(run.Run(), "1x8"))
+        next(plan.describe(T5Config(), Run(), "1x8"))
 
 
 @pytest.mark.parametrize("text", ["8", "8x", "0x4", "axb", "8x4x2"])
@@ -89,10 +36,15 @@ MODEL = network.Transformer(
 WORK = plan.Workload(prompt_length=4, batch_size=16, inputs=32, targets=4)
 
 
+def step_of(model):
+    """The step of prompt tuning."""
+    adafactor = optimizer.adafactor(0.3, Adafactor())
+    return step.make_step(model, methods.of(Run()), [adafactor])
+
+
 def test_bytes_of_weights_follow_from_shapes_and_types():
-    parameters = plan.count(MODEL)
     alone = plan.need(MODEL, plan.virtual_mesh(1, 1), WORK)
-    assert alone.weights == 4 * parameters
+    assert alone.weights == 4 * plan.count(MODEL)
     # The prompt, its second moments (unfactored below 128), and three counters.
     assert 2 * 4 * 4 * 32 < alone.state < 2 * 4 * 4 * 32 + 32
     split = plan.need(MODEL, plan.virtual_mesh(1, 8), WORK)
@@ -111,9 +63,8 @@ def test_bytes_of_weights_follow_from_shapes_and_types():
 def test_the_rest_is_what_the_compiled_step_holds():
     mesh = plan.virtual_mesh(4, 2)
     needed = plan.need(MODEL, mesh, WORK)
-    step = train.make_step(MODEL, optimizer.adafactor(0.3))
     with jax.set_mesh(mesh):
-        compiled = jax.jit(step).lower(*plan._arguments(MODEL, mesh, WORK)).compile()
+        compiled = jax.jit(step_of(MODEL)).lower(*plan._arguments(MODEL, mesh, WORK)).compile()
     held = compiled.memory_analysis().temp_size_in_bytes
     assert needed.activations + needed.temporaries == held
     assert needed.activations > needed.temporaries > 0
@@ -147,11 +98,12 @@ def test_xxl_s_step_compiles_for_32_devices_without_any_weight():
     """And stays within what a TPU v5e has: T5 1.1 XXL on the paper's mesh and more."""
     code = """
 import dataclasses
+from prompt_tuning.runs import parameters
 from prompt_tuning.t5 import network
 from prompt_tuning.training import plan
 plan.use_virtual_devices(32)
 config = dataclasses.replace(
-    plan.size("xxl"), dtype="bfloat16", param_dtype="bfloat16",
+    parameters.size("xxl"), dtype="bfloat16", param_dtype="bfloat16",
     remat=True, scan_layers=True,
 )
 work = plan.Workload(prompt_length=100, batch_size=32, inputs=512, targets=8)
@@ -195,10 +147,10 @@ def test_a_step_s_operations_are_counted_within_2_percent(targets):
     """Of the compiled step; the count leaves out what is no matrix product."""
     layers = {"num_encoder_layers": 2, "num_decoder_layers": 2}
     # Plain: the compiler counts the body of a loop over examples once.
-    config = dataclasses.replace(plan.size("small"), **layers, attention="plain")
+    config = dataclasses.replace(parameters.size("small"), **layers, attention="plain")
     work = plan.Workload(prompt_length=100, batch_size=8, inputs=156, targets=targets)
     model, mesh = network.Transformer(config), plan.virtual_mesh(1, 1)
-    step = jax.jit(train.make_step(model, optimizer.adafactor(0.3)))
-    compiled = step.lower(*plan._arguments(model, mesh, work)).compile()
+    lowered = jax.jit(step_of(model)).lower(*plan._arguments(model, mesh, work))
+    compiled = lowered.compile()
     counted = plan.step_flops(config, work)
     assert compiled.cost_analysis()["flops"] == pytest.approx(counted, rel=0.02)

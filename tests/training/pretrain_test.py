@@ -16,7 +16,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.tasks_io import data
 from prompt_tuning.training import pretrain, train
 
-compiled_once = small.compiled_once
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 # No period ends where the objective changes.
 FLAGS = {

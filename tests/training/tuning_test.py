@@ -20,7 +20,7 @@ from prompt_tuning.tasks_io import evaluate
 from prompt_tuning.training import checkpoints, train, tuning
 
 ROOT = Path(__file__).resolve().parents[2]
-compiled_once, frozen, run = small.compiled_once, small.frozen, small.run
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 # What a run leaves
