@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
             f"{directory} holds no whole checkpoint yet; a run saves its first once it "
             "has evaluated the untrained prompt"
         )
+    exchange.check_settings(directory, source.said, settings)
     best = args.step == "best"
     number = checkpoints.best_step(states) if best else states.latest_step()
     prompt_PxD = exchange.load_prompt(directory / str(number))
