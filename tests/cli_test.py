@@ -1,5 +1,6 @@
 """The command line: flags, exit codes, and every error a user meets first."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import small
 from prompt_tuning import cli
 from prompt_tuning.errors import UserError
 from prompt_tuning.runs import trained, tune
+from prompt_tuning.t5.network import Transformer
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -206,7 +208,6 @@ def fails(capfd, command, *arguments, **settings):
         ({"T5Config.emb_dim": 32}, "T5Config.emb_dim is 32; frozen.json; 16"),
         ({"T5Config.num_encoder_layers": 2}, "num_encoder_layers is 2; says; 1"),
         ({"T5Config.vocab_size": 2_000}, "vocab_size is 2000; 2048"),
-        ({"VOCABULARY": "{tmp}/large.model"}, "ids; embeds 2048; VOCABULARY"),
         ({"METHOD": "both"}, "METHOD is 'both'; prompt, whole, prepended"),
         ({"VOCABULARY": "none.model"}, "vocabulary none.model; SentencePiece"),
         ({"INITIAL_CHECKPOINT_PATH": "no"}, "no frozen model at 'no'; pocket_nano"),
@@ -245,6 +246,14 @@ def test_what_train_cannot_use(frozen, tmp_path, capfd, settings, words):
     message = fails(capfd, "train", **given)
     for word in words.replace("{tmp}", str(tmp_path)).split("; "):
         assert word in message, f"{word!r} is not in {message!r}"
+
+
+def test_a_vocabulary_larger_than_the_embedding(tmp_path, capfd):
+    config = dataclasses.replace(small.CONFIG, vocab_size=2_000)
+    path = small.save_frozen(tmp_path / "few.safetensors", Transformer(config))
+    given = {"INITIAL_CHECKPOINT_PATH": path, "MODEL_DIR": tmp_path / "run"}
+    message = fails(capfd, "train", **given)
+    assert "2048 ids" in message and "embeds 2000; give VOCABULARY" in message
 
 
 def test_a_gin_file_that_is_not_there(capfd):

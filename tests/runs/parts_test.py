@@ -1,0 +1,95 @@
+"""What settings build."""
+
+import numpy as np
+import pytest
+import small
+
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import weights
+from prompt_tuning.runs import parts
+from prompt_tuning.t5.extra import Extra
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
+def test_the_vocabulary_is_as_set_or_beside_the_weights_or_t5s(tmp_path, frozen):
+    def name(**changes):
+        return parts.vocabulary_name(small.settings(**changes).run)
+
+    assert name(INITIAL_CHECKPOINT_PATH=frozen) == str(frozen.parent / "spiece.model")
+    assert name(INITIAL_CHECKPOINT_PATH=frozen, VOCABULARY="mt5") == "mt5"
+    assert name() == str(weights.POCKET / "spiece.model")
+    (tmp_path / "x.safetensors").touch()
+    for path in (tmp_path, tmp_path / "x.safetensors", "gs://bucket/checkpoint_1"):
+        assert name(INITIAL_CHECKPOINT_PATH=path) == "t5"
+    with pytest.raises(UserError, match="no frozen model at 'nowhere'"):
+        name(INITIAL_CHECKPOINT_PATH="nowhere")
+
+
+def test_weights_are_kept_with_the_vocabulary_in_use(tmp_path, frozen):
+    """Not with that of the model which INITIAL_CHECKPOINT_PATH still names."""
+    path = tmp_path / "other.model"
+    path.write_bytes((weights.POCKET / "spiece.model").read_bytes())
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, VOCABULARY=path)
+    assert parts.build(settings, frozen=False).vocabulary.file == str(path)
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, VOCABULARY="byt5")
+    assert parts.build(settings, frozen=False).vocabulary.file is None
+
+
+def test_the_frozen_models_file_says_its_shape(frozen):
+    """No flag names a size."""
+    model = parts.build(
+        small.settings(INITIAL_CHECKPOINT_PATH=frozen, **{"mesh.model": 2})
+    )
+    assert model.mesh.shape == {"data": 4, "model": 2}
+    assert model.network.config == small.CONFIG
+    assert model.params["token_embedder"]["embedding"].shape == (2_048, 16)
+
+
+def test_weights_are_split_over_all_devices_where_asked(frozen):
+    sharded = {"param_shardings.fully_sharded": True, "mesh.model": 2}
+    for changes, share in (({"mesh.model": 2}, 2), (sharded, 8)):
+        settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, **changes)
+        kernel = parts.build(settings).params["encoder"]["layers_0"]["mlp"]["wi_0"]
+        (shard, *_) = kernel["kernel"].addressable_shards
+        assert shard.data.size == kernel["kernel"].size // share
+
+
+def test_all_of_the_models_shape_is_kept_with_the_run(frozen):
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen)
+    resolved = parts.resolved(settings, parts.build(settings))
+    assert resolved.model["emb_dim"] == 16 and "emb_dim" not in settings.model
+    assert resolved.run == settings.run
+
+
+def test_tasks_are_seqios_or_files_of_ones_own(tmp_path, frozen):
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen)
+    model = parts.build(settings)
+    task = parts.open_task(settings.run, model.vocabulary)
+    assert task.name == "small_kind" and task.label_words() == small.LABELS
+    rows = "".join(f"good {i},yes\nbad {i},no\n" for i in range(20))
+    (tmp_path / "own.csv").write_text("inputs,targets\n" + rows)
+    splits = []
+    for seed in (0, 1):
+        own = small.settings(MIXTURE_OR_TASK_NAME=tmp_path / "own.csv", SEED=seed).run
+        task = parts.open_task(own, model.vocabulary)
+        assert task.label_words() == ("yes", "no")
+        splits.append(task.load("validation").examples.inputs)
+    # Prompts of different seeds are measured on the same rows.
+    assert all(map(np.array_equal, *splits))
+
+
+def test_a_split_is_measured_greedily_or_by_its_labels(frozen):
+    illegal = {}
+    for decoding in ("greedy", "labels"):
+        settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, DECODING=decoding)
+        model = parts.build(settings)
+        task = parts.open_task(settings.run, model.vocabulary)
+        split, words = task.load("validation"), task.label_words()
+        measure = parts.make_measure(settings.run, model, words, split)
+        evaluation, records = measure(model.params, Extra())
+        illegal[decoding] = evaluation.illegal["small_kind"]
+        assert [r["inputs"] for r in records] == small.examples("validation")["inputs"]
+    assert illegal == {"greedy": 1.0, "labels": 0.0}
+    with pytest.raises(UserError, match="names no label words"):
+        parts.make_measure(settings.run, model, None, split)
