@@ -85,7 +85,8 @@ def test_prompt_tuning_changes_the_prompt_alone_and_learns(params):
 def test_metrics_are_means_over_target_tokens(params):
     batch = tiny.batch()
     _, metrics = taken(SGD, params, batch)
-    logits = jax.jit(tiny.MODEL.apply)({"params": params}, batch, tiny.prompt())
+    extra = tiny.extra(tiny.prompt())
+    logits = jax.jit(tiny.MODEL.apply)({"params": params}, batch, extra)
     targets, real = batch["decoder_target_tokens"], batch["decoder_loss_weights"] > 0
     log_z = jax.nn.logsumexp(logits, axis=-1)
     each = log_z - np.take_along_axis(logits, targets[..., None], -1)[..., 0]
