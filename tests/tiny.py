@@ -60,3 +60,8 @@ def prompt(length=3, seed=1):
 def extra(vectors=None):
     """What the network takes for a prompt in front of the input; nothing for None."""
     return Extra() if vectors is None else Extra(placing.prefix(vectors))
+
+
+def joint(*batches):
+    """The batch of several states: their batches side by side, [B, N, ...]."""
+    return {key: np.stack([b[key] for b in batches], axis=1) for key in batches[0]}

@@ -19,6 +19,7 @@ from prompt_tuning.training import optimizer, plan, step
 
 ROOT = Path(__file__).resolve().parents[2]
 
+
 def test_a_mesh_that_does_not_divide_the_heads_is_an_error():
     with pytest.raises(UserError, match="do not divide num_heads 4"):
         next(plan.describe(T5Config(), Run(), "1x8"))
@@ -64,7 +65,9 @@ def test_the_rest_is_what_the_compiled_step_holds():
     mesh = plan.virtual_mesh(4, 2)
     needed = plan.need(MODEL, mesh, WORK)
     with jax.set_mesh(mesh):
-        compiled = jax.jit(step_of(MODEL)).lower(*plan._arguments(MODEL, mesh, WORK)).compile()
+        compiled = (
+            jax.jit(step_of(MODEL)).lower(*plan._arguments(MODEL, mesh, WORK)).compile()
+        )
     held = compiled.memory_analysis().temp_size_in_bytes
     assert needed.activations + needed.temporaries == held
     assert needed.activations > needed.temporaries > 0
