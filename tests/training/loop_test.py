@@ -1,6 +1,5 @@
 """The loop logs, calls back, compiles ahead; runs can be repeated and resumed."""
 
-import hashlib
 import itertools
 import json
 
@@ -23,11 +22,6 @@ STEP = step.make_step(tiny.MODEL, PROMPT, [ADAFACTOR])
 @pytest.fixture(scope="module")
 def params():
     return tiny.params()
-
-
-def digest(tree):
-    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
-    return hashlib.sha256(b"".join(leaves)).hexdigest()
 
 
 def first_states(*seeds):
@@ -87,7 +81,7 @@ def test_each_of_several_states_has_its_log_and_its_key(tmp_path, params):
     same, as_well, other = map(lines, logs)
     assert [line["step"] for line in other] == [1, 2, 3]
     assert same == as_well != other
-    assert digest(states[0].trained) == digest(states[1].trained)
+    assert tiny.digest(states[0].trained) == tiny.digest(states[1].trained)
     alone = fitted(tmp_path, params, steps=3)
     np.testing.assert_allclose(states[0].trained, alone[0].trained, atol=1e-5)
 
@@ -153,7 +147,7 @@ def test_two_runs_with_one_seed_and_a_resumed_one_are_the_same_bits(tmp_path, pa
     restored = checkpoints.restore_state(reopened, like, reopened.latest_step())
     assert restored.step == 3
     resumed = fitted(tmp_path, params, states=(restored,))
-    assert digest(whole) == digest(again) == digest(resumed)
+    assert tiny.digest(whole) == tiny.digest(again) == tiny.digest(resumed)
     assert jax.tree.structure(whole) == jax.tree.structure(resumed)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 
 import jax
 import jax.extend
@@ -28,11 +27,6 @@ def params():
     return tiny.params()
 
 
-def digest(tree):
-    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
-    return hashlib.sha256(b"".join(leaves)).hexdigest()
-
-
 @functools.cache
 def jitted(optimizer, **options):
     """A step that tests share, as compiling one takes seconds."""
@@ -54,10 +48,10 @@ def taken(optimizer, params, batch, steps=1, mesh=None, **options):
 
 def test_prompt_tuning_changes_the_prompt_alone_and_learns(params):
     frozen, batch = jax.tree.map(jnp.asarray, params), tiny.batch()
-    before = digest(frozen)
+    before = tiny.digest(frozen)
     _, first = taken(ADAFACTOR, frozen, batch)
     state, last = taken(ADAFACTOR, frozen, batch, steps=20)
-    assert digest(frozen) == before == digest(params)
+    assert tiny.digest(frozen) == before == tiny.digest(params)
     assert state.trained.shape == tiny.prompt().shape and state.step == 20
     assert last["loss"] < first["loss"] - 0.3 and first["ok"] and last["ok"]
 
@@ -145,7 +139,7 @@ def test_the_joint_step_of_one_state_is_bit_for_bit_the_direct_step(params):
         batch = tiny.batch(seed=i)
         ((state,), _) = joint((state,), params, tiny.joint(batch), RNGS)
         expected = direct(expected, params, batch, RNGS[0])
-    assert digest(state) == digest(expected)
+    assert tiny.digest(state) == tiny.digest(expected)
     assert np.abs(state.trained - tiny.prompt()).max() > 0.1
 
 
