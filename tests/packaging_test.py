@@ -33,7 +33,8 @@ def imported(*folders):
     known = importlib.metadata.packages_distributions()
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     modules = {name.split(".")[0] for path in files for name in imports(path)}
-    own = {"prompt_tuning", "tasks", *(path.stem for path in files)}
+    helpers = (path.stem for path in (ROOT / "tests").glob("*.py"))
+    own = {"prompt_tuning", "tasks", *helpers}
     outside = modules - own - set(sys.stdlib_module_names)
     return {module: set(known.get(module, [module])) for module in outside}
 

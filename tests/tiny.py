@@ -1,5 +1,7 @@
 """A very small T5 with random weights, and batches for it. Nothing here is a test."""
 
+import hashlib
+
 import jax
 import numpy as np
 
@@ -60,3 +62,14 @@ def prompt(length=3, seed=1):
 def extra(vectors=None):
     """What the network takes for a prompt in front of the input; nothing for None."""
     return Extra() if vectors is None else Extra(placing.prefix(vectors))
+
+
+def joint(*batches):
+    """The batch of several states: their batches side by side, [B, N, ...]."""
+    return {key: np.stack([b[key] for b in batches], axis=1) for key in batches[0]}
+
+
+def digest(tree):
+    """A hash of all of a tree's arrays."""
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
+    return hashlib.sha256(b"".join(leaves)).hexdigest()

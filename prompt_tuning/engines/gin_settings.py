@@ -43,7 +43,7 @@ def from_gin() -> Settings:
     for field, value in macros.items():
         if run.setdefault(field, value) != value:
             raise UserError(
-                f"{field.upper()} is {value!r}, but Run.{field} is {run[field]!r}; give "
+                f"{field.upper()} is {value!r} and Run.{field} is {run[field]!r}; give "
                 f"one of them, or bind Run.{field} = %{field.upper()}"
             )
     made = {held: kind(**values[name]) for name, (kind, held) in SECTIONS.items()}

@@ -60,7 +60,7 @@ def test_a_field_and_its_macro_must_agree():
     gin.parse_config("Run.seed = %SEED\nSEED = 3")
     assert gin_settings.from_gin().run.seed == 3
     gin.parse_config("Run.seed = 4")
-    with pytest.raises(UserError, match=r"SEED is 3, but Run\.seed is 4"):
+    with pytest.raises(UserError, match=r"SEED is 3 and Run\.seed is 4"):
         gin_settings.from_gin()
 
 

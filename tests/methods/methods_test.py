@@ -1,0 +1,122 @@
+"""What every method keeps to: three pure functions, and a frozen model left alone."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+
+from prompt_tuning import methods
+from prompt_tuning.errors import UserError
+from prompt_tuning.settings import Run
+from prompt_tuning.training import step
+
+RNGS = jax.random.key(0)[None]
+SGD = optax.sgd(0.01)
+START = methods.Start(class_words=(), encode=list)
+
+
+def run(name):
+    return Run(method=name, prompt_length=3, prompt_init="random_uniform")
+
+
+def begun(name, seed=0):
+    """A method, a frozen model of its own, and what is trained of it."""
+    method, frozen = methods.of(run(name)), jax.tree.map(jnp.asarray, tiny.params())
+    return method, frozen, method.init(jax.random.key(seed), frozen, START)
+
+
+def logits(params, extra):
+    return np.asarray(tiny.MODEL.apply({"params": params}, tiny.batch(), extra))
+
+
+class Trained(NamedTuple):
+    """What some steps made: `left` is what stayed frozen, with its hashes."""
+
+    name: str
+    method: methods.Method
+    left: Any
+    tree: Any
+    changed: bool
+    losses: list
+    hashes: list
+
+
+@pytest.fixture(scope="module", params=methods.NAMES)
+def trained(request):
+    method, frozen, first = begun(request.param)
+    left, batch = methods.left_frozen(frozen, first), tiny.joint(tiny.batch())
+    before, hashes = tiny.digest(first), [tiny.digest(left)]
+    states = jax.device_put((step.new_state(first, SGD),), jax.devices()[0])
+    made, losses = step.make_step(tiny.MODEL, method, [SGD]), []
+    take = step.compile_step(made, states, left, batch, RNGS)
+    for _ in range(6):
+        states, (metrics,) = take(states, left, batch, RNGS)
+        losses.append(float(metrics["loss"]))
+    hashes.append(tiny.digest(left))
+    tree = states[0].trained
+    changed = tiny.digest(tree) != before
+    return Trained(request.param, method, left, tree, changed, losses, hashes)
+
+
+def test_steps_change_what_is_trained_and_lower_the_loss(trained):
+    assert trained.changed and trained.losses[-1] < trained.losses[0] - 0.01
+
+
+def test_steps_leave_what_is_frozen(trained):
+    """A compiled step takes the trained arrays over, and no other."""
+    before, after = trained.hashes
+    assert before == after
+    assert bool(jax.tree.leaves(trained.left)) == (trained.name == "prompt")
+
+
+def test_binding_what_was_folded_changes_no_logit(trained):
+    params, extra = trained.method.fold(trained.tree)
+    bound = logits(*trained.method.bind(trained.tree, trained.left))
+    kept = trained.left if params is None else params
+    np.testing.assert_array_equal(logits(kept, extra), bound)
+    assert (params is None) == (trained.name == "prompt")
+
+
+@pytest.mark.parametrize("name", methods.NAMES)
+def test_what_is_trained_is_a_float32_tree_that_the_key_draws(name):
+    _, _, first = begun(name)
+    assert {leaf.dtype for leaf in jax.tree.leaves(first)} == {jnp.dtype("float32")}
+    assert tiny.digest(first) == tiny.digest(begun(name)[2])
+    other = tiny.digest(begun(name, seed=1)[2])
+    assert (other != tiny.digest(first)) == (name != "whole"), "where it draws"
+
+
+@pytest.mark.parametrize("name", methods.NAMES)
+def test_bind_is_pure_and_can_be_differentiated(name):
+    method, frozen, first = begun(name)
+
+    @jax.jit
+    def gradient(trained, frozen):
+        def total(trained):
+            params, extra = method.bind(trained, frozen)
+            return tiny.MODEL.apply({"params": params}, tiny.batch(), extra).sum()
+
+        return jax.grad(total)(trained)
+
+    found = gradient(first, methods.left_frozen(frozen, first))
+    assert jax.tree.structure(found) == jax.tree.structure(first)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(found))
+
+
+def test_an_unknown_method_names_those_there_are():
+    with pytest.raises(
+        UserError, match=r"METHOD is 'both'; .*prompt, whole, prepended"
+    ):
+        methods.of(Run(method="both"))
+
+
+def test_what_is_trained_is_not_held_as_frozen():
+    frozen = {"a": jnp.ones(2), "b": {"c": jnp.zeros(3), "d": jnp.zeros(3)}}
+    left = methods.left_frozen(frozen, {"own": jnp.ones(2), "taken": frozen["b"]["c"]})
+    assert left["b"]["c"] is None
+    assert left["a"] is frozen["a"] and left["b"]["d"] is frozen["b"]["d"]
+    assert jax.tree.leaves(methods.left_frozen(frozen, frozen)) == []
