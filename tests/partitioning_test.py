@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import os
 
-import gin
 import jax
 import numpy as np
 import optax
@@ -13,10 +12,11 @@ import tiny
 from flax import traverse_util
 from jax.sharding import PartitionSpec as P
 
-from prompt_tuning import partitioning
+from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
+from prompt_tuning.settings import Run
 from prompt_tuning.t5 import network
-from prompt_tuning.training import train
+from prompt_tuning.training import step
 
 
 def test_a_mesh_takes_every_device():
@@ -94,7 +94,7 @@ MESHES = [(8, 1), (4, 2), (2, 4), (1, 8)]
 
 
 @functools.cache
-def stepped(data, model, fully_sharded=False, tuning="prompt"):
+def stepped(data, model, fully_sharded=False, method="prompt"):
     """One step on a mesh of some of the devices: (metrics, what was trained)."""
     devices = jax.devices()[: data * model]
     mesh = jax.make_mesh(
@@ -106,15 +106,16 @@ def stepped(data, model, fully_sharded=False, tuning="prompt"):
     shardings = partitioning.param_shardings(WIDE, mesh, fully_sharded)
     params = jax.device_put(tiny.params(WIDE), shardings)
     trained, frozen = tiny.prompt(), params
-    if tuning == "model":
+    if method == "whole":
         trained, frozen = params, None
     # A gradient step, which a small error of the gradient moves by as little.
     sgd = optax.sgd(0.3)
-    state = partitioning.placed(train.new_state(trained, sgd), mesh)
-    step = jax.jit(train.make_step(WIDE, sgd, tuning))
-    batch = partitioning.shard_batch(tiny.batch(), mesh)
+    states = partitioning.placed((step.new_state(trained, sgd),), mesh)
+    take = jax.jit(step.make_step(WIDE, methods.of(Run(method=method)), [sgd]))
+    batch = partitioning.shard_batch(tiny.joint(tiny.batch()), mesh)
     with jax.set_mesh(mesh):
-        state, metrics = step(state, frozen, batch, jax.random.key(0))
+        found = take(states, frozen, batch, jax.random.key(0)[None])
+    ((state,), (metrics,)) = found
     metrics = {name: value.item() for name, value in metrics.items()}
     return metrics, jax.device_get(state.trained)
 
@@ -131,7 +132,7 @@ def test_loss_gradient_and_step_are_those_of_one_device(sizes, fully_sharded):
 
 def test_model_tuning_is_the_same_fully_sharded():
     (expected, params), (got, sharded) = (
-        stepped(*sizes, fully_sharded, "model")
+        stepped(*sizes, fully_sharded, "whole")
         for sizes, fully_sharded in (((1, 1), False), ((4, 2), True))
     )
     assert got == pytest.approx(expected, rel=1e-5)
@@ -184,10 +185,9 @@ def test_fully_sharded_weights_leave_each_device_its_part_of_the_batch():
 def test_a_mesh_that_does_not_divide_the_model_is_an_error(sizes, fully_sharded, words):
     config = dataclasses.replace(tiny.CONFIG, emb_dim=12)
     mesh = partitioning.mesh(*sizes)
-    gin.bind_parameter("param_shardings.fully_sharded", fully_sharded)
     with pytest.raises(UserError, match=words):
-        partitioning.check_mesh(network.Transformer(config), mesh)
-    partitioning.check_mesh(WIDE, mesh)
+        partitioning.check_mesh(network.Transformer(config), mesh, fully_sharded)
+    partitioning.check_mesh(WIDE, mesh, fully_sharded)
 
 
 # Hosts

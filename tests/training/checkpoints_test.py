@@ -1,32 +1,28 @@
-"""Files come back as they went, whole or not at all; states hold no frozen weight."""
-
-import json
+"""States come back as they went, whole or not at all, and hold no frozen weight."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from safetensors import numpy as safetensors
 
 from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
+from prompt_tuning.settings import Adafactor, T5Config
 from prompt_tuning.t5 import network
-from prompt_tuning.training import checkpoints, optimizer, train
+from prompt_tuning.training import checkpoints, optimizer
+from prompt_tuning.training.step import TrainState, new_state
 
-ADAFACTOR = optimizer.adafactor(0.3)
+ADAFACTOR = optimizer.adafactor(0.3, Adafactor())
 
 
 def files(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-# Training states
-
-
 def a_state(step, length=3, scale=1.0):
     prompt = scale * tiny.prompt(length)
-    return train.new_state(prompt, ADAFACTOR)._replace(step=jnp.int32(step))
+    return new_state(prompt, ADAFACTOR)._replace(step=jnp.int32(step))
 
 
 def saved(folder, scores):
@@ -67,7 +63,7 @@ def test_the_best_of_an_earlier_start_is_remembered(tmp_path):
 def test_a_state_saved_in_the_background_may_be_trained_on_meanwhile(tmp_path):
     """The step donates its buffers; what is saved must be a copy."""
     manager = checkpoints.manager(tmp_path / "states")
-    state = train.TrainState(jnp.int32(0), jnp.zeros((1_000, 1_000)), ())
+    state = TrainState(jnp.int32(0), jnp.zeros((1_000, 1_000)), ())
     add = jax.jit(lambda s: jax.tree.map(lambda x: x + 1, s), donate_argnums=0)
     for _ in range(3):
         state = add(state)
@@ -96,11 +92,11 @@ def test_a_state_of_another_run_is_an_error(tmp_path):
 
 def test_a_state_is_as_small_as_the_prompt_and_holds_no_frozen_weight(tmp_path):
     """Random weights cannot be compressed: 4 MB of them do not hide in 200 kB."""
-    model = network.Transformer(network.T5Config())
+    model = network.Transformer(T5Config())
     shapes = jax.tree.leaves(partitioning.param_shapes(model))
     frozen = sum(4 * shape.size for shape in shapes)
     prompt = np.random.default_rng(0).normal(size=(100, 128)).astype(np.float32)
-    state = train.new_state(prompt, ADAFACTOR)
+    state = new_state(prompt, ADAFACTOR)
     state = state._replace(opt_state=jax.tree.map(lambda x: x + 1, state.opt_state))
     manager = checkpoints.manager(tmp_path / "states")
     checkpoints.save_state(manager, state, 1, 10.0)
@@ -109,62 +105,3 @@ def test_a_state_is_as_small_as_the_prompt_and_holds_no_frozen_weight(tmp_path):
     own = sum(np.size(leaf) * 4 for leaf in jax.tree.leaves(state))
     assert prompt.nbytes < size < own + 100_000 < frozen / 10
     assert not [path for path in files(tmp_path) if b"coder" in path.read_bytes()]
-
-
-# Prompts
-
-
-@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
-def test_a_prompt_comes_back_with_what_made_it(tmp_path, suffix):
-    path = tmp_path / "new" / f"prompt{suffix}"
-    checkpoints.save_prompt(path, jnp.asarray(tiny.prompt()), {"task": "t", "step": 5})
-    loaded = checkpoints.load_prompt(path)
-    np.testing.assert_array_equal(loaded, tiny.prompt())
-    assert loaded.dtype == np.float32
-    assert json.loads((tmp_path / "new/prompt.json").read_text()) == {
-        "task": "t",
-        "step": 5,
-    }
-    assert len(files(tmp_path)) == 2, "no temporary file stays"
-
-
-def test_a_prompt_of_an_unknown_kind_is_not_written(tmp_path):
-    with pytest.raises(UserError, match=r"\.npy or \.safetensors"):
-        checkpoints.save_prompt(tmp_path / "prompt.txt", tiny.prompt(), {})
-    assert not files(tmp_path)
-
-
-def test_what_is_no_prompt_is_an_error(tmp_path):
-    path = tmp_path / "p.npy"
-    with pytest.raises(UserError, match="no prompt file"):
-        checkpoints.load_prompt(path)
-    for array, expected in (
-        (np.zeros(3), r"shape \(3,\)"),
-        (np.zeros((0, 3)), r"shape \(0, 3\)"),
-        (np.array([[1.0, np.nan]]), "not finite"),
-        (np.array([["word"]]), "cannot be read"),
-    ):
-        np.save(path, array)
-        with pytest.raises(UserError, match=expected):
-            checkpoints.load_prompt(path)
-    np.save(path, tiny.prompt())
-    whole = path.read_bytes()
-    for content in (b"", b"text", whole[:40], whole[:-4]):
-        path.write_bytes(content)
-        with pytest.raises(UserError, match=f"{path} cannot be read as a prompt"):
-            checkpoints.load_prompt(path)
-    several = tmp_path / "p.safetensors"
-    safetensors.save_file({"a": np.zeros((1, 1)), "b": np.zeros((1, 1))}, several)
-    with pytest.raises(UserError, match="one array"):
-        checkpoints.load_prompt(several)
-
-
-def test_a_prompt_is_read_out_of_a_step_and_out_of_no_other_folder(tmp_path):
-    states = checkpoints.manager(tmp_path / "checkpoints")
-    state = train.new_state(jnp.asarray(tiny.prompt()), optimizer.adafactor(0.3))
-    checkpoints.save_state(states, state, 4, 1.0)
-    states.wait_until_finished()
-    loaded = checkpoints.load_prompt(tmp_path / "checkpoints/4")
-    np.testing.assert_array_equal(loaded, tiny.prompt())
-    with pytest.raises(UserError, match="no checkpoint with a prompt; give one step"):
-        checkpoints.load_prompt(tmp_path / "checkpoints")

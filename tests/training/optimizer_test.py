@@ -5,10 +5,18 @@ import numpy as np
 import optax
 import pytest
 
-from prompt_tuning.errors import UserError
+from prompt_tuning.settings import Adafactor, InverseSquareRoot, Schedule, Settings
 from prompt_tuning.training import optimizer
 
 RNG = np.random.default_rng(0)
+
+
+def adafactor(rate=0.3, **options):
+    return optimizer.adafactor(rate, Adafactor(**options))
+
+
+def schedule(rate=0.3, **options):
+    return optimizer.schedule(Schedule(rate, **options))
 
 
 def steps_taken(transformation, prompt, grads):
@@ -24,7 +32,7 @@ def test_adafactor_is_the_papers(step_offset):
     """Decay 0.8, clip 1.0, weight decay not scaled by the rate, no scaling by size."""
     start = RNG.normal(size=(4, 3)).astype(np.float32) * 50
     grads = RNG.normal(size=(5, 4, 3)).astype(np.float32)
-    transformation = optimizer.adafactor(0.3, step_offset=step_offset)
+    transformation = adafactor(0.3, step_offset=step_offset)
     got, _ = steps_taken(transformation, start, grads)
     expected, v = start.astype(np.float64), 0.0
     for step, grad in enumerate(grads.astype(np.float64)):
@@ -40,7 +48,7 @@ def test_weight_decay_does_not_follow_the_learning_rate():
     start = np.full((2, 2), 8.0, np.float32)
     zeros = np.zeros((1, 2, 2), np.float32)
     for rate in (0.3, 0.001):
-        transformation = optimizer.adafactor(rate, weight_decay=0.25)
+        transformation = adafactor(rate, weight_decay=0.25)
         got, _ = steps_taken(transformation, start, zeros)
         np.testing.assert_allclose(got, 6.0)
 
@@ -49,7 +57,7 @@ def test_parameter_scaling_and_clipping_are_options():
     start, grads = np.full((2, 2), 8.0, np.float32), np.ones((1, 2, 2), np.float32)
 
     def moved(**options):
-        transformation = optimizer.adafactor(0.5, weight_decay=0.0, **options)
+        transformation = adafactor(0.5, weight_decay=0.0, **options)
         return float((start - steps_taken(transformation, start, grads)[0])[0, 0])
 
     assert moved() == pytest.approx(0.5)
@@ -59,57 +67,61 @@ def test_parameter_scaling_and_clipping_are_options():
 
 @pytest.mark.parametrize(("length", "kept"), [(100, 100 * 128), (150, 150 + 128)])
 def test_only_a_long_prompt_has_factored_moments(length, kept):
-    state = optimizer.adafactor(0.3).init(np.zeros((length, 128), np.float32))
+    state = adafactor(0.3).init(np.zeros((length, 128), np.float32))
     sizes = [np.size(leaf) for leaf in jax.tree.leaves(state)]
     assert kept <= sum(sizes) <= kept + 4
     assert max(sizes) == (128 * 100 if length == 100 else 150)
 
 
-def rates(schedule, *steps):
-    return [float(schedule(np.int32(step))) for step in steps]
+def rates(rate, *steps):
+    return [float(rate(np.int32(step))) for step in steps]
 
 
 def test_the_rate_is_constant_unless_told():
-    assert rates(optimizer.schedule(), 0, 1, 29_999) == pytest.approx([0.3] * 3)
+    assert rates(schedule(), 0, 1, 29_999) == pytest.approx([0.3] * 3)
 
 
 def test_warm_up_grows_from_zero_in_a_line():
-    schedule = optimizer.schedule(0.4, warmup_steps=2_000)
-    got = rates(schedule, 0, 500, 1_000, 2_000, 9_000)
+    got = rates(schedule(0.4, warmup_steps=2_000), 0, 500, 1_000, 2_000, 9_000)
     assert got == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.4])
 
 
 def test_decay_falls_by_steps():
-    schedule = optimizer.schedule(0.4, decay_factor=0.5, steps_per_decay=4_000)
-    got = rates(schedule, 0, 3_999, 4_000, 7_999, 8_000)
+    falling = schedule(0.4, decay_factor=0.5, steps_per_decay=4_000)
+    got = rates(falling, 0, 3_999, 4_000, 7_999, 8_000)
     assert got == pytest.approx([0.4, 0.4, 0.2, 0.2, 0.1])
 
 
 def test_warm_up_and_decay_together():
-    schedule = optimizer.schedule(
-        0.4, warmup_steps=200, decay_factor=0.1, steps_per_decay=100
-    )
-    assert rates(schedule, 50, 150, 250) == pytest.approx([0.1, 0.03, 0.004])
+    both = schedule(0.4, warmup_steps=200, decay_factor=0.1, steps_per_decay=100)
+    assert rates(both, 50, 150, 250) == pytest.approx([0.1, 0.03, 0.004])
 
 
 def test_a_schedule_drives_adafactor():
-    schedule = optimizer.schedule(0.5, warmup_steps=2)
     grads = np.ones((2, 2, 2), np.float32)
     start = np.zeros((2, 2), np.float32)
-    transformation = optimizer.adafactor(schedule)
+    transformation = adafactor(schedule(0.5, warmup_steps=2))
     assert not steps_taken(transformation, start, grads[:1])[0].any()
     np.testing.assert_allclose(steps_taken(transformation, start, grads)[0], -0.25)
 
 
 def test_inverse_square_root_goes_on_where_pre_training_ended():
-    assert rates(optimizer.inverse_square_root(), 0, 10_000, 40_000) == pytest.approx(
-        [0.01, 0.01, 0.005]
-    )
-    adaptation = optimizer.inverse_square_root(first_step=1_000_000)
+    def rate(**options):
+        return optimizer.inverse_square_root(InverseSquareRoot(**options))
+
+    assert rates(rate(), 0, 10_000, 40_000) == pytest.approx([0.01, 0.01, 0.005])
+    adaptation = rate(first_step=1_000_000)
     assert rates(adaptation, 0, 100_000) == pytest.approx([1e-3, 9.535e-4], rel=1e-4)
+    assert rates(rate(scale=2.0, constant_steps=4), 16) == pytest.approx([0.5])
 
 
-@pytest.mark.parametrize("rate", ["nan", float("nan"), float("inf"), None, True])
-def test_a_learning_rate_is_a_finite_number(rate):
-    with pytest.raises(UserError, match=r"schedule.learning_rate is .* finite number"):
-        optimizer.schedule(rate)
+def test_a_runs_optimizer_follows_its_schedule_and_its_options():
+    start, grads = np.full((2, 2), 8.0, np.float32), np.ones((2, 2, 2), np.float32)
+    settings = Settings(
+        schedule=Schedule(0.5, warmup_steps=2), adafactor=Adafactor(weight_decay=0.25)
+    )
+    got, _ = steps_taken(optimizer.of(settings), start, grads)
+    # The rate is 0 and then 0.25; a quarter of each value goes at each step.
+    np.testing.assert_allclose(got, 8.0 * 0.75 * 0.75 - 0.25, rtol=1e-5)
+    got, _ = steps_taken(optimizer.of(Settings()), start, grads[:1])
+    np.testing.assert_allclose(got, 8.0 * (1 - 1e-5) - 0.3, rtol=1e-6)

@@ -1,0 +1,245 @@
+"""What is shipped comes back as it went, and is checked against what it says."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from safetensors import numpy as safetensors
+
+import prompt_tuning
+from prompt_tuning import config, exchange
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import weights
+from prompt_tuning.frozen.vocabulary import load_vocabulary
+from prompt_tuning.settings import Adafactor, Run, Settings
+from prompt_tuning.training import checkpoints, optimizer
+from prompt_tuning.training.step import new_state
+
+ADAFACTOR = optimizer.adafactor(0.3, Adafactor())
+VOCABULARY = load_vocabulary(str(weights.POCKET / weights.VOCABULARY))
+BYTES = load_vocabulary("byt5")
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+# What a prompt says of itself
+
+
+def described(**changes):
+    run = Run(**{"prompt_length": 3, "mixture_or_task_name": "small_kind"} | changes)
+    return exchange.description(
+        Settings(run=run),
+        frozen_model="ab" * 32,
+        vocabulary=VOCABULARY,
+        label_words=("food", "bird"),
+        target_length=2,
+        width=16,
+    )
+
+
+def test_a_description_is_json_and_says_what_made_the_prompt():
+    said = described(seed=5, prompt_place="suffix", prompt_init="random_uniform")
+    assert json.loads(json.dumps(said)) == said
+    assert said == {
+        "method": "prompt",
+        "frozen_model": "pocket_nano",
+        "frozen_fingerprint": "ab" * 32,
+        "vocabulary": None,
+        "vocabulary_fingerprint": VOCABULARY.fingerprint(),
+        "task": "small_kind",
+        "label_words": ["food", "bird"],
+        "target_length": 2,
+        "length": 3,
+        "width": 16,
+        "init": "random_uniform",
+        "place": "suffix",
+        "seed": 5,
+        "prompt_tuning": prompt_tuning.__version__,
+    }
+
+
+def test_paths_in_a_description_are_whole_and_names_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("frozen.safetensors").touch()
+    said = described(initial_checkpoint_path="frozen.safetensors", vocabulary="t5")
+    assert said["frozen_model"] == str(tmp_path / "frozen.safetensors")
+    assert said["vocabulary"] == "t5"
+
+
+def test_what_a_prompt_says_are_settings_under_the_users_own():
+    said = described(prompt_place="suffix", vocabulary="byt5", method="prepended")
+    settings = exchange.said_settings(said)
+    run = config.load([], settings).run
+    assert run == Run(
+        method="prepended",
+        vocabulary="byt5",
+        mixture_or_task_name="small_kind",
+        prompt_length=3,
+        prompt_place="suffix",
+    )
+    over = config.load([], [*settings, "MIXTURE_OR_TASK_NAME=cb"])
+    assert over.run == dataclasses.replace(run, mixture_or_task_name="cb")
+    assert exchange.said_settings({}) == [], "a released prompt says nothing"
+
+
+@pytest.mark.parametrize("name", ["it's a folder", 'a "b"', "a, b", "%x", "@y", "7"])
+def test_a_path_of_any_spelling_is_said(name):
+    said = exchange.said_settings(described(initial_checkpoint_path=name))
+    assert config.load([], said).run.initial_checkpoint_path == name
+
+
+def test_settings_that_contradict_a_prompt_name_both_sides():
+    said, path = described(prompt_place="suffix"), Path("p.npy")
+    exchange.check_settings(path, said, Settings(run=Run(prompt_place="suffix")))
+    exchange.check_settings(path, {}, Settings(run=Run(method="whole")))
+    for run, message in {
+        Run(): "PROMPT_PLACE is 'prefix', but p.npy says 'suffix': leave PROMPT_PLACE",
+        Run(method="whole", prompt_place="suffix"): (
+            "METHOD is 'whole', but p.npy says 'prompt': leave METHOD out"
+        ),
+    }.items():
+        with pytest.raises(UserError, match=message):
+            exchange.check_settings(path, said, Settings(run=run))
+
+
+def test_another_task_may_be_asked_of_a_prompt():
+    run = Run(mixture_or_task_name="cb", prompt_length=100)
+    exchange.check_settings(Path("p.npy"), described(), Settings(run=run))
+
+
+def test_a_prompt_of_another_model_or_vocabulary_is_an_error():
+    path, said = Path("p.npy"), described(initial_checkpoint_path="t5_large")
+    good = {"frozen_model": "ab" * 32, "name": "mine", "vocabulary": VOCABULARY}
+    exchange.check(path, said, **good)
+    exchange.check(path, {}, **good | {"frozen_model": "cd" * 32})
+    for wrong, message in (
+        (
+            {"frozen_model": "cd" * 32},
+            r"p.npy was trained on t5_large \(fingerprint abababababab\), but the "
+            r"frozen model mine is another \(cdcdcdcdcdcd\): give INITIAL_CHECK",
+        ),
+        ({"vocabulary": BYTES}, "p.npy was trained with another vocabulary .*VOCABUL"),
+    ):
+        with pytest.raises(UserError, match=message):
+            exchange.check(path, said, **good | wrong)
+
+
+def test_a_description_lies_beside_a_file_or_in_a_run(tmp_path):
+    def written(name, said):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(said))
+
+    (tmp_path / "run/checkpoints/4").mkdir(parents=True)
+    assert exchange.read_description(tmp_path / "run") == {}
+    written("run/description.json", {"step": None})
+    for started in ("run", "run/checkpoints/4"):
+        assert exchange.read_description(tmp_path / started) == {"step": None}
+    written("run/model.json", {"step": 6})
+    assert exchange.read_description(tmp_path / "run") == {"step": 6}
+    written("run/prompt.json", {"step": 8})
+    for ended in ("run", "run/prompt.npy"):
+        assert exchange.read_description(tmp_path / ended) == {"step": 8}
+    written("p.json", ["other software's"])
+    assert exchange.read_description(tmp_path / "p.npy") == {}
+    assert exchange.read_description(tmp_path / "absent.npy") == {}
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b""])
+def test_a_damaged_description_is_an_error(tmp_path, content):
+    (tmp_path / "p.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"p\.json cannot be read .*or remove it"):
+        exchange.read_description(tmp_path / "p.npy")
+
+
+# What a method folds to
+
+
+@pytest.mark.parametrize(("model", "prompt"), [(0, 1), (1, 0), (1, 1)])
+def test_what_was_folded_is_written_with_what_it_says(tmp_path, model, prompt):
+    params, prompt_PxD = tiny.params(), jnp.asarray(tiny.prompt())
+    written = exchange.save(
+        tmp_path,
+        params if model else None,
+        prompt_PxD if prompt else None,
+        tiny.CONFIG,
+        VOCABULARY,
+        {"task": "t", "step": 5},
+    )
+    expected = ["model.safetensors"] * model + ["prompt.npy"] * prompt
+    assert [path.name for path in written] == expected
+    said = exchange.read_description(tmp_path)
+    assert said["task"] == "t" and said["ships_model"] == bool(model)
+    if model:
+        assert weights.find_vocabulary(str(written[0])).read_bytes()
+        found = safetensors.load_file(written[0])
+        table_VxD = params["token_embedder"]["embedding"]
+        np.testing.assert_array_equal(found["token_embedder/embedding"], table_VxD)
+        about = json.loads((tmp_path / "model.json").read_text())
+        assert about["config"]["emb_dim"] == 16 and about["step"] == 5
+    if prompt:
+        np.testing.assert_array_equal(exchange.load_prompt(tmp_path), tiny.prompt())
+
+
+# Prompts
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+def test_a_prompt_comes_back_with_what_made_it(tmp_path, suffix):
+    path = tmp_path / "new" / f"prompt{suffix}"
+    exchange.save_prompt(path, jnp.asarray(tiny.prompt()), {"task": "t", "step": 5})
+    loaded = exchange.load_prompt(path)
+    np.testing.assert_array_equal(loaded, tiny.prompt())
+    assert loaded.dtype == np.float32
+    assert json.loads((tmp_path / "new/prompt.json").read_text()) == {
+        "task": "t",
+        "step": 5,
+    }
+    assert len(files(tmp_path)) == 2, "no temporary file stays"
+
+
+def test_a_prompt_of_an_unknown_kind_is_not_written(tmp_path):
+    with pytest.raises(UserError, match=r"\.npy or \.safetensors"):
+        exchange.save_prompt(tmp_path / "prompt.txt", tiny.prompt(), {})
+    assert not files(tmp_path)
+
+
+def test_what_is_no_prompt_is_an_error(tmp_path):
+    path = tmp_path / "p.npy"
+    with pytest.raises(UserError, match="no prompt file"):
+        exchange.load_prompt(path)
+    for array, expected in (
+        (np.zeros(3), r"shape \(3,\)"),
+        (np.zeros((0, 3)), r"shape \(0, 3\)"),
+        (np.array([[1.0, np.nan]]), "not finite"),
+        (np.array([["word"]]), "cannot be read"),
+    ):
+        np.save(path, array)
+        with pytest.raises(UserError, match=expected):
+            exchange.load_prompt(path)
+    np.save(path, tiny.prompt())
+    whole = path.read_bytes()
+    for content in (b"", b"text", whole[:40], whole[:-4]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"{path} cannot be read as a prompt"):
+            exchange.load_prompt(path)
+    several = tmp_path / "p.safetensors"
+    safetensors.save_file({"a": np.zeros((1, 1)), "b": np.zeros((1, 1))}, several)
+    with pytest.raises(UserError, match="one array"):
+        exchange.load_prompt(several)
+
+
+def test_a_prompt_is_read_out_of_a_step_and_out_of_no_other_folder(tmp_path):
+    states = checkpoints.manager(tmp_path / "checkpoints")
+    state = new_state(jnp.asarray(tiny.prompt()), ADAFACTOR)
+    checkpoints.save_state(states, state, 4, 1.0)
+    states.wait_until_finished()
+    loaded = exchange.load_prompt(tmp_path / "checkpoints/4")
+    np.testing.assert_array_equal(loaded, tiny.prompt())
+    with pytest.raises(UserError, match="no checkpoint with a prompt; give one step"):
+        exchange.load_prompt(tmp_path / "checkpoints")
