@@ -96,7 +96,7 @@ def check_settings(path: Path, said: Mapping[str, Any], settings: Settings) -> N
 
     Another task may be asked of a prompt: that is zero-shot transfer.
     """
-    for name in ("METHOD", "PROMPT_PLACE"):
+    for name in ("METHOD", "PROMPT_PLACE", "PROMPT_LENGTH"):
         value, its = getattr(settings.run, name.lower()), said.get(_SETTINGS[name])
         if its is not None and value != its:
             raise UserError(
@@ -248,7 +248,8 @@ def _from_checkpoint(folder: Path) -> np.ndarray:
         tensor = formats.prompt_of(formats.open_checkpoint(str(folder)))
     if tensor is None:
         raise UserError(
-            f"{folder} is a folder, and no checkpoint with a prompt; give one step, "
-            "such as checkpoints/400 of ours or T5X's checkpoint_400, or a file"
+            f"{folder} holds no {PROMPT}, and is no checkpoint with a prompt; give a "
+            "finished run, one step such as checkpoints/400 of ours or T5X's "
+            "checkpoint_400, or a file"
         )
     return np.asarray(tensor.read(tensor.all), np.float32)

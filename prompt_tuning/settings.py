@@ -9,94 +9,6 @@ from typing import Any, ClassVar
 from prompt_tuning.errors import UserError
 
 
-@dataclasses.dataclass(frozen=True)
-class T5Config:
-    """A T5's size and kind. The defaults are those of pocket_nano, a T5 1.1.
-
-    What kind a frozen model is, its file mostly says (frozen/description.py):
-    activation of the MLP: T5 1.1's "gelu_tanh", "gelu_exact", "silu" (UL2) or "relu"
-      (T5 1.0).
-    gated_mlp: two kernels lead into the MLP, and the one's activations gate the other's
-      outputs; T5 1.0 has no gate.
-    tied_head: logits are products with the embedding, as T5 1.0's; else with a kernel
-      of their own.
-    scale_decoder_outputs multiplies by emb_dim**-0.5 before that, as T5 1.0 does.
-    layer_norm_epsilon is added to the mean square.
-
-    How it is kept and computed is the user's to say:
-    dropout_rate is 0 because a frozen model needs none; T5 fine-tuning uses 0.1.
-    dtype is the type of the activations; logits are float32.
-    param_dtype is how kernels and embeddings are kept: float32, bfloat16, or int8 with
-      a float32 scale for each output channel (each row of an embedding).
-    remat computes a layer's activations again in the backward pass: memory for time.
-    scan_layers compiles one layer for a whole stack, whose parameters are then stacked
-      under `layers`, their first axis the layer's number.
-    attention of the encoder: "auto", the kernel that is best on this platform, or
-      "plain".
-    """
-
-    vocab_size: int = 2_048
-    emb_dim: int = 128
-    num_heads: int = 4
-    head_dim: int = 32
-    mlp_dim: int = 256
-    num_encoder_layers: int = 2
-    num_decoder_layers: int = 2
-    relpos_buckets: int = 32
-    relpos_max_distance: int = 128
-    activation: str = "gelu_tanh"
-    gated_mlp: bool = True
-    tied_head: bool = False
-    scale_decoder_outputs: bool = False
-    layer_norm_epsilon: float = 1e-6
-    dropout_rate: float = 0.0
-    dtype: str = "float32"
-    param_dtype: str = "float32"
-    remat: bool = False
-    scan_layers: bool = False
-    attention: str = "auto"
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type is int and (type(value) is not int or value < 1):
-                raise UserError(
-                    f"T5Config.{field.name} is {value!r}; it must be a whole number of "
-                    "at least 1"
-                )
-        if (
-            type(self.dropout_rate) not in (int, float)
-            or not 0 <= self.dropout_rate < 1
-        ):
-            raise UserError(
-                f"T5Config.dropout_rate is {self.dropout_rate!r}; it must be a number "
-                "from 0 to below 1"
-            )
-        epsilon = self.layer_norm_epsilon
-        if type(epsilon) not in (int, float) or not 0 < epsilon < 1:
-            raise UserError(
-                f"T5Config.layer_norm_epsilon is {epsilon!r}; it must be a number "
-                "between 0 and 1, such as 1e-6"
-            )
-        choices = {
-            "activation": ("gelu_tanh", "gelu_exact", "silu", "relu"),
-            "gated_mlp": (False, True),
-            "tied_head": (False, True),
-            "scale_decoder_outputs": (False, True),
-            "dtype": ("float32", "bfloat16"),
-            "param_dtype": ("float32", "bfloat16", "int8"),
-            "remat": (False, True),
-            "scan_layers": (False, True),
-            "attention": ("auto", "plain"),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise UserError(
-                    f"T5Config.{name} is {getattr(self, name)!r}; it must be "
-                    f"{' or '.join(map(str, known))}"
-                )
-
-
 def setting(default: Any, text: str, **rules: Any) -> Any:
     """A field of a section, with what it means and which values it may have.
 
@@ -114,7 +26,7 @@ def check(section: Any, names: Mapping[str, str]) -> None:
     """
     for field in dataclasses.fields(section):
         value, name = getattr(section, field.name), names[field.name]
-        problem = _wrong_type(value, field.type) or _broken_rule(value, field.metadata)
+        problem = _wrong_type(value, field.type) or _broken_rule(value, field)
         if problem:
             raise UserError(f"{name} is {value!r}; it must be {problem}")
 
@@ -133,13 +45,14 @@ def _wrong_type(value: Any, expected: Any) -> str:
     return ""
 
 
-def _broken_rule(value: Any, rules: Mapping[str, Any]) -> str:
+def _broken_rule(value: Any, field: dataclasses.Field) -> str:
     """What it must be instead, where a value breaks a rule of `setting`."""
+    rules = field.metadata
     if value is None:
         return ""
     if "choices" in rules and value not in rules["choices"]:
         return f"one of {', '.join(map(str, rules['choices']))}"
-    number = "a whole number" if type(value) is int else "a number"
+    number = "a whole number" if field.type is int else "a number"
     if "least" in rules and value < rules["least"]:
         return f"{number} of at least {rules['least']}"
     if "most" in rules and value > rules["most"]:
@@ -147,6 +60,87 @@ def _broken_rule(value: Any, rules: Mapping[str, Any]) -> str:
     if "below" in rules and value >= rules["below"]:
         return f"{number} below {rules['below']}"
     return ""
+
+
+class _Section:
+    """A section whose fields the user calls SECTION.field."""
+
+    SECTION: ClassVar[str]
+
+    def __post_init__(self):
+        names = {f.name: f"{self.SECTION}.{f.name}" for f in dataclasses.fields(self)}
+        check(self, names)
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Config(_Section):
+    """A T5's size and kind, and how it is kept and computed.
+
+    The defaults are those of pocket_nano, a T5 1.1. The size and kind of a frozen model
+    are its file's to say (frozen/description.py); the rest is the user's.
+    """
+
+    SECTION = "T5Config"
+    vocab_size: int = setting(2_048, "V, rows of the embedding", least=1)
+    emb_dim: int = setting(128, "D", least=1)
+    num_heads: int = setting(4, "H", least=1)
+    head_dim: int = setting(32, "K", least=1)
+    mlp_dim: int = setting(256, "F", least=1)
+    num_encoder_layers: int = setting(2, "layers of the encoder", least=1)
+    num_decoder_layers: int = setting(2, "layers of the decoder", least=1)
+    relpos_buckets: int = setting(32, "buckets of relative positions", least=1)
+    relpos_max_distance: int = setting(
+        128, "the distance from which on all share the last bucket", least=1
+    )
+    activation: str = setting(
+        "gelu_tanh",
+        "of the MLP: T5 1.1's gelu_tanh, gelu_exact, silu (UL2) or relu (T5 1.0)",
+        choices=("gelu_tanh", "gelu_exact", "silu", "relu"),
+    )
+    gated_mlp: bool = setting(
+        True,
+        "two kernels lead into the MLP, and the one's activations gate the other's "
+        "outputs; T5 1.0 has no gate",
+    )
+    tied_head: bool = setting(
+        False,
+        "logits are products with the embedding, as T5 1.0's; else with a kernel of "
+        "their own",
+    )
+    scale_decoder_outputs: bool = setting(
+        False, "multiply by emb_dim**-0.5 before the logits, as T5 1.0 does"
+    )
+    layer_norm_epsilon: float = setting(
+        1e-6, "added to the mean square", least=1e-30, below=1
+    )
+    dropout_rate: float = setting(
+        0.0, "a frozen model needs none; T5's fine-tuning has 0.1", least=0, below=1
+    )
+    dtype: str = setting(
+        "float32",
+        "of the activations; logits are float32",
+        choices=("float32", "bfloat16"),
+    )
+    param_dtype: str = setting(
+        "float32",
+        "how kernels and embeddings are kept; int8 with a float32 scale for each "
+        "output channel (each row of an embedding)",
+        choices=("float32", "bfloat16", "int8"),
+    )
+    remat: bool = setting(
+        False,
+        "compute a layer's activations again in the backward pass: memory for time",
+    )
+    scan_layers: bool = setting(
+        False,
+        "compile one layer for a whole stack, whose parameters are then stacked under "
+        "`layers`, their first axis the layer's number",
+    )
+    attention: str = setting(
+        "auto",
+        "the encoder's: auto, the kernel that is best on this platform, or plain",
+        choices=("auto", "plain"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,16 +235,6 @@ class Run:
                     f"PROMPT_INIT is {init!r}, but PROMPT_{init.upper()} is not set; "
                     f"give it, --gin.PROMPT_{init.upper()}=..., or another PROMPT_INIT"
                 )
-
-
-class _Section:
-    """A section whose fields the user calls SECTION.field."""
-
-    SECTION: ClassVar[str]
-
-    def __post_init__(self):
-        names = {f.name: f"{self.SECTION}.{f.name}" for f in dataclasses.fields(self)}
-        check(self, names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -368,7 +352,7 @@ class Settings:
 # What the user calls a section -> its class, and the field of Settings that holds it.
 SECTIONS: dict[str, tuple[type, str]] = {
     "Run": (Run, "run"),
-    "T5Config": (T5Config, "model"),
+    T5Config.SECTION: (T5Config, "model"),
 } | {
     section.SECTION: (section, section.SECTION)
     for section in (

@@ -27,7 +27,7 @@ SENTINEL = "<extra_id_0>"  # T5's first; its id is the vocabulary's last
 
 
 # Read when they are first used. The engine puts the frozen model's in their place
-# (prompt_tuning.tasks_io.data.get_task).
+# (prompt_tuning.tasks_io.tasks.open_task).
 VOCABULARIES = {
     "t5": seqio.SentencePieceVocabulary(
         "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model", extra_ids=100

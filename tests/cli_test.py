@@ -1,5 +1,6 @@
 """The command line: flags, exit codes, and every error a user meets first."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 import small
 
-from prompt_tuning import cli, commands
+from prompt_tuning import cli
 from prompt_tuning.errors import UserError
-from prompt_tuning.training import tuning
+from prompt_tuning.runs import trained, tune
+from prompt_tuning.t5.network import Transformer
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -27,8 +29,13 @@ def frozen(tmp_path_factory):
 def started(monkeypatch):
     """The settings of each `train` and `evaluate`, which do not run."""
     runs = []
-    monkeypatch.setattr(tuning, "train_and_report", lambda run, _: runs.append(run))
-    monkeypatch.setattr(commands, "evaluate_prompt", lambda run, _: runs.append(run))
+
+    def evaluate(settings, source):
+        runs.append(settings.run)
+        raise UserError("enough")
+
+    monkeypatch.setattr(tune, "train", lambda sweep: runs.append(sweep[0].run))
+    monkeypatch.setattr(trained, "load", evaluate)
     return runs
 
 
@@ -104,11 +111,11 @@ def test_a_trained_runs_settings_are_read_from_its_folder(started, tmp_path):
     (tmp_path / "config.gin").write_text('PROMPT_PLACE = "suffix"\nSEED = 3\n')
     (tmp_path / "other.gin").write_text("SEED = 5\n")
     flag = f"--gin.MODEL_DIR={tmp_path}"
-    assert cli.main(["evaluate", flag, "--gin.SEED=4"]) == 0
-    assert cli.main(["evaluate", flag, f"--gin_file={tmp_path / 'other.gin'}"]) == 0
+    assert cli.main(["evaluate", flag, "--gin.SEED=4"]) == 2
+    assert cli.main(["evaluate", flag, f"--gin_file={tmp_path / 'other.gin'}"]) == 2
     assert cli.main(["train", flag]) == 0
     found = [(run.prompt_place, run.seed) for run in started]
-    assert found == [("suffix", 4), ("prefix", 5), ("prefix", 0)]
+    assert found == [("suffix", 4), ("suffix", 5), ("prefix", 0)]
 
 
 @pytest.mark.parametrize(
@@ -150,10 +157,10 @@ def test_tasks_lists_the_packages_own_and_those_of_a_module_here(
 
 def test_exit_codes(monkeypatch, capsys):
     def main(error):
-        def raises(run, sweeps):
+        def raises(sweep):
             raise error
 
-        monkeypatch.setattr(tuning, "train_and_report", raises)
+        monkeypatch.setattr(tune, "train", raises)
         return cli.main(["train"])
 
     assert main(UserError("a; b; c")) == 2
@@ -198,9 +205,10 @@ def fails(capfd, command, *arguments, **settings):
         ({"BATCH_SIZE": 8, "NUM_MICROBATCHES": 2}, "BATCH_SIZE is 8; 16 would do"),
         ({"mesh.data": 3}, "data=3; 8 devices"),
         ({"EVAL_SPLIT": "test"}, "small_kind; 'test'; it has train, validation"),
-        ({"T5Config.emb_dim": 32}, "emb_dim 32; norm/scale is (16,) instead of (32,)"),
-        ({"T5Config.num_encoder_layers": 2}, "layers_1; is missing; Choose"),
-        ({"T5Config.vocab_size": 2_000}, "2048 ids; embeds 2000; VOCABULARY"),
+        ({"T5Config.emb_dim": 32}, "T5Config.emb_dim is 32; frozen.json; 16"),
+        ({"T5Config.num_encoder_layers": 2}, "num_encoder_layers is 2; says; 1"),
+        ({"T5Config.vocab_size": 2_000}, "vocab_size is 2000; 2048"),
+        ({"METHOD": "both"}, "METHOD is 'both'; prompt, whole, prepended"),
         ({"VOCABULARY": "none.model"}, "vocabulary none.model; SentencePiece"),
         ({"INITIAL_CHECKPOINT_PATH": "no"}, "no frozen model at 'no'; pocket_nano"),
         ({"MODEL_DIR": "{tmp}/file/x"}, "MODEL_DIR '{tmp}/file/x'; Not a dir; give"),
@@ -240,6 +248,14 @@ def test_what_train_cannot_use(frozen, tmp_path, capfd, settings, words):
         assert word in message, f"{word!r} is not in {message!r}"
 
 
+def test_a_vocabulary_larger_than_the_embedding(tmp_path, capfd):
+    config = dataclasses.replace(small.CONFIG, vocab_size=2_000)
+    path = small.save_frozen(tmp_path / "few.safetensors", Transformer(config))
+    given = {"INITIAL_CHECKPOINT_PATH": path, "MODEL_DIR": tmp_path / "run"}
+    message = fails(capfd, "train", **given)
+    assert "2048 ids" in message and "embeds 2000; give VOCABULARY" in message
+
+
 def test_a_gin_file_that_is_not_there(capfd):
     message = fails(capfd, "train", "--gin_file=gin/runs/prompt_tun.gin")
     assert "did you mean gin/runs/prompt_tune.gin?" in message
@@ -256,7 +272,7 @@ def test_what_evaluate_and_predict_cannot_use(frozen, tmp_path, capfd):
         assert f"{wide} is 32 wide, but {frozen} needs 16" in message
         assert "give --prompt=FILE, or the MODEL_DIR" in fails(capfd, *command)
         message = fails(capfd, *command, MODEL_DIR=tmp_path)
-        assert f"no prompt file at {tmp_path / 'prompt.npy'}" in message
+        assert f"{tmp_path} holds no prompt.npy" in message
     inputs = {
         b'{"inputs": "a"}\n{"inputs": \n': "line 2 of {} starts as a JSON object",
         b'a\n\n{"input": "a"}': 'line 3 of {} has no "inputs"',
@@ -282,15 +298,17 @@ def test_what_export_cannot_use(frozen, tmp_path, capfd):
     output = "--output", tmp_path / "p.npy"
     assert "no checkpoints in" in fails(capfd, "export", *output, MODEL_DIR=tmp_path)
     assert "no checkpoints in ''; give" in fails(capfd, "export", *output)
-    message = fails(capfd, "export", *output, MODEL_DIR=tmp_path, TUNING="model")
-    assert "only a prompt is exported" in message
     (tmp_path / "checkpoints").mkdir()
     message = fails(capfd, "export", *output, MODEL_DIR=tmp_path)
     assert "holds no whole checkpoint yet" in message
     flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path / "run"}
     assert small.main("train", TRAIN_STEPS=1, **flags) == 0
     message = fails(capfd, "export", *output, PROMPT_LENGTH=9, **flags)
-    assert "does not fit this run" in message and "prompt's length" in message
+    assert "PROMPT_LENGTH is 9" in message and "says 4" in message
     message = fails(capfd, "export", "--output", tmp_path / "p.txt", **flags)
     assert "saved as .npy or .safetensors" in message
     assert not list(tmp_path.glob("p.*")) and not list(tmp_path.glob(".p*"))
+    flags["MODEL_DIR"] = tmp_path / "whole"
+    assert small.main("train", TRAIN_STEPS=1, METHOD="whole", **flags) == 0
+    message = fails(capfd, "export", *output, METHOD="whole", **flags)
+    assert "no checkpoint with a prompt" in message

@@ -122,7 +122,7 @@ def test_what_makes_sense_is_taken():
         *((float(x), "it must be a finite number") for x in ("nan", "inf", "-inf")),
         (10**400, "it must be a finite number"),
         (-0.3, "it must be a number of at least 0"),
-        (-1, "it must be a whole number of at least 0"),
+        (-1, "it must be a number of at least 0"),
     ],
 )
 def test_a_learning_rate_is_a_finite_number_and_not_negative(rate, message):
@@ -188,7 +188,7 @@ def test_a_section_of_ones_own_is_checked_by_its_rules():
         settings.check(good, names)
     for wrong, message in [
         (Own(1.0), r"SHARE is 1\.0; it must be a number below 1"),
-        (Own(1), "SHARE is 1; it must be a whole number below 1"),
+        (Own(1), "SHARE is 1; it must be a number below 1"),
         (Own(-0.5), r"SHARE is -0\.5; it must be a number of at least 0"),
         (Own("a"), "SHARE is 'a'; it must be of type float or NoneType"),
         (Own(words=("a",)), r"own\.words is \('a',\); it must be of type list or None"),

@@ -23,22 +23,23 @@ def run(args: argparse.Namespace) -> None:
     from prompt_tuning.commands import common
     from prompt_tuning.training import checkpoints
 
+    model_dir = common.settings(args).run.model_dir
+    outputs.check_output(args.output)
+    directory = Path(model_dir) / "checkpoints"
+    if not model_dir or not directory.is_dir():
+        raise UserError(
+            f"there are no checkpoints in {model_dir!r}; give the MODEL_DIR of a run "
+            "that was started, --gin.MODEL_DIR=runs/mine"
+        )
     settings, source = common.settings_of_trained(args)
     common.start(args)
-    run = settings.run
-    outputs.check_output(args.output)
-    directory = Path(run.model_dir) / "checkpoints"
-    if not run.model_dir or not directory.is_dir():
-        raise UserError(
-            f"there are no checkpoints in {run.model_dir!r}; give the MODEL_DIR of a "
-            "run that was started, --gin.MODEL_DIR=runs/mine"
-        )
     states = checkpoints.manager(directory, read_only=True)
     if states.latest_step() is None:
         raise UserError(
             f"{directory} holds no whole checkpoint yet; a run saves its first once it "
             "has evaluated the untrained prompt"
         )
+    exchange.check_settings(directory, source.said, settings)
     best = args.step == "best"
     number = checkpoints.best_step(states) if best else states.latest_step()
     prompt_PxD = exchange.load_prompt(directory / str(number))

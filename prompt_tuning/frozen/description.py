@@ -76,7 +76,7 @@ def config(name: str, given: Mapping[str, Any]) -> T5Config:
 def check(name: str, config: T5Config) -> None:
     """Raises UserError where `config` contradicts the JSON beside the checkpoint.
 
-    Of what tensors would not show to be wrong: they would all fit.
+    It looks at what no tensor's shape shows; a wrong size is seen by what does not fit.
     """
     said = _by_json(formats.find(name))
     _check({field: getattr(config, field) for field in UNSEEN}, said)

@@ -61,7 +61,7 @@ def load_frozen(
     Raises:
       UserError: nothing there, not whole, or tensors that are missing, too many or of
         another shape than `model`'s; all are listed. Nothing stays random. Or the JSON
-        beside them says of what no shape shows something else than `model`.
+        beside them contradicts `model` in what no shape shows (description.check).
     """
     return place(_fitting_tensors(name, model), model, mesh, name, fully_sharded)
 
@@ -210,7 +210,7 @@ _ROWS = 64
 
 
 def fingerprint(name: str) -> str:
-    """A frozen model's identity in 64 hexadecimal digits: which weights, in no format.
+    """A frozen model's identity in 64 hexadecimal digits, whatever its format.
 
     A SHA-256 of all tensors' names and shapes, and of some values in float32: the same
     weights have the same fingerprint wherever they are kept exactly. It reads a few

@@ -59,6 +59,11 @@ class LayerExtra(NamedTuple):
     mlp_adapter: Adapter | None = None
 
     @property
+    def stacked(self) -> "LayerExtra":
+        """What has an axis of layers: all but the mask."""
+        return self._replace(mask=None)
+
+    @property
     def length(self) -> int:
         """How many keys stand in front of a layer's own."""
         return 0 if self.keys is None else self.keys.shape[-3]

@@ -30,13 +30,16 @@ from prompt_tuning.t5.extra import Extra, LabelRows, LayerExtra
 
 Layers = nn.Module | list[nn.Module]
 NO_EXTRA = Extra()
-NOTHING = LayerExtra()
+NO_LAYER_EXTRA = LayerExtra()
 
 
 class Cache(NamedTuple):
-    """What decoding keeps: keys and values, of one layer or with all layers in front.
+    """What decoding keeps of a layer: keys and values [B, L, H, K].
 
-    own: self-attention's, behind those that stand in front.
+    Of all layers: in each place a list with an item a layer or, if they are scanned,
+    an array [layers, B, L, H, K].
+
+    own: self-attention's, those that stand in front first.
     across: cross-attention's.
     """
 
@@ -53,7 +56,7 @@ class EncoderContext(NamedTuple):
 
 
 class DecoderContext(NamedTuple):
-    """What the layers of the decoder share; biases say what can be seen, too."""
+    """What the layers of the decoder share; the biases hide what must not be seen."""
 
     encoded_BxLxD: jax.Array
     self_bias: jax.Array  # [1 or B, H, S, L]
@@ -172,7 +175,7 @@ class DecoderLayer(nn.Module):
     ) -> tuple[jax.Array, layers.KeysValues]:
         """One position: (x [B, 1, D], the cache's `own` with this position's in place).
 
-        The keys in front are in the cache.
+        The keys in front are in the cache from the start.
         """
         cache, extra = kept
         x_Bx1xD = partitioning.split_batch(x_Bx1xD)
@@ -278,8 +281,8 @@ class Encoder(nn.Module):
         front_BxP = jnp.broadcast_to(_front_mask(extra), (batch, front))
         mask_BxL = jnp.concatenate([front_BxP, mask_BxL], axis=1)
         context = EncoderContext(bias, mask_BxL, positions_BxP)
-        own = extra._replace(mask=None)
-        x_BxLxD, _ = _run(self.layers, self.dropout(x_BxLxD), own, context)
+        x_BxLxD = self.dropout(x_BxLxD)
+        x_BxLxD, _ = _run(self.layers, x_BxLxD, extra.stacked, context)
         return self.dropout(self.encoder_norm(x_BxLxD))
 
 
@@ -350,14 +353,13 @@ class Decoder(nn.Module):
         self_bias = self._self_bias(x_BxSxD.shape[1], extra)
         cross_bias = attention.visible(mask_BxL[:, None, None, :])
         context = DecoderContext(encoded_BxLxD, self_bias, cross_bias)
-        own = extra._replace(mask=None)
-        x_BxSxD, _ = _run(self.layers, self.dropout(x_BxSxD), own, context)
+        x_BxSxD = self.dropout(x_BxSxD)
+        x_BxSxD, _ = _run(self.layers, x_BxSxD, extra.stacked, context)
         return self._logits(x_BxSxD, label_rows)
 
     def start(self, encoded_BxLxD: jax.Array, length: int, extra: LayerExtra) -> Cache:
         """The cache before the first of `length` positions."""
-        own = extra._replace(mask=None)
-        _, cache = _run(self.layers, encoded_BxLxD, own, (), "start")
+        _, cache = _run(self.layers, encoded_BxLxD, extra.stacked, (), "start")
 
         def extended(x: jax.Array) -> jax.Array:
             free = jnp.zeros((*x.shape[:-3], length, *x.shape[-2:]), x.dtype)
@@ -381,7 +383,7 @@ class Decoder(nn.Module):
         )
         cross_bias = attention.visible(mask_BxL[:, None, None, :])
         context = StepContext(index, self_bias, cross_bias)
-        kept = cache, extra._replace(mask=None)
+        kept = cache, extra.stacked
         x_Bx1xD, own = _run(self.layers, x_Bx1xD, kept, context, "step")
         return self._logits(x_Bx1xD, label_rows)[:, 0], cache._replace(own=own)
 
@@ -437,7 +439,7 @@ class Transformer(nn.Module):
             x_BxLxD, mask_BxL, positions_BxP = placing.combine(
                 extra.prompt, x_BxLxD, tokens_BxT
             )
-        own = extra.encoder or NOTHING
+        own = extra.encoder or NO_LAYER_EXTRA
         return self.encoder(x_BxLxD, mask_BxL, own, positions_BxP), mask_BxL
 
     def decode(
@@ -449,14 +451,16 @@ class Transformer(nn.Module):
     ) -> jax.Array:
         """Logits [B, S, V] of decoder inputs, given what `encode` returned."""
         x_BxSxD = self.token_embedder(tokens_BxS)
-        own = extra.decoder or NOTHING, extra.label_rows
+        own = extra.decoder or NO_LAYER_EXTRA, extra.label_rows
         return self.decoder(x_BxSxD, encoded_BxLxD, mask_BxL, *own)
 
     def start_cache(
         self, encoded_BxLxD: jax.Array, length: int, extra: Extra = NO_EXTRA
     ) -> Cache:
         """What decoding keeps of each layer, for up to `length` positions."""
-        return self.decoder.start(encoded_BxLxD, length, extra.decoder or NOTHING)
+        return self.decoder.start(
+            encoded_BxLxD, length, extra.decoder or NO_LAYER_EXTRA
+        )
 
     def decode_step(
         self,
@@ -468,12 +472,12 @@ class Transformer(nn.Module):
     ) -> tuple[jax.Array, Cache]:
         """Logits [B, V] after `token_B` at position `index`, and the new cache."""
         x_Bx1xD = self.token_embedder(token_B[:, None])
-        own = extra.decoder or NOTHING, extra.label_rows
+        own = extra.decoder or NO_LAYER_EXTRA, extra.label_rows
         return self.decoder.step(x_Bx1xD, cache, mask_BxL, index, *own)
 
 
 def _check_shift(extra: Extra) -> None:
-    encoder, decoder = extra.encoder or NOTHING, extra.decoder or NOTHING
+    encoder, decoder = extra.encoder or NO_LAYER_EXTRA, extra.decoder or NO_LAYER_EXTRA
     if encoder.shift is not None and extra.prompt is None:
         raise ValueError("extra.encoder.shift is where a prompt is, but there is none")
     if decoder.shift is not None:

@@ -8,7 +8,6 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,10 @@ from prompt_tuning.tasks_io.quiet import seqio
 from prompt_tuning.training import batching
 from prompt_tuning.training.task import (
     Evaluation,
-    Metrics,
     Record,
-    development_score,
     illegal_shares,
     verdict,
-    write_predictions,
 )
-from prompt_tuning.training.task import majority_baseline as shared_majority
 
 Row = Mapping[str, Any]  # an example as seqio has it: every feature, in NumPy
 
@@ -218,93 +213,3 @@ def _scalars(task: seqio.Task, values: Sequence[Mapping[str, Any]]) -> dict[str,
             raise UserError(f"{task.name} has two metrics with the name {name!r}")
         plain[name] = getattr(value, "value", value)
     return {name: float(value) for name, value in plain.items() if np.isscalar(value)}
-
-
-# What run.py, commands.py and tuning.py still ask for: to go with data.py.
-
-PredictFn = Callable[[np.ndarray], np.ndarray]
-
-
-def make_evaluator(
-    task: Any, examples: batching.Examples, batch_size: int
-) -> Callable[..., Evaluation]:
-    """evaluate(predict_fn, path=None) -> Evaluation, of token ids."""
-    from prompt_tuning.tasks_io import data
-
-    opened = data.opened(task)
-    loaded = opened.load(examples.split, examples.lengths)
-    inputs_NxT = batching.pad(examples.inputs, examples.lengths["inputs"])
-
-    def evaluate(predict_fn: PredictFn, path: Any = None) -> Evaluation:
-        tokens_NxS = predict_in_batches(predict_fn, inputs_NxT, batch_size)
-        texts = [opened.vocabulary.decode(row) for row in tokens_NxS.tolist()]
-        evaluation, records = loaded.score(texts)
-        if path is not None:
-            write_predictions(records, Path(path))
-        return evaluation
-
-    return evaluate
-
-
-def majority_baseline(
-    task: Any, train: batching.Examples, examples: batching.Examples
-) -> Metrics:
-    """Metrics of always predicting a task's most frequent target in `train`."""
-    from prompt_tuning.tasks_io import data
-
-    opened = data.opened(task)
-    loaded = opened.load(examples.split, examples.lengths)
-    return shared_majority(train, loaded, opened.vocabulary)
-
-
-def predict_in_batches(
-    predict_fn: PredictFn, inputs_NxT: np.ndarray, batch_size: int
-) -> np.ndarray:
-    """Predicts for any number of inputs in batches of one size.
-
-    Inputs of like lengths go together, cut to a bucket that holds them. The last
-    batch repeats its last row, whose predictions are dropped.
-
-    Returns:
-      [N, S] token ids.
-    """
-    sizes = np.count_nonzero(inputs_NxT, axis=1)
-    order = np.argsort(sizes, kind="stable")
-    outputs = []
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        length = batching.bucket(sizes[rows[-1]], inputs_NxT.shape[1])
-        missing = batch_size - len(rows)
-        filled = np.pad(inputs_NxT[rows, :length], ((0, missing), (0, 0)), mode="edge")
-        outputs.append(np.asarray(predict_fn(filled))[: len(rows)])
-    return np.concatenate(outputs)[np.argsort(order)]
-
-
-def label_predict_fn(
-    task: Any, score_fn: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> PredictFn:
-    """Predicts the label word of the highest score, so that no prediction is illegal.
-
-    Args:
-      score_fn: (inputs [N, T], label tokens [L, S]) -> scores [N, L].
-
-    Raises:
-      UserError: the task does not say what its label words are.
-    """
-    from prompt_tuning.tasks_io import data
-
-    labels_LxS = data.label_tokens(task)
-    if labels_LxS is None:
-        raise UserError(
-            f"{task.name} names no label words, so that there is nothing to score; "
-            "decode greedily, or give its postprocess_fn the keyword label_classes"
-        )
-
-    def predict(inputs_NxT: np.ndarray) -> np.ndarray:
-        best_N = np.argmax(np.asarray(score_fn(inputs_NxT, labels_LxS)), axis=1)
-        return labels_LxS[best_N]
-
-    return predict
-
-
-__all__ = ["development_score"]

@@ -81,7 +81,7 @@ def step_flops(config: network.T5Config, work: Workload) -> int:
     few = work.targets < c.head_dim
     width, rows = (c.num_heads * c.emb_dim, work.targets) if few else (heads, source)
     # Multiplications for one position of each stack, or for one pair of positions.
-    square, mlp = c.emb_dim * heads, 3 * c.emb_dim * c.mlp_dim
+    square, mlp = c.emb_dim * heads, (2 + c.gated_mlp) * c.emb_dim * c.mlp_dim
     encoder = c.num_encoder_layers * source * (4 * square + mlp)
     decoder = c.num_decoder_layers * (
         work.targets * (6 * square + mlp) + rows * 2 * square

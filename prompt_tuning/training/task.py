@@ -14,7 +14,7 @@ import numpy as np
 
 from prompt_tuning import outputs
 from prompt_tuning.errors import UserError
-from prompt_tuning.frozen.vocabulary import Vocabulary
+from prompt_tuning.frozen.vocabulary import SENTINEL, Vocabulary
 from prompt_tuning.training.batching import Examples, pad
 
 Metrics = dict[str, dict[str, float]]  # {task: {metric: value}}
@@ -116,8 +116,18 @@ def encode_rows(
 
 
 def label_ids(words: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
-    """What the model writes for each of L label words: int32 [L, S], EOS included."""
-    return encode_rows(words, vocabulary)[0]
+    """What the model writes for each of L label words: int32 [L, S], EOS included.
+
+    A sentinel in front is the last id, as tasks put it there whatever the vocabulary;
+    bytes have no name for it.
+    """
+    rows = []
+    for word in words:
+        text = word.removeprefix(SENTINEL)
+        marked = [vocabulary.vocab_size - 1] if text != word else []
+        ids = vocabulary.encode(text.lstrip() if marked else text)
+        rows.append([*marked, *ids, vocabulary.eos_id])
+    return pad(rows, max(map(len, rows)))
 
 
 def make_examples(

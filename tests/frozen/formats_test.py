@@ -17,7 +17,7 @@ from safetensors import numpy as safetensors
 from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import formats, weights
-from prompt_tuning.t5 import network
+from prompt_tuning.training import checkpoints
 
 FLAT = traverse_util.flatten_dict(tiny.params(), sep="/")
 
@@ -151,16 +151,16 @@ def test_a_pytorch_file_without_pytorch_is_told(tmp_path, monkeypatch):
     fails(tmp_path, "PyTorch is not installed")
 
 
-@pytest.mark.parametrize("old", ["no gate", "tied"])
-def test_a_t5_1_0_is_told(tmp_path, old):
+def test_a_t5_1_0_has_one_kernel_into_its_mlp_and_no_head(tmp_path):
     tensors = hugging_face()
-    if old == "tied":
-        del tensors["lm_head.weight"]
-    else:
-        name = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight"
-        tensors[name.replace("wi_0", "wi")] = tensors.pop(name)
+    del tensors["lm_head.weight"]
+    name = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight"
+    tensors[name.replace("wi_0", "wi")] = tensors.pop(name)
     safetensors.save_file(tensors, tmp_path / "model.safetensors")
-    fails(tmp_path, "T5 1.0", "Give a T5 1.1")
+    found = formats.open_checkpoint(str(tmp_path))
+    kernel = "encoder/layers_0/mlp/wi_0/kernel"
+    own = {kernel, "decoder/logits_dense/kernel"}
+    assert found.keys() == FLAT.keys() - own | {kernel.replace("wi_0", "wi")}
 
 
 WI = "encoder.block.0.layer.1.DenseReluDense.wi_0"
@@ -211,10 +211,10 @@ def test_the_truncated_file_of_a_model_is_told(tmp_path):
 # T5X's older format
 
 
-def t5x(folder):
+def t5x(folder, tensors=FLAT):
     """Large arrays in zarr, others in the index, as T5X wrote until it used Orbax."""
     leaves = {}
-    for name, values in FLAT.items():
+    for name, values in tensors.items():
         if values.ndim == 1:
             leaves[name] = values
             continue
@@ -235,6 +235,20 @@ def t5x(folder):
 
 def test_t5x(tmp_path):
     check(t5x(tmp_path))
+    assert formats.prompt_of(formats.open_checkpoint(str(tmp_path))) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["prompt", "trained", "trained/prompt", "encoder/prompt/prompt/prompt"]
+)
+def test_a_prompt_beside_the_weights_is_found_and_not_loaded(tmp_path, name):
+    """The last name is that of google-research/prompt-tuning."""
+    t5x(tmp_path, FLAT | {name: tiny.prompt()})
+    prompt = formats.prompt_of(formats.open_checkpoint(str(tmp_path)))
+    np.testing.assert_array_equal(prompt.read(prompt.all), tiny.prompt())
+    np.testing.assert_array_equal(checkpoints.load_prompt(tmp_path), tiny.prompt())
+    loaded = weights.load_frozen(str(tmp_path), tiny.MODEL, partitioning.mesh())
+    jax.tree.map(np.testing.assert_array_equal, loaded, tiny.params())
 
 
 KERNEL = "target.decoder.layers_1.mlp.wo.kernel"
@@ -321,57 +335,3 @@ def test_a_damaged_orbax_checkpoint_is_told(tmp_path):
         weights.load_frozen(str(tmp_path / "c"), tiny.MODEL, partitioning.mesh())
     (tmp_path / "c" / "_METADATA").write_text("{}")
     fails(tmp_path / "c", "c")
-
-
-# Written by transformers itself
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("max_shard_size", ["100GB", "20KB"])
-def test_a_model_that_transformers_saved(tmp_path, max_shard_size):
-    """Of mT5's kind, with an odd number of rows: 45."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    config = network.T5Config(
-        vocab_size=45,
-        emb_dim=16,
-        num_heads=2,
-        head_dim=4,
-        mlp_dim=24,
-        num_encoder_layers=2,
-        num_decoder_layers=3,
-    )
-    torch.manual_seed(0)
-    theirs = transformers.T5ForConditionalGeneration(
-        transformers.T5Config(
-            vocab_size=45,
-            d_model=16,
-            num_heads=2,
-            d_kv=4,
-            d_ff=24,
-            num_layers=2,
-            num_decoder_layers=3,
-            feed_forward_proj="gated-gelu",
-            tie_word_embeddings=False,
-            dropout_rate=0.0,
-            decoder_start_token_id=0,
-        )
-    ).eval()
-    theirs.lm_head.weight = torch.nn.Parameter(torch.randn(45, 16))
-    theirs.save_pretrained(tmp_path, max_shard_size=max_shard_size)
-    sharded = (tmp_path / "model.safetensors.index.json").is_file()
-    assert sharded == (max_shard_size == "20KB")
-    model = network.Transformer(config)
-    params = weights.load_frozen(str(tmp_path), model, partitioning.mesh())
-    batch = {k: v % 40 for k, v in tiny.batch().items()}
-    tokens = torch.as_tensor(batch["encoder_input_tokens"], dtype=torch.long)
-    with torch.no_grad():
-        expected = theirs(
-            input_ids=tokens,
-            attention_mask=(tokens != 0).long(),
-            decoder_input_ids=torch.as_tensor(
-                batch["decoder_input_tokens"], dtype=torch.long
-            ),
-        ).logits.numpy()
-    got = jax.jit(model.apply)({"params": params}, batch)
-    np.testing.assert_allclose(got, expected, atol=1e-4)

@@ -8,6 +8,7 @@ import weakref
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import tiny
 from flax import traverse_util
@@ -193,6 +194,57 @@ def test_a_known_size_is_named_by_its_gin_file():
     assert "gin/models/base.gin" in text and "vocab_size=250112" in text
     del found["encoder/layers_0/mlp/wi_0/kernel"]
     assert weights._gin_file(found) == ""
+
+
+def test_a_fingerprint_is_of_the_weights_in_any_format(frozen, tmp_path):
+    path, params = frozen
+    expected = weights.fingerprint(str(path))
+    assert len(expected) == 64 and int(expected, 16)
+    trees = {
+        "orbax": {"target": params},
+        "prompted": params | {"prompt": tiny.prompt()},
+    }
+    for name, tree in trees.items():
+        ocp.PyTreeCheckpointer().save(tmp_path / name, tree)
+        assert weights.fingerprint(str(tmp_path / name)) == expected
+    # A model that was bfloat16 from the first is as exact in either type.
+    short = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
+    long = jax.tree.map(lambda x: x.astype(np.float32), short)
+    prints = set()
+    for name, tree in (("short", short), ("long", long)):
+        weights.save_frozen(tmp_path / f"{name}.safetensors", tree, tiny.CONFIG)
+        prints.add(weights.fingerprint(str(tmp_path / f"{name}.safetensors")))
+    assert len(prints) == 1 and expected not in prints
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("decoder/layers_1/pre_mlp_layer_norm/scale", True),
+        ("encoder/relpos_bias/rel_embedding", True),
+        ("token_embedder/embedding", True),
+        ("encoder/layers_0/mlp/wo/kernel", False),
+    ],
+)
+def test_a_fingerprint_sees_small_tensors(frozen, tmp_path, name, seen):
+    flat = traverse_util.flatten_dict(frozen[1], sep="/")
+    flat[name] = flat[name] * np.float32(1.001)
+    safetensors.save_file(flat, tmp_path / "other.safetensors")
+    same = weights.fingerprint(str(tmp_path / "other.safetensors"))
+    assert (same != weights.fingerprint(str(frozen[0]))) == seen
+
+
+def test_a_fingerprint_reads_few_rows_of_an_embedding(monkeypatch):
+    read = []
+
+    def tensor(index):
+        read.append(index)
+        return np.ones((len(range(1000)[index[0]]), 4), np.float32)
+
+    found = {"token_embedder/embedding": formats.Tensor((1000, 4), tensor)}
+    monkeypatch.setattr(formats, "open_checkpoint", lambda name: found)
+    weights.fingerprint("any")
+    assert [index[0] for index in read] == [slice(0, 64), slice(936, 1000)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -1,19 +1,15 @@
-"""What the settings build: the mesh, the frozen model, its vocabulary, the task."""
+"""What settings build."""
 
-import dataclasses
-
+import numpy as np
 import pytest
 import small
 
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.runs import parts
-from prompt_tuning.settings import Settings
+from prompt_tuning.t5.extra import Extra
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
-
-
-# The vocabulary
 
 
 def test_the_vocabulary_is_as_set_or_beside_the_weights_or_t5s(tmp_path, frozen):
@@ -40,29 +36,63 @@ def test_weights_are_kept_with_the_vocabulary_in_use(tmp_path, frozen):
     assert parts.build(settings, frozen=False).vocabulary.file is None
 
 
-# The model and the task
-
-
-def test_build_makes_what_the_settings_say(frozen):
-    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, **{"mesh.model": 2})
-    model = parts.build(settings)
+def test_the_frozen_models_file_says_its_shape(frozen):
+    """No flag names a size."""
+    model = parts.build(
+        small.settings(INITIAL_CHECKPOINT_PATH=frozen, **{"mesh.model": 2})
+    )
     assert model.mesh.shape == {"data": 4, "model": 2}
-    assert model.network.config == small.CONFIG, "which the file says"
-    table_VxD = model.params["token_embedder"]["embedding"]
-    assert table_VxD.shape == (2_048, 16)
-    assert {shard.data.shape for shard in table_VxD.addressable_shards} == {(1_024, 16)}
-    assert parts.build(settings, frozen=False).params is None
-    task = parts.open_task(settings.run, model.vocabulary)
-    assert task.name == "small_kind" and tuple(task.label_words()) == small.LABELS
-    assert parts.open_task(settings.run, model.vocabulary, "small_text").name
+    assert model.network.config == small.CONFIG
+    assert model.params["token_embedder"]["embedding"].shape == (2_048, 16)
 
 
-def test_settings_are_resolved_to_what_the_file_says(frozen):
-    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, SEED=3)
-    assert settings.model == {}
+def test_weights_are_split_over_all_devices_where_asked(frozen):
+    sharded = {"param_shardings.fully_sharded": True, "mesh.model": 2}
+    for changes, share in (({"mesh.model": 2}, 2), (sharded, 8)):
+        settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, **changes)
+        kernel = parts.build(settings).params["encoder"]["layers_0"]["mlp"]["wi_0"]
+        (shard, *_) = kernel["kernel"].addressable_shards
+        assert shard.data.size == kernel["kernel"].size // share
+
+
+def test_all_of_the_models_shape_is_kept_with_the_run(frozen):
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen)
     resolved = parts.resolved(settings, parts.build(settings))
-    assert resolved.model == dataclasses.asdict(small.CONFIG)
-    assert resolved == dataclasses.replace(settings, model=resolved.model)
+    assert resolved.model["emb_dim"] == 16 and "emb_dim" not in settings.model
+    assert resolved.run == settings.run
+
+
+def test_tasks_are_seqios_or_files_of_ones_own(tmp_path, frozen):
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen)
+    model = parts.build(settings)
+    task = parts.open_task(settings.run, model.vocabulary)
+    assert task.name == "small_kind" and task.label_words() == small.LABELS
+    rows = "".join(f"good {i},yes\nbad {i},no\n" for i in range(20))
+    (tmp_path / "own.csv").write_text("inputs,targets\n" + rows)
+    splits = []
+    for seed in (0, 1):
+        own = small.settings(MIXTURE_OR_TASK_NAME=tmp_path / "own.csv", SEED=seed).run
+        task = parts.open_task(own, model.vocabulary)
+        assert task.label_words() == ("yes", "no")
+        splits.append(task.load("validation").examples.inputs)
+    # Prompts of different seeds are measured on the same rows.
+    assert all(map(np.array_equal, *splits))
+
+
+def test_a_split_is_measured_greedily_or_by_its_labels(frozen):
+    illegal = {}
+    for decoding in ("greedy", "labels"):
+        settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, DECODING=decoding)
+        model = parts.build(settings)
+        task = parts.open_task(settings.run, model.vocabulary)
+        split, words = task.load("validation"), task.label_words()
+        measure = parts.make_measure(settings.run, model, words, split)
+        evaluation, records = measure(model.params, Extra())
+        illegal[decoding] = evaluation.illegal["small_kind"]
+        assert [r["inputs"] for r in records] == small.examples("validation")["inputs"]
+    assert illegal == {"greedy": 1.0, "labels": 0.0}
+    with pytest.raises(UserError, match="names no label words"):
+        parts.make_measure(settings.run, model, None, split)
 
 
 def test_a_start_has_the_tasks_own_words_in_its_prompt(frozen):
@@ -74,14 +104,3 @@ def test_a_start_has_the_tasks_own_words_in_its_prompt(frozen):
     for row, word in zip(prompt_PxD, small.LABELS, strict=False):
         (token,) = model.vocabulary.encode(word)
         assert (row == table_VxD[token]).all()
-
-
-def test_labels_are_scored_only_where_there_are_some(frozen):
-    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, DECODING="labels")
-    model = parts.build(settings, frozen=False)
-    labels_LxS = parts.scored_labels(settings.run, small.LABELS, model)
-    texts = [model.vocabulary.decode(row) for row in labels_LxS.tolist()]
-    assert texts == [*small.LABELS]
-    with pytest.raises(UserError, match="small_kind names no label words"):
-        parts.scored_labels(settings.run, None, model)
-    assert parts.scored_labels(Settings().run, small.LABELS, model) is None

@@ -1,5 +1,7 @@
 """Each part against the same thing written out in NumPy."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,11 +26,13 @@ def softmax(x):
 
 
 def test_rms_norm():
-    norm = layers.RMSNorm(jnp.dtype("float32"))
     scale = RNG.normal(size=6).astype(np.float32)
-    expected = X_BxTxD / np.sqrt((X_BxTxD**2).mean(-1, keepdims=True) + 1e-6) * scale
-    got = norm.apply({"params": {"scale": scale}}, X_BxTxD)
-    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    for epsilon in (1e-6, 0.1):
+        norm = layers.RMSNorm(jnp.dtype("float32"), epsilon)
+        square = (X_BxTxD**2).mean(-1, keepdims=True)
+        expected = X_BxTxD / np.sqrt(square + epsilon) * scale
+        got = norm.apply({"params": {"scale": scale}}, X_BxTxD)
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
 def test_gated_mlp():
@@ -40,6 +44,27 @@ def test_gated_mlp():
     got = mlp.apply({"params": params}, X_BxTxD)
     np.testing.assert_allclose(got, expected, atol=1e-5)
     assert all(set(dense) == {"kernel"} for dense in params.values()), "no biases"
+
+
+ERF = np.vectorize(math.erf)
+ACTIVATIONS = {
+    "gelu_exact": lambda h: h / 2 * (1 + ERF(h / np.sqrt(2))),
+    "silu": lambda h: h / (1 + np.exp(-h)),
+    "relu": lambda h: h * (h > 0),
+}
+
+
+@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_mlps_of_other_kinds(activation, gated):
+    mlp = layers.MLP(7, jnp.dtype("float32"), "float32", 0.0, activation, gated)
+    params = initialised(mlp, X_BxTxD)
+    into = ["wi_0", "wi_1"] if gated else ["wi"]
+    assert set(params) == {*into, "wo"}
+    h, *gate = (X_BxTxD @ params[name]["kernel"] for name in into)
+    expected = math.prod(gate, start=ACTIVATIONS[activation](h))
+    got = mlp.apply({"params": params}, X_BxTxD)
+    np.testing.assert_allclose(got, expected @ params["wo"]["kernel"], atol=1e-5)
 
 
 def attend(module, x, source, bias):
@@ -168,6 +193,9 @@ def test_an_int8_embedding_has_a_scale_for_each_row():
     got = embed.apply({"params": params}, jnp.array([[4, 0, 4]]))
     expected = np.asarray(table)[[4, 0, 4]] * np.asarray(scale)[[4, 0, 4], None]
     np.testing.assert_allclose(got[0], expected, rtol=1e-6)
+    rows_VxD = np.asarray(table) * np.asarray(scale)[:, None]
+    got = embed.apply({"params": params}, X_BxTxD[..., :3], method="attend")
+    np.testing.assert_allclose(got, X_BxTxD[..., :3] @ rows_VxD.T, atol=1e-5)
 
 
 def test_random_int8_weights_have_the_spread_of_random_floats():

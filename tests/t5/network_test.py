@@ -282,6 +282,11 @@ def test_a_prompt_of_peft_gives_the_same_logits(make_golden):
         ("param_dtype", "int4"),
         ("remat", "yes"),
         ("dropout_rate", 1.0),
+        ("activation", "gelu"),
+        ("gated_mlp", "no"),
+        ("tied_head", 2),
+        ("scale_decoder_outputs", "yes"),
+        ("layer_norm_epsilon", 0),
     ],
 )
 def test_a_size_that_is_none_is_an_error(name, value):

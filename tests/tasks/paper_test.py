@@ -145,6 +145,32 @@ def test_squad_goes_to_each_set_of_mrqa():
     assert len(seqio.MixtureRegistry.get("squad_to_mrqa").tasks) == 7
 
 
+SUPERGLUE = "boolq cb copa multirc record rte wic axb axg".split()
+GLUE = "cola sst2 mrpc qqp stsb mnli mnli_matched mnli_mismatched qnli rte wnli ax"
+MRQA = "bioasq drop duorc race relation_extraction textbookqa".split()
+
+
+def test_what_the_readme_says_has_the_released_codes_name_has_it():
+    expected = {
+        *(f"taskless_super_glue_{name}_v102" for name in SUPERGLUE),
+        *(f"super_glue_{name}_v102" for name in SUPERGLUE),
+        *(f"{p}super_glue_wsc_and_dev_v102_simple" for p in ("", "taskless_")),
+        *(f"{p}dpr_v001_simple" for p in ("", "taskless_")),
+        *(f"taskless_glue_{name}_v002" for name in GLUE.split()),
+        *("taskless_glue_mrpc_from_qqp_v002", "taskless_glue_qqp_from_mrpc_v002"),
+        "squad_v010_allanswers",
+        *(f"mrqa_{name}_v001_examples" for name in MRQA),
+    }
+    assert expected <= set(seqio.TaskRegistry.names())
+    mixtures = {
+        "taskless_glue_mnli_and_dev_v002",
+        "taskless_glue_mrpc_from_qqp_zeroshot_v002",
+        "taskless_glue_qqp_from_mrpc_zeroshot_v002",
+        *(f"squad_to_{name}_examples" for name in (*MRQA, "mrqa")),
+    }
+    assert mixtures <= set(seqio.MixtureRegistry.names())
+
+
 def test_a_label_outside_the_set_is_named_with_its_place(tmp_path):
     path = tmp_path / "glue" / "SST-2" / "dev.tsv"
     path.parent.mkdir(parents=True)

@@ -1,7 +1,6 @@
 """Scores of predictions: seqio.Evaluator's metrics, records, what is legal."""
 
 import functools
-import json
 
 import flax
 import numpy as np
@@ -11,7 +10,7 @@ import tensorflow as tf
 
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import load_vocabulary
-from prompt_tuning.tasks_io import data, evaluate, tasks
+from prompt_tuning.tasks_io import tasks
 from prompt_tuning.training import batching
 from prompt_tuning.training.task import majority_baseline
 from tasks import accuracy, label_index, pocket, pocket_model, scoring
@@ -366,94 +365,3 @@ def test_the_majority_of_a_mixture_is_each_tasks_own():
     metrics = majority_baseline(split.examples, split, VOCABULARY)
     assert metrics["letters"]["accuracy"] == pytest.approx(200 / 3)
     assert metrics["more"]["accuracy"] == 100.0
-
-
-# Predicting, until it moves away.
-
-
-def evaluator(task, batch_size=2):
-    examples = data.load_examples(task, "validation")
-    return evaluate.make_evaluator(task, examples, batch_size)
-
-
-def tokens(words, length=8):
-    return batching.pad([[*VOCABULARY.encode(word), 1] for word in words], length)
-
-
-def always(word):
-    return lambda inputs: tokens([word] * len(inputs))
-
-
-def by_letter(inputs_NxT):
-    texts = [VOCABULARY.decode(row.tolist()) for row in inputs_NxT]
-    return tokens(["yes" if "a" in text else "no" for text in texts])
-
-
-def test_the_model_sees_batches_of_one_size_and_every_example_once():
-    seen = []
-
-    def predict(inputs_NxT):
-        seen.append([VOCABULARY.decode(row.tolist()) for row in inputs_NxT])
-        return by_letter(inputs_NxT)
-
-    assert evaluator(make_task(), batch_size=2)(predict).metrics["letters"]
-    first, second, last = (text for text, _ in TEXTS)
-    assert seen == [[first, second], [last, last]]
-
-
-def test_predictions_keep_their_order_across_batches():
-    inputs = np.arange(14, dtype=np.int32).reshape(7, 2)
-    outputs = evaluate.predict_in_batches(lambda x: x + 1, inputs, batch_size=3)
-    np.testing.assert_array_equal(outputs, inputs + 1)
-
-
-def test_inputs_of_like_lengths_are_predicted_together_and_cut():
-    inputs = np.zeros((6, 512), np.int32)
-    for row, size in enumerate((400, 10, 64, 70, 0, 120)):
-        inputs[row, :size] = row + 1
-    seen = []
-
-    def predict(inputs_NxT):
-        seen.append(inputs_NxT.shape)
-        return inputs_NxT[:, :1]
-
-    outputs = evaluate.predict_in_batches(predict, inputs, batch_size=2)
-    np.testing.assert_array_equal(outputs, inputs[:, :1])
-    assert seen == [(2, 64), (2, 96), (2, 512)]
-
-
-def test_inputs_over_length_are_cut_for_the_model_and_whole_in_the_file(tmp_path):
-    task = make_task()
-    examples = data.load_examples(task, "validation", {"inputs": 4})
-    widths = []
-
-    def predict(inputs_NxT):
-        widths.append(inputs_NxT.shape[1])
-        assert (inputs_NxT[:, -1] == VOCABULARY.eos_id).all()
-        return always("no")(inputs_NxT)
-
-    path = tmp_path / "p.jsonl"
-    evaluate.make_evaluator(task, examples, 3)(predict, path)
-    assert widths == [4]
-    assert json.loads(path.read_text().splitlines()[2])["inputs"] == "letter bb"
-
-
-def test_label_scoring_predicts_the_best_label():
-    asked = []
-
-    def score(inputs_NxT, labels_LxS):
-        asked.append(labels_LxS)
-        has_a = (inputs_NxT == VOCABULARY.encode("a")[0]).any(axis=1)
-        return np.stack([has_a, ~has_a], axis=1).astype(np.float32)
-
-    task = make_task()
-    evaluation = evaluator(task)(evaluate.label_predict_fn(task, score))
-    assert evaluation.metrics["letters"]["accuracy"] == 100.0
-    assert evaluation.illegal == {"letters": 0.0}
-    np.testing.assert_array_equal(asked[0], tokens(["yes", "no"], length=4))
-
-
-def test_label_scoring_needs_label_words():
-    task = make_task(postprocess_fn=None)
-    with pytest.raises(UserError, match="names no label words"):
-        evaluate.label_predict_fn(task, lambda inputs, labels: inputs)

@@ -47,6 +47,21 @@ def test_the_list_has_a_line_for_each_task_and_mixture():
     assert len(lines) == len({line.split()[0] for line in lines})
 
 
+def test_listing_asks_no_rate_function():
+    def rate(task):
+        pytest.fail("it may need data that is not there")
+
+    added = ("rated", "rated_too")
+    for name in added:
+        seqio.MixtureRegistry.add(name, [("cb", rate), ("rte", 1.0)])
+    try:
+        lines = listing.describe("tasks.paper").splitlines()
+    finally:
+        for name in added:
+            seqio.MixtureRegistry.remove(name)
+    assert sum(line.startswith("rated, rated_too ") for line in lines) == 1
+
+
 def test_render_prints_pairs(capsys, data_dir):
     arguments = ["--render=cb", "--split=test", f"--data_dir={data_dir}"]
     status, out, _ = run(capsys, *arguments)

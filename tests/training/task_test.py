@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from prompt_tuning.errors import UserError
+from prompt_tuning.frozen.formats import POCKET
 from prompt_tuning.frozen.vocabulary import load_vocabulary
 from prompt_tuning.training import task
 
@@ -155,3 +156,14 @@ def test_the_majority_is_the_most_frequent_training_target_of_each_task():
 def test_the_majority_is_cut_as_the_examples_are():
     train = make({"one": (rows("a"), rows("word"))}, {"targets": 3})
     assert task.majority_predictions(train, train, BYTES) == ["wo"]
+
+
+@pytest.mark.parametrize("name", ["byt5", "pocket"])
+def test_a_label_with_a_sentinel_is_what_the_task_trains_on(name):
+    """The released code's tasks put the last id in front of the target's own ids."""
+    path = {"pocket": str(POCKET / "spiece.model")}.get(name, name)
+    vocabulary = load_vocabulary(path)
+    labels_LxS = task.label_ids(["<extra_id_0> yes", "yes"], vocabulary)
+    marked, plain = (row[row > 0].tolist() for row in labels_LxS)
+    assert plain == [*vocabulary.encode("yes"), vocabulary.eos_id]
+    assert marked == [vocabulary.vocab_size - 1, *plain]

@@ -23,19 +23,22 @@ _FILES = (
 
 def is_folder(path: Path) -> bool:
     """Whether the folder holds weights that transformers saved."""
-    return any((path / name).is_file() for files in _FILES for name in files[:2])
+    return _files(path) is not None
 
 
 def open_folder(path: Path) -> dict[str, Tensor]:
-    """The tensors of a folder by transformers' names; safetensors go before PyTorch's.
+    """The tensors of such a folder by transformers' names.
 
     Raises:
       UserError: an index names a file that is not there.
     """
-    for index, whole, open_file in _FILES:
-        if (path / index).is_file() or (path / whole).is_file():
-            return _open_files(path, index, whole, open_file)
-    raise FileNotFoundError(path)
+    return _open_files(path, *_files(path))
+
+
+def _files(path: Path) -> tuple | None:
+    """The first of _FILES that is there: safetensors go before PyTorch's."""
+    there = (f for f in _FILES if any((path / name).is_file() for name in f[:2]))
+    return next(there, None)
 
 
 def _open_files(

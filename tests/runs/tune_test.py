@@ -15,9 +15,8 @@ import small
 from safetensors.numpy import load_file
 from small import lines, prompt, steps, trained
 
-from prompt_tuning.errors import UserError
-from prompt_tuning.tasks_io import evaluate
-from prompt_tuning.training import checkpoints, train, tuning
+from prompt_tuning.training import checkpoints, loop
+from prompt_tuning.training import task as tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -30,6 +29,7 @@ def test_a_run_leaves_all_its_files(run):
     assert {path.name for path in run.iterdir()} == {
         *("config.gin", "checkpoints", "train.jsonl", "eval.jsonl", "metrics.json"),
         *("prompt.npy", "prompt.json", "predictions.jsonl", "learning_curve.png"),
+        "description.json",
     }
     assert steps(run / "train.jsonl") == [*range(1, 9)]
     assert steps(run / "eval.jsonl") == [0, 4, 8]
@@ -115,7 +115,7 @@ def test_a_finished_run_tells_its_results_again(run, tmp_path, frozen, capsys):
 
 def test_an_interrupted_run_goes_on(run, tmp_path, frozen, monkeypatch, capsys):
     """Ctrl-C when step 6 is reported."""
-    with small.interrupted(monkeypatch, train, "_report", 6):
+    with small.interrupted(monkeypatch, loop, "_report", 6):
         flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
         assert small.main("train", **flags) == 130
     assert "the same command goes on" in capsys.readouterr().err
@@ -188,7 +188,7 @@ def test_a_run_killed_again_and_again(tmp_path, frozen):
 def test_the_best_state_is_kept_beside_the_last(run, tmp_path, frozen, monkeypatch):
     scores = itertools.chain([10.0, 30.0, 20.0], itertools.repeat(30.0))
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "development_score", lambda *_: next(scores))
+        patch.setattr(tasks, "development_score", lambda *_: next(scores))
         trained(tmp_path, frozen)
     assert json.loads((tmp_path / "metrics.json").read_text())["best_step"] == 4
     assert json.loads((tmp_path / "prompt.json").read_text())["step"] == 4
@@ -372,14 +372,6 @@ def test_a_prompt_at_another_step_is_not_tuned_with_the_rest(swept, frozen, caps
     err = capsys.readouterr().err
     assert "8 in" in err and "None in" in err and "a run of their own" in err
     assert all((swept / folder / "prompt.npy").exists() for folder in FOLDERS)
-
-
-@pytest.mark.parametrize(
-    "sweep", ["TRAIN_STEPS=1,2", "SEED", "SEED=", "schedule=1", "T5Config.dtype=a"]
-)
-def test_what_cannot_be_swept_is_an_error(sweep):
-    with pytest.raises(UserError, match=r"--sweep is .* SEED, PROMPT_INIT"):
-        tuning.variants("runs", [sweep])
 
 
 def test_models_are_not_swept(tmp_path, frozen, capsys):

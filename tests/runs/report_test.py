@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from prompt_tuning.training import report
+from prompt_tuning.runs import report
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

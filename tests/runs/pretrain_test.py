@@ -12,9 +12,8 @@ import tiny
 from safetensors.numpy import load_file
 
 from prompt_tuning import partitioning
-from prompt_tuning.errors import UserError
-from prompt_tuning.tasks_io import data
-from prompt_tuning.training import pretrain, train
+from prompt_tuning.runs import pretrain
+from prompt_tuning.training import loop
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -73,7 +72,7 @@ def test_the_loss_falls_in_both_stages(run):
 
 
 def test_a_run_goes_on_with_the_same_settings_only(run, tmp_path, monkeypatch, capsys):
-    with small.interrupted(monkeypatch, train, "_report", 20):
+    with small.interrupted(monkeypatch, loop, "_report", 20):
         assert main(tmp_path, **{"pretrain.prefix_lm_steps": 9}) == 130
     before = log(tmp_path)
     assert len(before) == 19 and not (tmp_path / "frozen.safetensors").exists()
@@ -104,23 +103,22 @@ def test_the_text_must_be_text(tmp_path, capsys):
     assert "in a split 'test'" in capsys.readouterr().err
 
 
-def test_documents_are_token_ids_without_their_end():
-    task = data.get_task("small_text")
-    documents = pretrain.load_documents(task, "validation")
-    texts = [small.VOCABULARY.decode(row.tolist()) for row in documents]
-    assert texts == small.texts("validation")["targets"]
-    assert all(row[-1] != 1 for row in documents)
-    with pytest.raises(UserError, match="no texts of two tokens"):
-        pretrain.load_documents(data.get_task("small_kind"), "train")
+def test_a_text_file_is_pre_trained_on(tmp_path, capsys):
+    text = tmp_path / "own.txt"
+    text.write_text("\n".join(small.texts("train")["targets"]))
+    flags = {"MIXTURE_OR_TASK_NAME": text, "pretrain.skill_task": "''"}
+    assert main(tmp_path / "run", **flags) == 0
+    made = json.loads((tmp_path / "run" / "frozen.json").read_text())
+    assert made["task"] == str(text) and "skill" not in made
+    losses = [line["loss"] for line in log(tmp_path / "run")]
+    assert np.mean(losses[9:12]) < np.mean(losses[:3]) - 0.2
 
 
 def test_the_objective_changes_at_the_switch_wherever_one_starts():
     documents = [np.arange(10, 40), np.arange(50, 60)]
-    options = {"batch_size": 4, "lengths": {"inputs": 32, "targets": 32}}
-    options |= {"vocab_size": 2_048, "switch": 3, "seed": 0}
 
     def stages(start):
-        stream = pretrain._stages(documents, **options, start_step=start)
+        stream = pretrain._stages(documents, (4, 32, 32), 2_048, 3, 0, start)
         return list(itertools.islice(stream, 6 - start))
 
     whole = stages(0)
@@ -133,5 +131,12 @@ def test_the_objective_changes_at_the_switch_wherever_one_starts():
 
 def test_the_held_out_loss_is_per_target_token():
     params = jax.tree.map(jnp.zeros_like, partitioning.param_shapes(tiny.MODEL))
-    loss = jax.jit(pretrain._loss(tiny.MODEL))(params, tiny.batch())
+    starts = []
+
+    def held_out(step):
+        starts.append(step)
+        return itertools.repeat(tiny.batch())
+
+    loss = pretrain._held_out_loss(tiny.MODEL, held_out)(params, 7)
+    assert starts == [7]
     np.testing.assert_allclose(loss, np.log(tiny.CONFIG.vocab_size), rtol=1e-5)

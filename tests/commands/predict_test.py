@@ -1,44 +1,15 @@
-"""Commands on a run of a small model: evaluating, predicting, exporting."""
+"""`predict` on a run of a small model."""
 
 import io
 import json
 import os
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 import small
-from safetensors.numpy import load_file
-from small import lines, prompt
+from small import lines
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
-
-
-# Evaluating and predicting
-
-
-def test_evaluate_repeats_the_runs_own_numbers(run, capsys):
-    # The settings are those of MODEL_DIR/config.gin; no flag repeats them.
-    assert small.cli.main(["evaluate", f"--gin.MODEL_DIR={run}"]) == 0
-    result = json.loads(capsys.readouterr().out)
-    expected = json.loads((run / "metrics.json").read_text())
-    assert result["metrics"] == expected["trained"]["metrics"]
-    assert result["illegal"] == expected["trained"]["illegal"]
-    assert (result["split"], result["examples"]) == ("validation", 10)
-    written = Path(result["predictions"])
-    assert written.read_bytes() == (run / "predictions.jsonl").read_bytes()
-    written.unlink()
-
-
-def test_evaluate_another_prompt_on_another_split(run, frozen, tmp_path, capsys):
-    np.save(tmp_path / "p.npy", np.zeros((7, 16)))
-    settings = {"INITIAL_CHECKPOINT_PATH": frozen, "EVAL_SPLIT": "train"}
-    arguments = ["evaluate", "--prompt", tmp_path / "p.npy"]
-    assert small.main(*arguments, **settings) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert (result["split"], result["examples"]) == ("train", 24)
-    assert "predictions" not in result
 
 
 def predict(text, monkeypatch, capsys, *arguments, **settings):
@@ -92,20 +63,3 @@ def test_predict_writes_to_a_device_without_replacing_it(run, tmp_path):
     assert json.loads(os.read(reader, 10_000))["inputs"] == "bird"
     os.close(reader)
     assert (tmp_path / "pipe").is_fifo()
-
-
-# Exporting
-
-
-@pytest.mark.parametrize("ending", [".npy", ".safetensors"])
-def test_export_writes_the_prompt_and_what_made_it(run, tmp_path, ending, capsys):
-    output = tmp_path / "new folder" / f"exported{ending}"
-    flags = [f"--output={output}", f"--gin.MODEL_DIR={run}"]  # no other setting
-    assert small.cli.main(["export", *flags]) == 0
-    assert f"prompt of step 8: {output}" in capsys.readouterr().out
-    array = np.load(output) if ending == ".npy" else load_file(output)["prompt"]
-    np.testing.assert_array_equal(array, prompt(run))
-    made = json.loads(output.with_suffix(".json").read_text())
-    expected = json.loads((run / "prompt.json").read_text())
-    assert made == {key: expected[key] for key in made} and made["score"] == 0.0
-    assert small.main("evaluate", "--prompt", output, MODEL_DIR=run) == 0

@@ -1,0 +1,25 @@
+"""`export` on a run of a small model."""
+
+import json
+
+import numpy as np
+import pytest
+import small
+from safetensors.numpy import load_file
+from small import prompt
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
+@pytest.mark.parametrize("ending", [".npy", ".safetensors"])
+def test_export_writes_the_prompt_and_what_made_it(run, tmp_path, ending, capsys):
+    output = tmp_path / "new folder" / f"exported{ending}"
+    flags = [f"--output={output}", f"--gin.MODEL_DIR={run}"]  # no other setting
+    assert small.cli.main(["export", *flags]) == 0
+    assert f"prompt of step 8: {output}" in capsys.readouterr().out
+    array = np.load(output) if ending == ".npy" else load_file(output)["prompt"]
+    np.testing.assert_array_equal(array, prompt(run))
+    made = json.loads(output.with_suffix(".json").read_text())
+    expected = json.loads((run / "prompt.json").read_text())
+    assert made == {key: expected[key] for key in made} and made["score"] == 0.0
+    assert small.main("evaluate", "--prompt", output, MODEL_DIR=run) == 0
