@@ -96,20 +96,27 @@ def test_a_path_of_any_spelling_is_said(name):
 
 def test_settings_that_contradict_a_prompt_name_both_sides():
     said, path = described(prompt_place="suffix"), Path("p.npy")
-    exchange.check_settings(path, said, Settings(run=Run(prompt_place="suffix")))
+    its = Run(prompt_place="suffix", prompt_length=3)
+    exchange.check_settings(path, said, Settings(run=its))
     exchange.check_settings(path, {}, Settings(run=Run(method="whole")))
-    for run, message in {
-        Run(): "PROMPT_PLACE is 'prefix', but p.npy says 'suffix': leave PROMPT_PLACE",
-        Run(method="whole", prompt_place="suffix"): (
-            "METHOD is 'whole', but p.npy says 'prompt': leave METHOD out"
+    for changes, message in (
+        (
+            {"prompt_place": "prefix"},
+            "PROMPT_PLACE is 'prefix', but p.npy says 'suffix': leave PROMPT_PLACE out",
         ),
-    }.items():
+        (
+            {"method": "whole"},
+            "METHOD is 'whole', but p.npy says 'prompt': leave METHOD out",
+        ),
+        ({"prompt_length": 5}, "PROMPT_LENGTH is 5, but p.npy says 3: leave PROMPT_LE"),
+    ):
+        run = dataclasses.replace(its, **changes)
         with pytest.raises(UserError, match=message):
             exchange.check_settings(path, said, Settings(run=run))
 
 
 def test_another_task_may_be_asked_of_a_prompt():
-    run = Run(mixture_or_task_name="cb", prompt_length=100)
+    run = Run(mixture_or_task_name="cb", prompt_length=3)
     exchange.check_settings(Path("p.npy"), described(), Settings(run=run))
 
 
@@ -241,5 +248,5 @@ def test_a_prompt_is_read_out_of_a_step_and_out_of_no_other_folder(tmp_path):
     states.wait_until_finished()
     loaded = exchange.load_prompt(tmp_path / "checkpoints/4")
     np.testing.assert_array_equal(loaded, tiny.prompt())
-    with pytest.raises(UserError, match="no checkpoint with a prompt; give one step"):
+    with pytest.raises(UserError, match="no checkpoint with a prompt; give a fini"):
         exchange.load_prompt(tmp_path / "checkpoints")

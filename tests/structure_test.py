@@ -1,92 +1,134 @@
-"""How the house is built: which module may import which, and what lies where."""
+"""How the house is built: which room may import which, and what lies where."""
 
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from source import ROOT, imports, tree
 
-ROOT = Path(__file__).resolve().parents[1]
-
-# A module imports from the rows above its own only. (config.parse reaches down by name,
-# with importlib, as gin knows only what has been imported.)
+# A module imports from its own room and from the rooms in the rows above it.
 ORDER = """
-errors objectives outputs batching
-layers prompts losses partitioning config
-network optimizer formats
-decoding checkpoints
-weights train data
-evaluate report
-run
-tuning
-commands pretrain listing plan t5x_engine
+errors
+settings outputs
+config partitioning
+t5
+methods
+frozen
+training
+tasks_io serving exchange
+runs
+engines
+commands
 cli
 __main__
 """
 ROWS = {
-    module: row for row, line in enumerate(ORDER.split("\n")) for module in line.split()
+    room: row for row, line in enumerate(ORDER.split("\n")) for room in line.split()
 }
-# Runs without TensorFlow and seqio.
-CORE = """
-objectives outputs batching layers prompts losses partitioning config network optimizer
-decoding checkpoints train
-"""
 TENSORFLOW = {"seqio", "tensorflow", "tensorflow_datasets", "tensorflow_text", "t5"}
-MAY_USE_TENSORFLOW = {"data", "evaluate"}
+TENSORFLOW |= {"t5x"}
+MAY_USE_TENSORFLOW = {"tasks_io", "engines"}
 
 
 def modules(package):
-    return {path.stem: path for path in (ROOT / package).glob("*.py")}
+    """{dotted name: path} of a package's modules, those of its rooms included."""
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in (ROOT / package).rglob("*.py")
+    }
+    return {name.removesuffix(".__init__"): path for name, path in paths.items()}
 
 
-def imports(path):
-    """Dotted names of what a file imports, inside functions too."""
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
-        match node:
-            case ast.Import():
-                yield from (alias.name for alias in node.names)
-            case ast.ImportFrom():  # absolute: ruff sees to that
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+OURS, TASKS = modules("prompt_tuning"), modules("tasks")
+
+
+def room(name):
+    """Of prompt_tuning.t5.network: t5; of prompt_tuning.config: config."""
+    return name.split(".")[1] if "." in name else ""
 
 
 def used_by(path):
-    """Modules of prompt_tuning that a file imports."""
-    parts = [name.split(".") for name in imports(path)]
-    own = {name[1] for name in parts if name[0] == "prompt_tuning" and len(name) > 1}
-    return own & modules("prompt_tuning").keys() - {"__init__"}
+    """Modules of prompt_tuning that a file imports, the package itself left out."""
+    names = [name for name in imports(path) if name.startswith("prompt_tuning.")]
+    found = {name if name in OURS else name.rpartition(".")[0] for name in names}
+    assert found <= OURS.keys(), "each of them is there"
+    return found - {"prompt_tuning"}
 
 
-@pytest.mark.parametrize("module", sorted(modules("prompt_tuning").keys()))
-def test_imports_go_one_way(module):
-    path = modules("prompt_tuning")[module]
-    if module == "__init__":
-        assert not list(imports(path)), "importing prompt_tuning must cost nothing"
+# Who imports whom.
+
+
+def test_every_room_has_a_row():
+    rooms = {room(name) for name in OURS} - {""}
+    assert rooms == ROWS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_imports_go_one_way(name):
+    if name == "prompt_tuning":
+        assert not list(imports(OURS[name])), (
+            "importing prompt_tuning must cost nothing"
+        )
         return
-    assert module in ROWS, f"give {module} a row in ORDER"
-    wrong = {other for other in used_by(path) if ROWS.get(other, 0) >= ROWS[module]}
-    assert not wrong, f"{module} imports {wrong}, which ORDER does not put above it"
+    own = room(name)
+    others = {other for other in used_by(OURS[name]) if room(other) != own}
+    wrong = {other for other in others if ROWS[room(other)] >= ROWS[own]}
+    assert not wrong, f"{name} imports {wrong}, which ORDER does not put above it"
 
 
-@pytest.mark.parametrize("module", sorted(modules("prompt_tuning").keys()))
-def test_only_data_and_evaluate_import_tensorflow_or_seqio(module):
-    roots = {name.split(".")[0] for name in imports(modules("prompt_tuning")[module])}
-    if module not in MAY_USE_TENSORFLOW:
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_only_tasks_io_and_engines_import_tensorflow_or_seqio(name):
+    roots = {imported.split(".")[0] for imported in imports(OURS[name])}
+    if room(name) not in MAY_USE_TENSORFLOW:
         assert not roots & TENSORFLOW
     assert "tasks" not in roots, "a gin file or a flag names a task module"
 
 
-@pytest.mark.parametrize("module", sorted(modules("tasks").keys()))
-def test_tasks_know_no_model(module):
-    roots = {name.split(".")[0] for name in imports(modules("tasks")[module])}
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_tasks_know_no_model(name):
+    roots = {imported.split(".")[0] for imported in imports(TASKS[name])}
     assert not roots & {"prompt_tuning", "jax", "flax", "optax"}
 
 
-def test_objectives_need_numpy_alone():
-    outside = {
-        name.split(".")[0] for name in imports(modules("prompt_tuning")["objectives"])
-    } - set(sys.stdlib_module_names)
-    assert outside <= {"numpy"}
+@pytest.mark.parametrize("name", ["objectives", "batching"])
+def test_batches_and_objectives_need_numpy_alone(name):
+    path = OURS[f"prompt_tuning.training.{name}"]
+    used = {imported.split(".")[0] for imported in imports(path)}
+    outside = used - set(sys.stdlib_module_names)
+    assert outside <= {"numpy", "prompt_tuning"}
+    assert used_by(path) <= {"prompt_tuning.training.batching"}
+
+
+def private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_private_names_stay_in_their_module(name):
+    """Neither `from prompt_tuning.x import _y` nor `x._y` of an imported module x."""
+    nodes, wrong, theirs = list(ast.walk(tree(OURS[name]))), [], set()
+    for node in nodes:
+        match node:
+            case ast.Import(names=names):
+                theirs |= {alias.asname or alias.name for alias in names}
+            case ast.ImportFrom(module=module, names=names):
+                if not module.startswith("prompt_tuning"):
+                    continue
+                wrong += [alias.name for alias in names if private(alias.name)]
+                theirs |= {
+                    alias.asname or alias.name
+                    for alias in names
+                    if f"{module}.{alias.name}" in OURS
+                }
+    for node in nodes:
+        match node:
+            case ast.Attribute(value=ast.Name(id=owner), attr=attr):
+                wrong += [f"{owner}.{attr}"] * (owner in theirs and private(attr))
+    assert not wrong
+
+
+# What runs without what.
 
 
 def python(code):
@@ -95,7 +137,10 @@ def python(code):
     )
 
 
-def test_the_core_imports_without_tensorflow_or_seqio():
+def test_all_but_tasks_io_and_engines_imports_without_tensorflow_or_seqio():
+    free = [
+        name for name in OURS if room(name) not in {*MAY_USE_TENSORFLOW, "__main__"}
+    ]
     blocked = python(f"""
 import sys
 
@@ -106,29 +151,61 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 import importlib
-for module in {sorted(CORE.split())}:
-    importlib.import_module(f"prompt_tuning.{{module}}")
+for module in {sorted(free)}:
+    importlib.import_module(module)
 """)
     assert blocked.returncode == 0, blocked.stderr[-2000:]
 
 
-def test_importing_the_package_imports_no_jax():
-    light = python("import prompt_tuning, sys; sys.exit('jax' in sys.modules)")
-    assert light.returncode == 0
+@pytest.mark.parametrize("name", ["prompt_tuning", "prompt_tuning.training.objectives"])
+def test_importing_the_package_or_an_objective_imports_no_jax(name):
+    light = python(f"import {name}, sys; sys.exit('jax' in sys.modules)")
+    assert light.returncode == 0, light.stderr
+
+
+# What lies where.
+
+
+def mirrored(name, path):
+    """Where a module's test file may be."""
+    first, *rest = name.split(".")
+    tests = ROOT / "tests"
+    parts = rest if first == "prompt_tuning" else [first, *rest]
+    if path.name != "__init__.py":
+        return [tests.joinpath(*parts[:-1], f"{parts[-1]}_test.py")]
+    # Of a package: beside its folder, or in it.
+    folder = tests.joinpath(*parts)
+    return [
+        folder.with_name(f"{folder.name}_test.py"),
+        folder / f"{folder.name}_test.py",
+    ]
+
+
+def has_code(path):
+    """More than a docstring."""
+    return len(tree(path).body) > 1
+
+
+WITHOUT_TEST = {
+    "prompt_tuning",  # a version, which packaging_test.py compares
+    "prompt_tuning.__main__",  # cli_test.py runs it
+}
+
+
+@pytest.mark.parametrize("name", sorted(OURS | TASKS))
+def test_every_module_has_its_test_file(name):
+    path = (OURS | TASKS)[name]
+    if name not in WITHOUT_TEST and has_code(path):
+        places = mirrored(name, path)
+        assert any(place.is_file() for place in places), f"{name} has no {places[0]}"
 
 
 @pytest.mark.parametrize(
-    "path",
-    [
-        path.relative_to(ROOT).as_posix()
-        for package in ("prompt_tuning", "tasks")
-        for path in modules(package).values()
-        if not path.stem.startswith("__")
-    ],
+    "path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.stem
 )
-def test_every_module_has_its_test_file(path):
-    test = ROOT / "tests" / f"{Path(path).stem}_test.py"
-    assert test.is_file(), f"{path} has no tests/{test.name}"
+def test_what_tests_share_lies_in_helper_modules(path):
+    shared = {part for name in imports(path) for part in name.split(".")}
+    assert not {part for part in shared if part.endswith("_test")}
 
 
 def test_gin_holds_no_python():

@@ -93,3 +93,14 @@ def test_a_split_is_measured_greedily_or_by_its_labels(frozen):
     assert illegal == {"greedy": 1.0, "labels": 0.0}
     with pytest.raises(UserError, match="names no label words"):
         parts.make_measure(settings.run, model, None, split)
+
+
+def test_a_start_has_the_tasks_own_words_in_its_prompt(frozen):
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen)
+    model = parts.build(settings)
+    task = parts.open_task(settings.run, model.vocabulary)
+    _, prompt_PxD = parts.start(settings.run, task, model)
+    table_VxD = model.params["token_embedder"]["embedding"]
+    for row, word in zip(prompt_PxD, small.LABELS, strict=False):
+        (token,) = model.vocabulary.encode(word)
+        assert (row == table_VxD[token]).all()
