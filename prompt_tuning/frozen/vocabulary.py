@@ -76,7 +76,7 @@ def load_vocabulary(path: str) -> Vocabulary:
         return _Bytes()
     path = NAMED.get(path, path)
     try:
-        model = _read(path)
+        model = read(path)
         processor = _processor(model)
         pieces = SENTINEL, f"▁{SENTINEL}"
         if {*map(processor.piece_to_id, pieces)} == {processor.unk_id()}:
@@ -154,7 +154,8 @@ class _Bytes:
         return BYTES
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
+    """The bytes of a SentencePiece model's file, here or in a bucket."""
     if "://" not in path:
         return Path(path).read_bytes()
     import tensorstore  # reads buckets without TensorFlow; most files are here
