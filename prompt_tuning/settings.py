@@ -243,6 +243,7 @@ class Run:
                 )
 
 
+@dataclasses.dataclass(frozen=True)
 class _Section:
     """A section whose fields the user calls SECTION.field."""
 
