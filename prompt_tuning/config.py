@@ -309,7 +309,10 @@ class _Values(config_parser.ParserDelegate):
             "literal or %MACRO"
         )
 
-    def macro(self, scoped_macro_name: str) -> Macro:
+    # gin says no types: to a checker its own returns None.
+    def macro(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, scoped_macro_name: str
+    ) -> Macro:
         return Macro(scoped_macro_name)
 
 
@@ -320,7 +323,7 @@ def _statements(text: str, place: Callable[[int], str]) -> Iterator[tuple[Any, s
             yield statement, place(statement.location.line_num)
     except SyntaxError as error:
         raise UserError(
-            f"{place(error.lineno)}: cannot read {(error.text or '').strip()!r}; "
+            f"{place(error.lineno or 1)}: cannot read {(error.text or '').strip()!r}; "
             "expected NAME = VALUE, where VALUE is a Python literal (a string in "
             "quotes) or %MACRO"
         ) from None

@@ -57,7 +57,7 @@ def description(
         "vocabulary": run.vocabulary and _whole_path(run.vocabulary),
         "vocabulary_fingerprint": vocabulary.fingerprint(),
         "task": _whole_path(name) if own_data.is_own(name) else name,
-        "module": module if isinstance(module, str) else list(module),
+        "module": module if isinstance(module, str) else " ".join(module),
         "inputs": run.inputs,
         "targets": run.targets,
         "label_words": label_words and list(label_words),

@@ -184,7 +184,7 @@ def _size(model: Transformer) -> str:
 
 
 # emb_dim and mlp_dim tell the sizes of T5 1.1 apart.
-_SIZES = {
+_SIZES: dict[tuple[int, ...], str] = {
     (512, 1024): "small",
     (768, 2048): "base",
     (1024, 2816): "large",
@@ -249,7 +249,12 @@ def _on_devices(
             parts[where] = _read(source, key, tensor, index)
         return parts[where]
 
-    return jax.make_array_from_callback(tensor.shape, sharding, part)
+    # JAX says that an index may be None, and asserts that none is.
+    return jax.make_array_from_callback(
+        tensor.shape,
+        sharding,
+        part,  # pyright: ignore[reportArgumentType]
+    )
 
 
 def _read(
@@ -375,7 +380,7 @@ def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) 
     with atomic(path) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors:
-            file.write(np.ascontiguousarray(tensor).view(np.uint8))
+            file.write(np.ascontiguousarray(tensor).view(np.uint8).data)
 
 
 def _write_beside(

@@ -5,6 +5,7 @@ To be deleted once they hold a training.task.Task: tasks.py has it all.
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def opened(task: Task) -> tasks.SeqioTask:
     return tasks.SeqioTask(task, plain(task.output_features["targets"].vocabulary))
 
 
-def plain(of: seqio.Vocabulary) -> SimpleNamespace:
+def plain(of: seqio.Vocabulary) -> Any:
     """A seqio vocabulary as one of ours."""
     return SimpleNamespace(
         file=getattr(of, "sentencepiece_model_file", None),
@@ -68,7 +69,7 @@ def class_words(task: Task, split: str) -> tuple[str, ...] | None:
 def label_tokens(task: Task) -> np.ndarray | None:
     """What the model writes for each label, int32 [L, S]; None without label words."""
     words = opened(task).label_words()
-    return words and shared.label_ids(words, opened(task).vocabulary)
+    return shared.label_ids(words, opened(task).vocabulary) if words else None
 
 
 def load_examples(
@@ -79,10 +80,10 @@ def load_examples(
 
 
 def encode(
-    texts: Sequence[str], feature: seqio.Feature, length: int | None = None
+    texts: Sequence[str], feature: seqio.utils.Feature, length: int | None = None
 ) -> tuple[np.ndarray, int]:
     """Tokenises texts as load_examples tokenises a feature's."""
-    return shared.encode_rows(texts, feature.vocabulary, length)
+    return shared.encode_rows(texts, plain(feature.vocabulary), length)
 
 
 __all__ = ["check_vocabulary", "is_no_chatter"]
