@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
 import prompt_tuning
@@ -135,13 +135,24 @@ def check(
         )
     if said.get("vocabulary_fingerprint") not in (None, vocabulary.fingerprint()):
         raise UserError(
-            f"{path} was trained with another vocabulary than {vocabulary.file}: give "
-            "VOCABULARY the one it was trained with"
+            f"{path} was trained with another vocabulary than "
+            f"{vocabulary.file or 'bytes'}: give VOCABULARY the one it was trained with"
+        )
+
+
+def check_start(path: Path, said: Mapping[str, Any], place: str) -> None:
+    """Raises UserError where a prompt to start from stood in another place."""
+    if said.get("place") not in (None, place):
+        raise UserError(
+            f"PROMPT_PLACE is {place!r}, but the prompt to start from, {path}, says "
+            f"{said['place']!r}: set PROMPT_PLACE to that, or take another PROMPT_FILE"
         )
 
 
 def read_description(path: Path) -> dict[str, Any]:
     """What a prompt's file, a run's folder or a step of it says; {} if nothing.
+
+    A .safetensors file without its JSON says it in its metadata.
 
     Raises:
       UserError: its JSON is damaged.
@@ -156,7 +167,23 @@ def read_description(path: Path) -> dict[str, Any]:
                     "it: take it from where the prompt came from, or remove it"
                 ) from None
             return found if isinstance(found, dict) else {}
-    return {}
+    return _metadata(path) if path.suffix == ".safetensors" else {}
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """A description by the metadata of a file; {} if there is none to be read."""
+    try:
+        texts = safe_open(path, framework="numpy").metadata() or {}
+    except (OSError, SafetensorError):  # load_prompt says so
+        return {}
+    return {key: _from_json(text) for key, text in texts.items()}
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # 0.1.0 wrote texts as they are
+        return text
 
 
 def _description_places(path: Path) -> list[Path]:
@@ -179,7 +206,7 @@ def save_prompt(path: Path, prompt_PxD: Any, said: Mapping[str, Any]) -> None:
     prompt_PxD = np.asarray(prompt_PxD, np.float32)
     with atomic(path) as temporary:
         if path.suffix == ".safetensors":
-            metadata = {key: str(value) for key, value in said.items()}
+            metadata = {key: json.dumps(value) for key, value in said.items()}
             safetensors.save_file({"prompt": prompt_PxD}, temporary, metadata)
         elif path.suffix == ".npy":
             with temporary.open("wb") as file:

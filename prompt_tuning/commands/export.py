@@ -41,6 +41,12 @@ def run(args: argparse.Namespace) -> None:
             "has evaluated the untrained prompt"
         )
     exchange.check_settings(directory, source.said, settings)
+    if source.said.get("ships_model"):
+        raise UserError(
+            f"METHOD of the run in {model_dir} is {source.said.get('method')}, which "
+            f"trains the weights: there is no prompt that is of use without them; take "
+            f"{exchange.MODEL} of a finished run, and {exchange.PROMPT} if it has one"
+        )
     best = args.step == "best"
     number = checkpoints.best_step(states) if best else last
     prompt_PxD = exchange.load_prompt(directory / str(number))

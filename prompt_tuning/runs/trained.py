@@ -56,6 +56,11 @@ def load(settings: Settings, source: Source) -> tuple[parts.Model, Any, Extra]:
     folder = path if path.is_dir() else path.parent
     tuned = folder / exchange.MODEL
     ships_prompt = not path.is_dir() or (path / exchange.PROMPT).exists()
+    if said.get("ships_model") and not tuned.is_file():
+        raise UserError(
+            f"{path} goes with the weights that were trained together with it, and "
+            f"{tuned} is not there: give the folder of the finished run"
+        )
     if said.get("ships_model", not ships_prompt) and tuned.is_file():
         run = dataclasses.replace(settings.run, initial_checkpoint_path=str(tuned))
         model = parts.build(dataclasses.replace(settings, run=run))

@@ -161,8 +161,10 @@ def _members(
         run = settings.run
         array = None
         if run.prompt_init == "file":
-            array = exchange.load_prompt(Path(run.prompt_file))
+            array = _first_prompt(run, description, model)
         trained = parts.start(run, task, model, array)
+        params, _ = methods.of(run).fold(trained)
+        description = {**description, "ships_model": params is not None}
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
         states = checkpoints.manager(path / "checkpoints", last=kept)
@@ -171,6 +173,26 @@ def _members(
         outputs.write_json(path / exchange.DESCRIPTION, description)
         members.append(Member(run, path, adafactor, states, state))
     return members
+
+
+def _first_prompt(
+    run: Run, description: dict[str, Any], model: parts.Model
+) -> np.ndarray:
+    """The prompt of PROMPT_FILE, which must fit what is to be trained.
+
+    It may be of another task.
+    """
+    path = Path(run.prompt_file)
+    said = exchange.read_description(path)
+    exchange.check_start(path, said, run.prompt_place)
+    exchange.check(
+        path,
+        said,
+        frozen_model=description["frozen_fingerprint"],
+        name=run.initial_checkpoint_path,
+        vocabulary=model.vocabulary,
+    )
+    return exchange.load_prompt(path)
 
 
 def _check_shared(sweep: Sequence[Settings], params: Any, frozen: Any) -> None:
