@@ -316,31 +316,35 @@ def write_prompt(settings: Settings) -> Callable[[Any, Any], tuple[Any, Any]]:
     model writes model.safetensors, of the last step alone.
     """
     model, method = _model(settings), methods.of(settings.run)
-    about = _description(settings, model)
+    about, model_dir = _description(settings, model), epath.Path(settings.run.model_dir)
 
     def write(state_dict: Any, parameter_infos: Any) -> tuple[Any, Any]:
         step, target = int(state_dict["state"]["step"]), state_dict["target"]
         params, extra = method.fold(target[_key(target)])
         prompt_PxD = extra.prompt and extra.prompt.vectors
-        kept = prompt_PxD, model.network.config, model.vocabulary
-        said = about | {"step": step}
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            exchange.save(folder, params, *kept, said)
-            if params is None:
-                exchange.save_prompt(folder / f"prompt_{step}.npy", prompt_PxD, said)
-            if outputs.is_writer():
-                for file in folder.iterdir():
-                    _copy(file, epath.Path(settings.run.model_dir))
+        with tempfile.TemporaryDirectory() as folder:
+            exchange.save(
+                Path(folder),
+                params,
+                prompt_PxD,
+                model.network.config,
+                model.vocabulary,
+                about | {"step": step},
+            )
+            for file in Path(folder).iterdir() if outputs.is_writer() else ():
+                _copy(file, model_dir / file.name)
+                if params is None:
+                    _copy(file, model_dir / f"{file.stem}_{step}{file.suffix}")
         return state_dict, parameter_infos
 
     return write
 
 
-def _copy(file: Path, folder: epath.Path) -> None:
-    copy = folder / f".{file.name}"
-    copy.write_bytes(file.read_bytes())
-    copy.replace(folder / file.name)
+def _copy(file: Path, to: epath.Path) -> None:
+    """Whole or not at all."""
+    part = to.with_name(f".{to.name}")
+    epath.Path(file).copy(part, overwrite=True)
+    part.replace(to)
 
 
 def _description(settings: Settings, model: parts.Model) -> dict[str, Any]:

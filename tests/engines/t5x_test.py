@@ -9,9 +9,6 @@ by eight.
 import dataclasses
 import hashlib
 import itertools
-import json
-import re
-import sys
 
 import gin
 import jax
@@ -19,14 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
-from table_4 import TABLE_4
 
-from prompt_tuning import config, exchange, methods, partitioning
+from prompt_tuning import exchange, methods, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.runs import parts
 from prompt_tuning.serving import predictor
-from prompt_tuning.settings import Run, Settings
+from prompt_tuning.settings import Settings
 from prompt_tuning.t5 import network
 from prompt_tuning.training import batching, checkpoints, optimizer, plan, step
 
@@ -39,15 +35,6 @@ CONFIG = dataclasses.replace(small.CONFIG, num_heads=8, head_dim=4)
 MODEL = network.Transformer(CONFIG)
 VOCABULARY = {"VOCABULARY": str(weights.POCKET / weights.VOCABULARY)}
 LENGTHS = {"inputs": 6, "targets": 3}
-GIN_FILES = sorted(
-    path.relative_to(config.GIN_ROOT).as_posix()
-    for path in config.GIN_ROOT.glob("gin/t5x/**/*.gin")
-)
-# What these files need and a parsed one need not have.
-UNREAD = dict.fromkeys(
-    ("MODEL_DIR", "CHECKPOINT_PATH", "EVAL_OUTPUT_DIR", "INFER_OUTPUT_DIR"), "/unread"
-)
-RUN_FILES = [name for name in GIN_FILES if "/models/" not in name]
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -393,147 +380,3 @@ def test_a_public_checkpoint_loads_through_t5xs_own_restoring(
     )
     assert digest(restored.params) == digest(ours.params)
     assert int(restored.step) == 0
-
-
-# The gin files.
-
-
-def parse(monkeypatch, script, files, **bindings):
-    """Parses as `python -m t5x.SCRIPT` does, and returns its configured function."""
-    monkeypatch.setitem(sys.modules, "__main__", script)
-    gin.clear_config()
-    gin.add_config_file_search_path(str(config.GIN_ROOT))
-    names = {"train": "train", "eval": "evaluate", "infer": "infer"}
-    function = getattr(script, names[script.__name__.removeprefix("t5x.")])
-    gin.parse_config_files_and_bindings(
-        files, [f"{name} = {value!r}" for name, value in bindings.items()]
-    )
-    return gin.get_configurable(function)
-
-
-BUILT = [(name, "pocket") for name in RUN_FILES]
-BUILT += [("gin/t5x/prompt_tune.gin", size) for size in TABLE_4]
-
-
-@pytest.mark.parametrize(("name", "size"), BUILT)
-def test_run_files_build_the_papers_models_in_any_order(monkeypatch, name, size):
-    files = [name, f"gin/t5x/models/{size}.gin"]
-    parse(monkeypatch, script(name), files[::-1], **UNREAD)
-    backwards = gin.config_str()
-    parse(monkeypatch, script(name), files, PROMPT_LENGTH=150, **VOCABULARY | UNREAD)
-    gin.unlock_config()
-    model = gin.get_configurable(t5x_engine.PromptedT5)()
-    made = t5x.utils.TrainStateInitializer(
-        model.optimizer_def, model.get_initial_variables, {}, partitioner()
-    )
-    sizes = jax.tree.map(lambda x: x.size, made.global_train_state_shape.params)
-    expected = {size: rows[1][-1] for size, rows in TABLE_4.items()}
-    expected["pocket"] = 1_312_512 + 150 * 128
-    assert sum(jax.tree.leaves(sizes)) == expected[size]
-    parse(monkeypatch, script(name), files, **UNREAD)
-    assert gin.config_str() == backwards
-
-
-def script(name):
-    """The module of T5X that a run file is for."""
-    name = re.search(r"(\w+)\.gin", name)[1]
-    return getattr(t5x, {"prompt_tune": "train"}.get(name, name))
-
-
-@pytest.mark.parametrize("name", RUN_FILES)
-def test_a_run_file_opens_with_its_command(name):
-    opening = config.find_file(name).read_text().split("\n\n")[0]
-    assert f"python -m {script(name).__name__} --gin_file={name}" in opening
-
-
-def test_the_macros_are_the_run_in_every_scope(monkeypatch):
-    files = ["gin/t5x/prompt_tune.gin", "gin/t5x/models/pocket.gin"]
-    bindings = {"MODEL_DIR": "/x", "PROMPT_LENGTH": 7, "CLASS_LABELS": ("a", "b")}
-    parse(monkeypatch, t5x.train, files, **bindings)
-    with gin.config_scope("train"):
-        made = t5x_engine.settings()
-    run = Run(
-        model_dir="/x",
-        prompt_length=7,
-        class_labels=("a", "b"),
-        task_feature_lengths={"inputs": 41, "targets": 2},
-    )
-    assert made == Settings(run, model={"dropout_rate": 0.0})
-
-
-def test_a_relative_model_dir_is_one_plain_message(monkeypatch):
-    files = ["gin/t5x/prompt_tune.gin", "gin/t5x/models/pocket.gin"]
-    parse(monkeypatch, t5x.train, files, MODEL_DIR="runs/x")
-    with pytest.raises(UserError, match="MODEL_DIR is 'runs/x'; T5X needs it from"):
-        t5x_engine.settings()
-
-
-@pytest.mark.parametrize("use_orbax", [True, False])
-def test_t5x_trains_evaluates_and_infers(
-    settings, monkeypatch, frozen, tmp_path, use_orbax
-):
-    folder = tmp_path / "run"
-    shared = {
-        "MIXTURE_OR_TASK_MODULE": "small",
-        "MIXTURE_OR_TASK_NAME": "small_kind",
-        "INITIAL_CHECKPOINT_PATH": str(frozen),
-        "TASK_FEATURE_LENGTHS": LENGTHS,
-        "PROMPT_LENGTH": 4,
-        "BATCH_SIZE": 8,
-        **{f"T5Config.{k}": v for k, v in dataclasses.asdict(CONFIG).items()},
-    }
-    training = shared | {"MODEL_DIR": str(folder), "EVAL_PERIOD": 2}
-    training["train.use_orbax"] = use_orbax
-    for steps in (2, 4):  # the second goes on with the first
-        train_fn = parse(
-            monkeypatch,
-            t5x.train,
-            ["gin/t5x/prompt_tune.gin"],
-            TRAIN_STEPS=steps,
-            **training,
-        )
-        last, state = train_fn()
-        assert last == int(state.step) == steps
-    assert [p.name for p in folder.glob("checkpoint_*")] == ["checkpoint_4"]
-    scores = (folder / "inference_eval/small_kind-metrics.jsonl").read_text()
-    assert [json.loads(line)["step"] for line in scores.splitlines()] == [0, 2, 2, 4]
-    prompt = exchange.load_prompt(folder / "prompt.npy")
-    np.testing.assert_array_equal(prompt, state.params["prompt"])
-    np.testing.assert_array_equal(prompt, exchange.load_prompt(folder / "prompt_4.npy"))
-    assert not np.array_equal(prompt, exchange.load_prompt(folder / "prompt_2.npy"))
-    assert json.loads((folder / "prompt.json").read_text())["step"] == 4
-
-    path = {"CHECKPOINT_PATH": str(folder / "checkpoint_4")}
-    parse(
-        monkeypatch,
-        t5x.eval,
-        ["gin/t5x/eval.gin"],
-        EVAL_OUTPUT_DIR=str(folder / "eval"),
-        **shared | path | {"evaluate.use_orbax": use_orbax},
-    )()
-    (metrics,) = (folder / "eval").rglob("*-metrics.jsonl")
-    assert json.loads(metrics.read_text()) == json.loads(scores.splitlines()[-1])
-    lengths = {"TASK_FEATURE_LENGTHS": {"inputs": 6, "targets": 2}}  # as evaluated
-    parse(
-        monkeypatch,
-        t5x.infer,
-        ["gin/t5x/infer.gin"],
-        INFER_OUTPUT_DIR=str(folder / "infer"),
-        **shared | path | lengths | {"infer.use_orbax": use_orbax},
-    )()
-    (file,) = (folder / "infer").glob("*.jsonl-00000-of-00001")
-    theirs = [json.loads(line)["prediction"] for line in file.read_text().splitlines()]
-
-    ours = tmp_path / "ours"
-    ours.mkdir()
-    gin.clear_config()  # which T5X locked
-    assert not small.main(
-        "evaluate",
-        f"--prompt={folder / 'checkpoint_4'}",
-        MODEL_DIR=ours,
-        INITIAL_CHECKPOINT_PATH=folder / "checkpoint_4",
-        **VOCABULARY,
-        **{f"T5Config.{k}": v for k, v in dataclasses.asdict(CONFIG).items()},
-    )
-    lines = (ours / "predictions_validation.jsonl").read_text().splitlines()
-    assert theirs == [json.loads(line)["prediction"] for line in lines]
