@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command: 0, or 2 for a mistake of the user, 130 when interrupted."""
     # TensorFlow and the XLA libraries log to stderr before anybody asked them anything.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Orbax and JAX's cache write to folders, and would ask TensorFlow how.
+    os.environ.setdefault("EPATH_USE_TF", "false")
     args = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
         args.run(args)

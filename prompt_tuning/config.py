@@ -275,10 +275,19 @@ def _from_flag(text: str) -> Iterator[tuple[str, Bound]]:
         raise UserError(f"{flag} has no value; write {flag}=VALUE, or '\"\"' for none")
     if value in ("true", "false", "none"):
         raise UserError(f"{flag}={value} is a string in Python; write {value.title()}")
-    if value[0] not in "%[({'\"" and not _is_literal(value):
+    plain = value[0] not in "[({'\"" or _takes_text(name)
+    if plain and value[0] != "%" and not _is_literal(value):
         value = repr(value)
     for statement, where in _statements(f"{name} = {value}", lambda line: flag):
         yield from _named(statement, where)
+
+
+def _takes_text(name: str) -> bool:
+    """Whether a setting's value is a text, which may well start with a bracket."""
+    section, _, field = name.rpartition(".")
+    kind = SECTIONS.get(section.rpartition(".")[2] or "Run", (None,))[0]
+    fields = {f.name: f.type for f in dataclasses.fields(kind)} if kind else {}
+    return fields.get(field.lower() if kind is Run else field) in (str, str | None)
 
 
 def _is_literal(text: str) -> bool:
@@ -300,7 +309,10 @@ class _Values(config_parser.ParserDelegate):
             "literal or %MACRO"
         )
 
-    def macro(self, scoped_macro_name: str) -> Macro:
+    # gin says no types: to a checker its own returns None.
+    def macro(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, scoped_macro_name: str
+    ) -> Macro:
         return Macro(scoped_macro_name)
 
 
@@ -311,7 +323,7 @@ def _statements(text: str, place: Callable[[int], str]) -> Iterator[tuple[Any, s
             yield statement, place(statement.location.line_num)
     except SyntaxError as error:
         raise UserError(
-            f"{place(error.lineno)}: cannot read {(error.text or '').strip()!r}; "
+            f"{place(error.lineno or 1)}: cannot read {(error.text or '').strip()!r}; "
             "expected NAME = VALUE, where VALUE is a Python literal (a string in "
             "quotes) or %MACRO"
         ) from None

@@ -22,6 +22,7 @@ from prompt_tuning.frozen import formats, weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.outputs import atomic, write_json
 from prompt_tuning.settings import Settings, T5Config
+from prompt_tuning.training import own_data
 
 PROMPT, MODEL = "prompt.npy", "model.safetensors"  # in MODEL_DIR
 DESCRIPTION = "description.json"  # there from the start of a run
@@ -48,13 +49,17 @@ def description(
       width: D.
     """
     run = settings.run
+    name, module = run.mixture_or_task_name, run.mixture_or_task_module
     return {
         "method": run.method,
         "frozen_model": _whole_path(run.initial_checkpoint_path),
         "frozen_fingerprint": frozen_model,
         "vocabulary": run.vocabulary and _whole_path(run.vocabulary),
         "vocabulary_fingerprint": vocabulary.fingerprint(),
-        "task": run.mixture_or_task_name,
+        "task": _whole_path(name) if own_data.is_own(name) else name,
+        "module": module if isinstance(module, str) else " ".join(module),
+        "inputs": run.inputs,
+        "targets": run.targets,
         "label_words": label_words and list(label_words),
         "target_length": target_length,
         "length": run.prompt_length,
@@ -77,6 +82,9 @@ _SETTINGS = {
     "INITIAL_CHECKPOINT_PATH": "frozen_model",
     "VOCABULARY": "vocabulary",
     "MIXTURE_OR_TASK_NAME": "task",
+    "MIXTURE_OR_TASK_MODULE": "module",
+    "INPUTS": "inputs",
+    "TARGETS": "targets",
     "PROMPT_LENGTH": "length",
     "PROMPT_PLACE": "place",
 }

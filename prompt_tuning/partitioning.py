@@ -170,7 +170,7 @@ def _boxed(model: nn.Module) -> Any:
     return jax.eval_shape(model.init, jax.random.key(0), _example())["params"]
 
 
-def _example() -> dict[str, jax.Array]:
+def _example() -> dict[str, np.ndarray]:
     tokens = np.zeros((1, 1), np.int32)
     return {"encoder_input_tokens": tokens, "decoder_input_tokens": tokens}
 
@@ -190,7 +190,8 @@ def host_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     """Which rows of a batch this host's devices hold, in ascending order."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     parts = sharding.addressable_devices_indices_map((batch_size,)).values()
-    rows = {row for (part,) in parts for row in range(*part.indices(batch_size))}
+    slices = [part[0] for part in parts if part]  # None: no rows
+    rows = {row for part in slices for row in range(*part.indices(batch_size))}
     return np.array(sorted(rows))
 
 

@@ -62,6 +62,7 @@ def _broken_rule(value: Any, field: dataclasses.Field) -> str:
     return ""
 
 
+@dataclasses.dataclass(frozen=True)
 class _Section:
     """A section whose fields the user calls SECTION.field."""
 

@@ -41,5 +41,7 @@ def accuracy(targets: Sequence, predictions: Sequence) -> dict[str, float]:
 
 def pocket_model() -> str:
     """Path of the SentencePiece model that the package ships: 1,948 pieces."""
-    package = importlib.util.find_spec("prompt_tuning").submodule_search_locations[0]
-    return str(Path(package, "pocket", "spiece.model"))
+    package = importlib.util.find_spec("prompt_tuning")
+    assert package and package.submodule_search_locations
+    folder = package.submodule_search_locations[0]
+    return str(Path(folder, "pocket", "spiece.model"))

@@ -15,11 +15,12 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tasks import DataError
 
 # Field names to values; of the kinds str, int, float, bool, list and Record.
-Record = dict[str, object]
+Record = dict[str, Any]
 Pieces = Iterator[tuple[str, Callable[[], list[Record]]]]
 
 BOM = b"\xef\xbb\xbf"  # in front of MRPC's files
@@ -29,7 +30,7 @@ class BrokenLine(DataError):
     """A line of a table that has not all of its columns."""
 
 
-def need(record: object, field: str, kind: type | tuple[type, ...] = str) -> object:
+def need(record: object, field: str, kind: type | tuple[type, ...] = str) -> Any:
     """A field of a record; a DataError if it is not there or of another kind."""
     if not isinstance(record, dict) or field not in record:
         there = ", ".join(record) if isinstance(record, dict) else repr(record)[:80]
@@ -183,7 +184,7 @@ def _items(record: object, field: str) -> list:
     return items if isinstance(items, list) else [record]
 
 
-def _question(paragraph: object, question: object) -> list[Record]:
+def _question(paragraph: Any, question: Any) -> list[Record]:
     record = {
         "context": need(paragraph, "context"),
         "question": need(question, "question"),

@@ -7,13 +7,14 @@ metrics need besides. Its rules are T5's own (t5.data.preprocessors), down to th
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from tasks import UNKNOWN, DataError
 from tasks.files import Record, need
 
-Features = dict[str, object]
+Features = dict[str, Any]
 
 FALSE_TRUE = ("False", "True")
 NO_LABEL = -1  # TFDS's label of an example without one
@@ -37,7 +38,7 @@ def label_word(record: Record, labels: Sequence[str]) -> str:
         raise DataError(
             f"the label is {label!r}; it must be one of {', '.join(labels)}"
         )
-    return label
+    return str(label)
 
 
 def _named(record: Record, names: Sequence[str], source: Sequence[str] = ()) -> str:

@@ -9,6 +9,7 @@ import collections
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.stats
@@ -17,7 +18,7 @@ import sklearn.metrics
 from tasks import label_index
 
 Metrics = dict[str, float]
-Example = Mapping[str, object]
+Example = Mapping[str, Any]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -45,18 +46,18 @@ def read_first(
 def option_index(
     text: str,
     label_classes: Sequence[str],
-    example: Example | None = None,
+    example: Example,
     is_target: bool = False,
     **unused: object,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """MultiRC: {"value": label, and of a target "group": the question it is about}."""
     group = {"group": int(example["idx/question"])} if is_target else {}
     return {"value": label_index(text, label_classes)} | group
 
 
 def entity(
-    text: str, example: Example | None = None, is_target: bool = False, **unused: object
-) -> dict[str, object]:
+    text: str, example: Example, is_target: bool = False, **unused: object
+) -> dict[str, Any]:
     """ReCoRD: {"value": text}; of a target all answers, and "group": the query."""
     if not is_target:
         return {"value": text}
@@ -65,7 +66,7 @@ def entity(
 
 
 def answers(
-    text: str, example: Example | None = None, is_target: bool = False, **unused: object
+    text: str, example: Example, is_target: bool = False, **unused: object
 ) -> str | list[str]:
     """SQuAD and its kin: the text; of a target all answers."""
     if not is_target:
@@ -74,7 +75,7 @@ def answers(
 
 
 def same_referent(
-    text: str, example: Example | None = None, is_target: bool = False, **unused: object
+    text: str, example: Example, is_target: bool = False, **unused: object
 ) -> int:
     """WSC: whether the text names span 1 (1 or 0), whose label is the target.
 
@@ -114,7 +115,11 @@ def mean_3class_f1(targets: Sequence[int], predictions: Sequence[int]) -> Metric
     if not _labelled(targets):
         return {}
     score = sklearn.metrics.f1_score(
-        targets, predictions, labels=[0, 1, 2], average="macro", zero_division=0
+        targets,
+        predictions,
+        labels=[0, 1, 2],
+        average="macro",
+        zero_division=0,  # pyright: ignore[reportArgumentType]
     )
     return {"mean_3class_f1": 100 * float(score)}
 
@@ -127,9 +132,12 @@ def f1(targets: Sequence[int], predictions: Sequence[int]) -> Metrics:
         prediction if prediction in (0, 1) else 1 - target
         for target, prediction in zip(targets, predictions, strict=True)
     ]
-    return {
-        "f1": 100 * float(sklearn.metrics.f1_score(targets, valid, zero_division=0))
-    }
+    score = sklearn.metrics.f1_score(
+        targets,
+        valid,
+        zero_division=0,  # pyright: ignore[reportArgumentType]
+    )
+    return {"f1": 100 * float(score)}
 
 
 def matthews_corrcoef(targets: Sequence[int], predictions: Sequence[int]) -> Metrics:

@@ -137,21 +137,6 @@ def test_arguments_that_are_none(arguments, message, capsys):
     assert re.search(message, error), error
 
 
-def test_tasks_lists_the_packages_own_and_those_of_a_module_here(
-    tmp_path, monkeypatch, capsys
-):
-    assert cli.main(["tasks"]) == 0
-    listed = capsys.readouterr().out
-    assert "pocket_kind" in listed and "rte" in listed and "entailment" in listed
-    monkeypatch.setattr(sys, "path", list(filter(os.path.isabs, sys.path)))
-    monkeypatch.chdir(tmp_path)
-    Path("my_tasks.py").write_text(
-        "import seqio\nseqio.MixtureRegistry.add('mine', [('cb', 1), ('rte', 2)])\n"
-    )
-    assert cli.main(["tasks", "--gin.MIXTURE_OR_TASK_MODULE=my_tasks"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].split()[0] == "mine"
-
-
 # Exit codes
 
 

@@ -314,6 +314,9 @@ def test_a_mistake_in_a_file_is_one_plain_message(elsewhere, text, expected):
         ("@home", "@home"),
         ("100%", "100%"),
         ("%NAME", "five"),
+        ("{label}", "{label}"),
+        ("[a]b", "[a]b"),
+        ("'tis", "'tis"),
     ],
 )
 def test_a_typed_value_is_a_literal_a_reference_or_a_bare_string(typed, value):

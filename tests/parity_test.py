@@ -8,10 +8,11 @@ import optax
 import pytest
 import tiny
 
-from prompt_tuning import partitioning
+from prompt_tuning import exchange, partitioning
 from prompt_tuning.frozen import weights
+from prompt_tuning.settings import Adafactor
 from prompt_tuning.t5 import network
-from prompt_tuning.training import checkpoints, losses, optimizer
+from prompt_tuning.training import losses, optimizer
 
 CONFIG = network.T5Config(
     vocab_size=32_128,
@@ -69,7 +70,7 @@ def test_logits_loss_and_prompt_gradient_are_t5xs(t5x):
 def test_three_adafactor_steps_are_t5xs(t5x, step_offset):
     """0 is a clock that starts with the prompt, 1,100,000 the restored checkpoint's."""
     answers, _, loss_and_gradient = t5x
-    adafactor = optimizer.adafactor(0.3, step_offset=step_offset)
+    adafactor = optimizer.adafactor(0.3, Adafactor(step_offset=step_offset))
     prompt = answers["prompt"]
     state = adafactor.init(prompt)
     for expected in answers[f"prompts_after_steps_from_{step_offset}"]:
@@ -102,7 +103,7 @@ def test_a_released_prompt_goes_into_a_model_as_wide_as_base(shared):
     }
     seen = []
     for file in files:
-        prompt = checkpoints.load_prompt(file)
+        prompt = exchange.load_prompt(file)
         assert prompt.shape == (100, 768)
         assert 800 < np.linalg.norm(prompt, axis=1).mean() < 1400
         seen.append(np.asarray(apply({"params": params}, tokens, tiny.extra(prompt))))

@@ -172,7 +172,12 @@ def mirrored(name, path):
     tests = ROOT / "tests"
     parts = rest if first == "prompt_tuning" else [first, *rest]
     if path.name != "__init__.py":
-        return [tests.joinpath(*parts[:-1], f"{parts[-1]}_test.py")]
+        folder = tests.joinpath(*parts[:-1])
+        # The formats of a checkpoint are tested side by side, in one file.
+        return [
+            folder / f"{parts[-1]}_test.py",
+            folder.with_name(f"{folder.name}_test.py"),
+        ]
     # Of a package: beside its folder, or in it.
     folder = tests.joinpath(*parts)
     return [
@@ -189,6 +194,7 @@ def has_code(path):
 WITHOUT_TEST = {
     "prompt_tuning",  # a version, which packaging_test.py compares
     "prompt_tuning.__main__",  # cli_test.py runs it
+    "prompt_tuning.commands.flags",  # cli_test.py gives them
 }
 
 

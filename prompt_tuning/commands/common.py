@@ -58,7 +58,7 @@ def start(args: argparse.Namespace) -> None:
 
 def _keep_compiled() -> None:
     """Keeps what XLA compiles, in the user's cache or JAX_COMPILATION_CACHE_DIR."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = str(Path(caches, "prompt_tuning", "xla"))
         jax.config.update("jax_compilation_cache_dir", folder)

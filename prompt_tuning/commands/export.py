@@ -34,16 +34,17 @@ def run(args: argparse.Namespace) -> None:
     settings, source = common.settings_of_trained(args)
     common.start(args)
     states = checkpoints.manager(directory, read_only=True)
-    if states.latest_step() is None:
+    last = states.latest_step()
+    if last is None:
         raise UserError(
             f"{directory} holds no whole checkpoint yet; a run saves its first once it "
             "has evaluated the untrained prompt"
         )
     exchange.check_settings(directory, source.said, settings)
     best = args.step == "best"
-    number = checkpoints.best_step(states) if best else states.latest_step()
+    number = checkpoints.best_step(states) if best else last
     prompt_PxD = exchange.load_prompt(directory / str(number))
-    score = {"step": number, "score": states.metrics(number)["score"]}
+    score = {"step": number, "score": checkpoints.score(states, number)}
     said = {k: v for k, v in source.said.items() if k not in ("metrics", *score)}
     exchange.save_prompt(Path(args.output), prompt_PxD, said | score)
     print(f"prompt of step {number}: {args.output}")

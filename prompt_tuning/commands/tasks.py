@@ -1,6 +1,7 @@
 """`tasks`: list the tasks; show or check their data."""
 
 import argparse
+import io
 import sys
 
 
@@ -29,16 +30,17 @@ def run(args: argparse.Namespace) -> None:
 
     run = common.settings(args).run
     common.start(args)
-    sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale
     module, folders = run.mixture_or_task_module, (run.data_dir, run.tfds_data_dir)
-    if args.render or args.check:
-        vocabulary = load_vocabulary(parts.vocabulary_name(run))
+    if not (args.render or args.check):
+        print(listing.describe(module))
+        return
+    vocabulary = load_vocabulary(parts.vocabulary_name(run))
     if args.render:
         what = args.render, args.split
         lines = listing.render(module, vocabulary, *what, *folders, args.limit)
-    elif args.check:
-        lines = listing.check(module, vocabulary, *folders)
     else:
-        lines = [listing.describe(module)]
+        lines = listing.check(module, vocabulary, *folders)
     for line in lines:
         print(line)

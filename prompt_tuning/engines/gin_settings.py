@@ -46,8 +46,11 @@ def from_gin() -> Settings:
                 f"{field.upper()} is {value!r} and Run.{field} is {run[field]!r}; give "
                 f"one of them, or bind Run.{field} = %{field.upper()}"
             )
-    made = {held: kind(**values[name]) for name, (kind, held) in SECTIONS.items()}
-    return Settings(**made | {"model": values["T5Config"]})
+    made: dict[str, Any] = {
+        held: kind(**values[name]) for name, (kind, held) in SECTIONS.items()
+    }
+    made["model"] = values["T5Config"]
+    return Settings(**made)
 
 
 def _is_bound(macro: str) -> bool:

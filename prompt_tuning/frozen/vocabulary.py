@@ -8,7 +8,6 @@ The ids are those of seqio's vocabularies with T5's 100 sentinels, of any text.
 """
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,9 +39,12 @@ class Vocabulary(Protocol):
     vocab_size: ids, sentinels included.
     """
 
-    file: str | None
-    vocab_size: int
-    eos_id: int
+    @property
+    def file(self) -> str | None: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def eos_id(self) -> int: ...
 
     def encode(self, text: str) -> list[int]:
         """Token ids, without EOS.
@@ -76,7 +78,7 @@ def load_vocabulary(path: str) -> Vocabulary:
         return _Bytes()
     path = NAMED.get(path, path)
     try:
-        model = _read(path)
+        model = read(path)
         processor = _processor(model)
         pieces = SENTINEL, f"▁{SENTINEL}"
         if {*map(processor.piece_to_id, pieces)} == {processor.unk_id()}:
@@ -114,7 +116,7 @@ class _SentencePiece:
     processor: sentencepiece.SentencePieceProcessor = dataclasses.field(repr=False)
     eos_id: int = _EOS_ID
 
-    @functools.cached_property
+    @property
     def vocab_size(self) -> int:
         return self.processor.get_piece_size()
 
@@ -122,9 +124,9 @@ class _SentencePiece:
         return self.processor.encode(_utf8(text))
 
     def decode(self, ids: Sequence[int]) -> str:
-        unknown = self.processor.unk_id()
+        size, unknown = self.vocab_size, self.processor.unk_id()
         return self.processor.decode(
-            [i if i < self.vocab_size else unknown for i in _before_eos(ids)]
+            [i if i < size else unknown for i in _before_eos(ids)]
         )
 
     def fingerprint(self) -> str:
@@ -154,7 +156,8 @@ class _Bytes:
         return BYTES
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
+    """The bytes of a SentencePiece model's file, here or in a bucket."""
     if "://" not in path:
         return Path(path).read_bytes()
     import tensorstore  # reads buckets without TensorFlow; most files are here

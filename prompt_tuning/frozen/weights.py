@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from flax import traverse_util
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, Sharding
@@ -26,9 +25,11 @@ from jax.sharding import Mesh, Sharding
 from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import description, formats
+from prompt_tuning.frozen import vocabulary as vocabularies
 from prompt_tuning.outputs import atomic, is_writer, write_json
+from prompt_tuning.settings import T5Config
 from prompt_tuning.t5 import layers
-from prompt_tuning.t5.network import T5Config, Transformer
+from prompt_tuning.t5.network import Transformer
 
 POCKET = formats.POCKET
 VOCABULARY = "spiece.model"
@@ -183,7 +184,7 @@ def _size(model: Transformer) -> str:
 
 
 # emb_dim and mlp_dim tell the sizes of T5 1.1 apart.
-_SIZES = {
+_SIZES: dict[tuple[int, ...], str] = {
     (512, 1024): "small",
     (768, 2048): "base",
     (1024, 2816): "large",
@@ -248,7 +249,12 @@ def _on_devices(
             parts[where] = _read(source, key, tensor, index)
         return parts[where]
 
-    return jax.make_array_from_callback(tensor.shape, sharding, part)
+    # JAX says that an index may be None, and asserts that none is.
+    return jax.make_array_from_callback(
+        tensor.shape,
+        sharding,
+        part,  # pyright: ignore[reportArgumentType]
+    )
 
 
 def _read(
@@ -374,19 +380,19 @@ def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) 
     with atomic(path) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors:
-            file.write(np.ascontiguousarray(tensor).view(np.uint8))
+            file.write(np.ascontiguousarray(tensor).view(np.uint8).data)
 
 
 def _write_beside(
     path: Path,
     config: T5Config,
-    vocabulary: str | Path | None,
+    file: str | Path | None,
     origin: Mapping[str, Any],
 ) -> None:
     write_json(
         path.with_suffix(".json"), {"config": dataclasses.asdict(config), **origin}
     )
-    if vocabulary:  # in a bucket, maybe
-        model = epath.Path(vocabulary).read_bytes()
+    if file:
+        model = vocabularies.read(str(file))
         with atomic(path.parent / VOCABULARY) as temporary:
             temporary.write_bytes(model)

@@ -50,6 +50,7 @@ def first_prompt(
         case "string":
             tokens = start.encode(run.prompt_string)
             init = initializers.string(embedding_VxD, tokens)
-        case "file":
+        case _:  # "file"
+            assert start.prompt_PxD is not None
             init = initializers.from_array(start.prompt_PxD)
     return init(key, (run.prompt_length, embedding_VxD.shape[1]))

@@ -87,18 +87,15 @@ def open_task(run: Run, vocabulary: Vocabulary, name: str | None = None) -> Task
     )
 
 
-def start(
-    run: Run, task: Task, model: Model, prompt: Any = None
-) -> tuple[methods.Method, Any]:
-    """The run's method, and what it trains before the first step.
+def start(run: Run, task: Task, model: Model, prompt: Any = None) -> Any:
+    """What the run's method trains, before the first step.
 
     Args:
       prompt: the array [P, D] of PROMPT_FILE, where it starts from one.
     """
-    method = methods.of(run)
     words = task.class_words(run.train_split) or ()
     first = methods.Start(words, model.vocabulary.encode, prompt)
-    return method, method.init(jax.random.key(run.seed), model.params, first)
+    return methods.of(run).init(jax.random.key(run.seed), model.params, first)
 
 
 def input_length(run: Run) -> dict[str, int] | None:

@@ -75,7 +75,8 @@ def train(sweep: Sequence[Settings], sweep_dir: str = "") -> None:
         task.load(run.eval_split, parts.input_length(run)),
     )
     said = _description(sweep, task, model, data)
-    method, members = _members(sweep, folders, task, model, said)
+    method = methods.of(run)
+    members = _members(sweep, folders, task, model, said)
     frozen = methods.left_frozen(model.params, members[0].state.trained)
     _check_shared(sweep, model.params, frozen)
     print(report.introduction(members, method, frozen, task.name, data), flush=True)
@@ -150,8 +151,8 @@ def _members(
     task: tasks.Task,
     model: parts.Model,
     said: Sequence[dict[str, Any]],
-) -> tuple[methods.Method, list[Member]]:
-    """The method, and each run's first state and folder, whose settings must be its."""
+) -> list[Member]:
+    """Each run's first state and folder, whose settings must be its."""
     # Of several some may have saved the last state when a run is killed, and some not;
     # the one before it they all have.
     kept = 2 if len(sweep) > 1 else 1
@@ -161,7 +162,7 @@ def _members(
         array = None
         if run.prompt_init == "file":
             array = exchange.load_prompt(Path(run.prompt_file))
-        method, trained = parts.start(run, task, model, array)
+        trained = parts.start(run, task, model, array)
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
         states = checkpoints.manager(path / "checkpoints", last=kept)
@@ -169,7 +170,7 @@ def _members(
         folder.keep_settings(path / "config.gin", settings, check=started)
         outputs.write_json(path / exchange.DESCRIPTION, description)
         members.append(Member(run, path, adafactor, states, state))
-    return method, members
+    return members
 
 
 def _check_shared(sweep: Sequence[Settings], params: Any, frozen: Any) -> None:
@@ -288,7 +289,7 @@ def _write_results(
 ) -> dict[str, Any]:
     """Writes metrics.json and the learning curve, and returns what is in the first."""
     run, path = member.run, member.folder
-    end = max(run.train_steps, member.states.latest_step())
+    end = max(run.train_steps, member.states.latest_step() or 0)
     scores = folder.keep_lines(path / "eval.jsonl", end)
     splits = data.training, data.development.examples
     results = {

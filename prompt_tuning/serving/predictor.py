@@ -47,6 +47,7 @@ def make_predict_fn(
                 return jax.device_get(fn(params, batch["inputs"], extra, last))
 
         def best_labels(inputs_NxT: np.ndarray) -> np.ndarray:
+            assert labels_LxS is not None
             return labels_LxS[np.argmax(run_model(inputs_NxT, labels_LxS), axis=1)]
 
         def decoded(inputs_NxT: np.ndarray) -> np.ndarray:

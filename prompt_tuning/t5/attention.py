@@ -7,6 +7,7 @@ that answers.
 import functools
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -79,8 +80,9 @@ def attend_by_example(
 
     @functools.partial(jax.checkpoint, policy=kept)
     def one(example: tuple[jax.Array, ...]) -> jax.Array:
-        *query_keys_values, mask_L = example
-        return attend(*query_keys_values, bias_HxLxL + visible(mask_L)[None, None])
+        query_LxHxK, keys_LxHxK, values_LxHxK, mask_L = example
+        bias = bias_HxLxL + visible(mask_L)[None, None]
+        return attend(query_LxHxK, keys_LxHxK, values_LxHxK, bias)
 
     return jax.lax.map(one, (query_BxLxHxK, keys_BxLxHxK, values_BxLxHxK, mask_BxL))
 
@@ -91,7 +93,7 @@ def attend_fused(
     values_BxLxHxK: jax.Array,
     bias_HxLxL: jax.Array,
     mask_BxL: jax.Array,
-    implementation: str = "cudnn",
+    implementation: Literal["cudnn", "xla"] = "cudnn",
 ) -> jax.Array:
     """Attention in one kernel, which writes no weights. Padding must come last."""
     sizes_B = jnp.sum(mask_BxL, axis=1, dtype=jnp.int32)

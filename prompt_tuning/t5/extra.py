@@ -71,7 +71,10 @@ class LayerExtra(NamedTuple):
     @property
     def front(self) -> tuple[jax.Array, jax.Array] | None:
         """The keys and values that stand there."""
-        return None if self.keys is None else (self.keys, self.values)
+        if self.keys is None:
+            return None
+        assert self.values is not None
+        return self.keys, self.values
 
 
 class LabelRows(NamedTuple):

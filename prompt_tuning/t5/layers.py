@@ -6,6 +6,7 @@ the top of network.py; in attention Q is the length that asks, L the one that an
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +18,17 @@ from prompt_tuning.t5.extra import Adapter
 KeysValues = tuple[jax.Array, jax.Array]
 
 
-def normal(stddev: float, axes: tuple[str, ...]) -> Callable[..., jax.Array]:
+def named(init: Callable[..., jax.Array], axes: tuple[str, ...]) -> Callable[..., Any]:
+    """An initialiser whose parameter carries the names of its logical axes.
+
+    What it makes is boxed; Module.param takes the array out.
+    """
+    return nn.with_logical_partitioning(init, axes)
+
+
+def normal(stddev: float, axes: tuple[str, ...]) -> Callable[..., Any]:
     """A normal initialiser whose parameter carries the names of its logical axes."""
-    return nn.with_logical_partitioning(nn.initializers.normal(stddev), axes)
+    return named(nn.initializers.normal(stddev), axes)
 
 
 def quantize(values: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
@@ -66,10 +75,10 @@ def _weights(
     scale_init = nn.initializers.constant(stddev * step)
     scale_axis = axes[channel] if axes[channel] != "embed" else "features"
     return (
-        module.param(name, nn.with_logical_partitioning(init, axes), shape),
+        module.param(name, named(init, axes), shape),
         module.param(
             f"{name}_scale",
-            nn.with_logical_partitioning(scale_init, (scale_axis,)),
+            named(scale_init, (scale_axis,)),
             shape[channel : channel + 1],
         ),
     )
@@ -172,7 +181,7 @@ class RMSNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         scale_D = self.param(
             "scale",
-            nn.with_logical_partitioning(nn.initializers.ones, ("features",)),
+            named(nn.initializers.ones, ("features",)),
             (x.shape[-1],),
         )
         x32 = x.astype(jnp.float32)

@@ -16,7 +16,7 @@ these load name for name. What is trained is an input (extra.py), not a paramete
 gradient with respect to it needs no mask, and the pretrained tree stays as it is.
 """
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ class DecoderContext(NamedTuple):
 class StepContext(NamedTuple):
     """What the layers of the decoder share at one position."""
 
-    index: jax.Array
+    position: jax.Array
     self_bias: jax.Array  # [1 or B, H, 1, L]
     cross_bias: jax.Array  # [B, 1, 1, L]
 
@@ -125,6 +125,7 @@ class EncoderLayer(nn.Module):
         """(x [B, L, D], nothing)"""
         x_BxLxD = partitioning.split_batch(x_BxLxD)
         if extra.shift is not None:
+            assert context.positions_BxP is not None  # see _check_shift
             x_BxLxD = placing.shifted(x_BxLxD, extra.shift, context.positions_BxP)
         h_BxLxD = self.attention.within(
             self.pre_attention_layer_norm(x_BxLxD),
@@ -180,13 +181,14 @@ class DecoderLayer(nn.Module):
         cache, extra = kept
         x_Bx1xD = partitioning.split_batch(x_Bx1xD)
         h_Bx1xD = self.pre_self_attention_layer_norm(x_Bx1xD)
-        place = extra.length + context.index
-        keys_values = tuple(
+        place = extra.length + context.position
+        keys, values = (
             jax.lax.dynamic_update_slice_in_dim(old, new, place, axis=1)
             for old, new in zip(
                 cache.own, self.self_attention.keys_values(h_Bx1xD), strict=True
             )
         )
+        keys_values = keys, values
         h_Bx1xD = self.self_attention(h_Bx1xD, keys_values, context.self_bias)
         x_Bx1xD += layers.adapted(self.dropout(h_Bx1xD), extra.attention_adapter)
         h_Bx1xD = self.encoder_decoder_attention(
@@ -221,7 +223,8 @@ def _layers(
         layer,
         variable_axes={"params": 0},
         split_rngs={"params": True, "dropout": True},
-        in_axes=(0, nn.broadcast),
+        # Flax means a tree, as of jax.vmap, and says int.
+        in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]
         length=number,
         metadata_params={nn.PARTITION_NAME: "layers"},
         methods=["__call__", *methods],
@@ -392,6 +395,10 @@ class Transformer(nn.Module):
     """T5 1.1. Each method is given the whole `extra`, and takes what is its own."""
 
     config: T5Config
+
+    if TYPE_CHECKING:  # without `mutable`, apply returns what the method does alone
+
+        def apply(self, *args: Any, **options: Any) -> Any: ...
 
     def setup(self):
         config = self.config

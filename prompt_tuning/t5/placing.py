@@ -115,8 +115,8 @@ def _permuted_forward(
 def _permuted_backward(
     targets: tuple[jax.Array, jax.Array], gradient_BxLxD: jax.Array
 ) -> tuple[tuple[jax.Array, jax.Array], None, None]:
-    parts = tuple(_taken(gradient_BxLxD, target) for target in targets)
-    return parts, None, None
+    vectors_BxPxD, x_BxTxD = (_taken(gradient_BxLxD, target) for target in targets)
+    return (vectors_BxPxD, x_BxTxD), None, None
 
 
 _permuted.defvjp(_permuted_forward, _permuted_backward)

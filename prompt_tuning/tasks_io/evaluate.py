@@ -212,4 +212,5 @@ def _scalars(task: seqio.Task, values: Sequence[Mapping[str, Any]]) -> dict[str,
         if name in plain:
             raise UserError(f"{task.name} has two metrics with the name {name!r}")
         plain[name] = getattr(value, "value", value)
-    return {name: float(value) for name, value in plain.items() if np.isscalar(value)}
+    numbers = [name for name, value in plain.items() if np.isscalar(value)]
+    return {name: float(plain[name]) for name in numbers}

@@ -1,14 +1,9 @@
-"""What `tasks` shows: the tasks there are, their texts, and whether their data is good.
-
-A source may tell more of itself than seqio asks, for `check`: `alias`; `origin(split)`,
-a text; `available(split)`; `published(split)`, a number of examples and {label:
-percent}; and `read(split, on_error)`, which yields (number of the record, features).
-"""
+"""What `tasks` shows: the tasks there are, their texts, whether their data is good."""
 
 import collections
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +15,25 @@ from prompt_tuning.tasks_io.quiet import seqio
 from prompt_tuning.training.task import KEYS
 
 NAMED = 20  # bad rows of a split that `check` names; it counts all
+
+
+@runtime_checkable
+class Told(Protocol):
+    """A source that tells more of itself than seqio asks, for `check`.
+
+    It may have an `alias`, too. published: a number of examples and {label: percent}.
+    read yields (number of the record, features).
+    """
+
+    @property
+    def splits(self) -> Sequence[str]: ...
+    def at(self, data_dir: str) -> "Told": ...
+    def origin(self, split: str) -> str: ...
+    def available(self, split: str) -> bool: ...
+    def published(self, split: str) -> tuple[int, dict[str, float]] | None: ...
+    def read(
+        self, split: str, on_error: Callable[[Any], None]
+    ) -> Iterator[tuple[int, dict[str, Any]]]: ...
 
 
 def describe(module: str | Sequence[str]) -> str:
@@ -110,7 +124,7 @@ def check(
             continue
         seen.add(alias)
         yield f"\n{alias}"
-        if not hasattr(source, "read"):
+        if not isinstance(source, Told):
             yield f"  its own source, a {type(source).__name__}; not looked into"
             continue
         source = source.at(data_dir) if data_dir else source
@@ -127,7 +141,7 @@ def check(
 
 
 def _check_split(
-    source: Any, split: str, vocabulary: Vocabulary
+    source: Told, split: str, vocabulary: Vocabulary
 ) -> tuple[list[str], int]:
     """Lines on a split, and how many of its rows are bad."""
     errors: list[Exception] = []

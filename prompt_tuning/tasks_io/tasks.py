@@ -13,6 +13,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ class SeqioTask:
         examples = make_examples(
             split,
             {
-                part.name: tuple([row[key] for row in rows] for key in KEYS)
+                part.name: ([r["inputs"] for r in rows], [r["targets"] for r in rows])
                 for part, rows in parts
             },
             lengths,
@@ -136,8 +137,8 @@ class SeqioTask:
         return [part for part in parts if split in part.splits]
 
     def _rate(self, part: seqio.Task) -> float:
-        is_mixture = isinstance(self.seqio_task, seqio.Mixture)
-        return float(self.seqio_task.get_rate(part)) if is_mixture else 1.0
+        whole = self.seqio_task
+        return float(whole.get_rate(part)) if isinstance(whole, seqio.Mixture) else 1.0
 
 
 def open_task(
@@ -267,7 +268,8 @@ def _fitted(
         key: dataclasses.replace(feature, vocabulary=vocabulary)
         for key, feature in task.output_features.items()
     }
-    changes = {"output_features": features}
-    if data_dir and hasattr(task.source, "at"):
-        changes["source"] = task.source.at(data_dir)
+    changes: dict[str, Any] = {"output_features": features}
+    at = getattr(task.source, "at", None)
+    if data_dir and at:
+        changes["source"] = at(data_dir)
     return task.replace(**changes)

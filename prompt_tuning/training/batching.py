@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 Batch = dict[str, np.ndarray]
+Integers = Sequence[int] | np.ndarray
 
 BUCKETS = (64, 96, 128, 192, 256, 384)  # lengths of inputs in a batch, if they do
 
@@ -47,7 +48,7 @@ class Examples:
         return range(start, start + self.sizes[task_name])
 
 
-def pad(rows: Sequence[Sequence[int]], length: int) -> np.ndarray:
+def pad(rows: Sequence[Integers], length: int) -> np.ndarray:
     """Ragged token ids -> int32 [len(rows), length], 0 after each row's end."""
     padded = np.zeros((len(rows), length), np.int32)
     for index, row in enumerate(rows):
@@ -68,7 +69,7 @@ def batches(
     batch_size: int,
     seeds: Sequence[int],
     start_step: int = 0,
-    host_rows: Sequence[int] | slice = slice(None),
+    host_rows: Integers | slice = slice(None),
     window: int = 1,
 ) -> Iterator[Batch]:
     """Batches without end, the first being batch number `start_step`.
@@ -160,8 +161,8 @@ def _rows_and_lengths(
 
 
 def _by_length(
-    rows_of: Callable[[int], Sequence[int]], examples: Examples, seed: int, window: int
-) -> Callable[[int], Sequence[int]]:
+    rows_of: Callable[[int], Integers], examples: Examples, seed: int, window: int
+) -> Callable[[int], Integers]:
     """The same rows of every `window` steps, those of like lengths in one batch."""
 
     @functools.lru_cache(maxsize=1)
@@ -177,7 +178,7 @@ def _by_length(
 
 def _rows_by_epoch(
     examples: Examples, batch_size: int, seed: int
-) -> Callable[[int], Sequence[int]]:
+) -> Callable[[int], Integers]:
     @functools.lru_cache(maxsize=2)  # a batch may lie in two epochs
     def permutation(epoch):
         return np.random.default_rng((seed, epoch)).permutation(len(examples))
@@ -192,7 +193,7 @@ def _rows_by_epoch(
 
 def _rows_by_rate(
     examples: Examples, batch_size: int, seed: int
-) -> Callable[[int], Sequence[int]]:
+) -> Callable[[int], Integers]:
     sizes = np.array(list(examples.sizes.values()))
     starts = np.cumsum(sizes) - sizes
     rates = np.array([examples.rates[name] for name in examples.sizes])

@@ -4,7 +4,7 @@ Never of the frozen weights. Each is there whole or not at all.
 """
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -12,10 +12,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
 from prompt_tuning.errors import UserError
-
-# A NamedTuple with a field `trained`: train.TrainState.
-State = TypeVar("State")
-
+from prompt_tuning.training.step import TrainState
 
 # Training states
 
@@ -51,7 +48,7 @@ def _score(metrics: dict[str, float]) -> float:
 
 
 def save_state(
-    states: ocp.CheckpointManager, state: State, step: int, score: float
+    states: ocp.CheckpointManager, state: TrainState, step: int, score: float
 ) -> None:
     """Starts writing `state` with its development score."""
     states.save(
@@ -59,7 +56,9 @@ def save_state(
     )
 
 
-def restore_state(states: ocp.CheckpointManager, like: State, step: int) -> State:
+def restore_state(
+    states: ocp.CheckpointManager, like: TrainState, step: int
+) -> TrainState:
     """The state saved at `step`, with the shapes and shardings of `like`."""
     try:
         saved = states.item_metadata(step).tree["trained"]
@@ -90,8 +89,13 @@ def _difference(saved: Any, wanted: Any) -> str:
     )
 
 
+def score(states: ocp.CheckpointManager, step: int) -> float:
+    """The development score that the state of `step` was saved with."""
+    metrics = states.metrics(step)
+    assert metrics is not None  # save_state writes them
+    return _score(metrics)
+
+
 def best_step(states: ocp.CheckpointManager) -> int:
     """The kept step with the highest score; of equal ones the last."""
-    return max(
-        states.all_steps(), key=lambda step: (_score(states.metrics(step)), step)
-    )
+    return max(states.all_steps(), key=lambda step: (score(states, step), step))

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
@@ -61,7 +61,9 @@ def _shape(x: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
 
-def _ahead(batches: Iterator[Batch], mesh: Mesh, count: int = 2) -> Iterator[Batch]:
+def _ahead(
+    batches: Iterator[Batch], mesh: Mesh, count: int = 2
+) -> Generator[Batch, None, None]:
     """Batches on the devices, the next `count` always being made by another thread."""
 
     def placed() -> Batch | None:

@@ -139,7 +139,7 @@ class _OwnTask:
             },
             lengths,
             rates={self.name: 1.0},
-            labels_LxS=self.words and label_ids(self.words, self.vocabulary),
+            labels_LxS=label_ids(self.words, self.vocabulary) if self.words else None,
             eos_ids={"inputs": eos_id, "targets": eos_id},
         )
         return Split(examples, lambda texts: _score(self.name, rows, texts, self.words))
@@ -237,7 +237,7 @@ def _table(
             if values and columns is None:
                 columns = values
                 _check_columns(columns, f"{path}, line {line}")
-            elif values:  # not an empty line
+            elif values and columns:  # not an empty line
                 if len(values) != len(columns):
                     raise UserError(
                         f"{path}, line {line}: found {len(values)} columns, expected "

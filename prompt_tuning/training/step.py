@@ -73,7 +73,8 @@ def make_step(
         updated = [
             _updated(*each) for each in zip(optimizers, states, found, strict=True)
         ]
-        return tuple(zip(*updated, strict=True))
+        states, metrics = zip(*updated, strict=True)
+        return states, metrics
 
     return step
 

@@ -59,9 +59,12 @@ class Task(Protocol):
     vocabulary: the frozen model's, whatever the task was registered with.
     """
 
-    name: str
-    splits: Collection[str]
-    vocabulary: Vocabulary
+    @property
+    def name(self) -> str: ...
+    @property
+    def splits(self) -> Collection[str]: ...
+    @property
+    def vocabulary(self) -> Vocabulary: ...
 
     def load(self, split: str, lengths: Mapping[str, int] | None = None) -> Split:
         """Reads and tokenises a split.

@@ -14,10 +14,9 @@ import tiny
 from flax import serialization, traverse_util
 from safetensors import numpy as safetensors
 
-from prompt_tuning import partitioning
+from prompt_tuning import exchange, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import formats, weights
-from prompt_tuning.training import checkpoints
 
 FLAT = traverse_util.flatten_dict(tiny.params(), sep="/")
 
@@ -246,7 +245,7 @@ def test_a_prompt_beside_the_weights_is_found_and_not_loaded(tmp_path, name):
     t5x(tmp_path, FLAT | {name: tiny.prompt()})
     prompt = formats.prompt_of(formats.open_checkpoint(str(tmp_path)))
     np.testing.assert_array_equal(prompt.read(prompt.all), tiny.prompt())
-    np.testing.assert_array_equal(checkpoints.load_prompt(tmp_path), tiny.prompt())
+    np.testing.assert_array_equal(exchange.load_prompt(tmp_path), tiny.prompt())
     loaded = weights.load_frozen(str(tmp_path), tiny.MODEL, partitioning.mesh())
     jax.tree.map(np.testing.assert_array_equal, loaded, tiny.params())
 

@@ -14,11 +14,10 @@ import tiny
 from flax import traverse_util
 from safetensors import numpy as safetensors
 
-from prompt_tuning import partitioning
+from prompt_tuning import exchange, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import formats, weights
 from prompt_tuning.t5 import network
-from prompt_tuning.training import checkpoints
 
 VOCABULARY = weights.POCKET / weights.VOCABULARY
 
@@ -27,7 +26,8 @@ VOCABULARY = weights.POCKET / weights.VOCABULARY
 def frozen(tmp_path):
     """(a frozen model's path, its parameters)."""
     path, params = tmp_path / "some" / "model.safetensors", tiny.params()
-    weights.save_frozen(path, params, tiny.CONFIG, VOCABULARY, recipe="random", steps=0)
+    origin = {"recipe": "random", "steps": 0}
+    weights.save_frozen(path, params, tiny.CONFIG, VOCABULARY, origin)
     return path, params
 
 
@@ -170,7 +170,7 @@ def test_a_released_prompt_fits_a_model_of_base_width(shared, tmp_path):
     file = shared / "data/t5/prompts/t5_1_1_lm100k_base-sst2.npy"
     if not file.exists():
         pytest.skip("there is no released prompt")
-    prompt_PxD = checkpoints.load_prompt(file)
+    prompt_PxD = exchange.load_prompt(file)
     config = network.T5Config(100, 768, 12, 64, 2048, 1, 1)
     model = network.Transformer(config)
     path = tmp_path / "base.safetensors"

@@ -2,21 +2,18 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import small
 import tiny
+from without import without_tensorflow
 
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.runs import trained
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -120,36 +117,16 @@ def test_prepended_tokens_go_with_the_model_they_were_trained_with(
         assert evaluated(capsys, flag)["metrics"] == expected
 
 
-PREDICT = """
-import sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"tensorflow", "seqio", "tensorflow_datasets"}:
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Blocker())
-from prompt_tuning import cli
-sys.exit(cli.main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.parametrize("decoding", ["greedy", "labels"])
 def test_predicting_needs_no_tensorflow(run, tmp_path, decoding):
     rows = small.lines(run / "predictions.jsonl")
     (tmp_path / "in.txt").write_text("".join(row["inputs"] + "\n" for row in rows))
-    result = subprocess.run(
-        [
-            *(sys.executable, "-c", PREDICT, "predict"),
-            *(f"--prompt={run}", f"--input={tmp_path / 'in.txt'}"),
-            f"--gin.DECODING={decoding}",
-        ],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
+    told = without_tensorflow(
+        tmp_path,
+        *("predict", f"--prompt={run}", "--input=in.txt"),
+        f"--gin.DECODING={decoding}",
     )
-    assert result.returncode == 0, result.stderr[-2000:]
-    said = [json.loads(line)["prediction"] for line in result.stdout.splitlines()]
+    said = [json.loads(line)["prediction"] for line in told.splitlines()]
     if decoding == "labels":
         assert len(said) == len(rows) and set(said) <= set(small.LABELS)
     else:

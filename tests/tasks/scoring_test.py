@@ -71,7 +71,7 @@ def test_postprocessing_takes_what_metrics_need_from_the_example():
 
 def test_a_text_is_read_before_it_is_looked_up():
     found = scoring.read_first(
-        "TRUE", scoring.option_index, str.title, label_classes=BOTH
+        "TRUE", scoring.option_index, str.title, label_classes=BOTH, example={}
     )
     assert found == {"value": 1}
 

@@ -32,7 +32,9 @@ def open_folder(path: Path) -> dict[str, Tensor]:
     Raises:
       UserError: an index names a file that is not there.
     """
-    return _open_files(path, *_files(path))
+    files = _files(path)
+    assert files is not None  # is_folder
+    return _open_files(path, *files)
 
 
 def _files(path: Path) -> tuple | None:

@@ -27,12 +27,22 @@ def _absolute(folder: str) -> str:
 
 
 def open_folder(folder: str) -> dict[str, Tensor]:
-    """Orbax: a tree that holds the parameters, or a T5X state that holds them."""
+    """Orbax: a tree that holds the parameters, or a T5X state that holds them.
+
+    Raises:
+      UserError: it is damaged.
+    """
     checkpointer = ocp.PyTreeCheckpointer()
     where = _absolute(folder)  # as Orbax wants it
-    tree = checkpointer.metadata(where).item_metadata.tree
+    found = checkpointer.metadata(where).item_metadata
+    if found is None:
+        raise UserError(
+            f"{folder} is damaged: Orbax cannot read which tensors are in it; copy the "
+            "checkpoint again"
+        )
+    tree = found.tree
     path = next(path for path in _PARAMS if _at(tree, path) is not None)
-    flat = traverse_util.flatten_dict(_at(tree, path), sep="/")
+    flat: dict[str, Any] = traverse_util.flatten_dict(_at(tree, path), sep="/")
 
     @functools.lru_cache(maxsize=1)  # several devices' parts of one tensor
     def whole(name: str) -> np.ndarray:

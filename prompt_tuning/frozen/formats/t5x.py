@@ -19,7 +19,7 @@ def open_folder(folder: str) -> dict[str, Tensor]:
     """
     index = storage.keys(folder).read("checkpoint").result()
     tree = serialization.msgpack_restore(index.value)["optimizer"]["target"]
-    flat = traverse_util.flatten_dict(
+    flat: dict[str, Any] = traverse_util.flatten_dict(
         tree, sep="/", is_leaf=lambda _, node: "kvstore" in node
     )
     context, store = storage.context(), storage.store(folder)

@@ -19,7 +19,8 @@ def open_file(path: Path) -> dict[str, Tensor]:
       UserError: PyTorch is not installed, or there is more than tensors in it.
     """
     try:
-        import torch  # of no use to anybody who has no such file
+        # Of no use to anybody who has no such file.
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
             f"{path} is a PyTorch file, and PyTorch is not installed: `pip install "

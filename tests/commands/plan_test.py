@@ -1,0 +1,29 @@
+"""`plan` reads a model's file, or what the frozen model says of itself."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def plan(*flags):
+    """Its output, from a process of its own: it makes devices of the CPU's."""
+    command = [sys.executable, "-m", "prompt_tuning", "plan", *flags]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def test_the_embedded_model_is_planned_for_a_mesh():
+    lengths = "--gin.TASK_FEATURE_LENGTHS={'inputs': 16, 'targets': 2}"
+    result = plan("--mesh=2x2", "--batch=4", lengths, "--gin.PROMPT_LENGTH=5")
+    assert result.returncode == 0, result.stderr
+    assert "1,312,512 parameters in float32" in result.stdout
+    assert "4 examples in 1 parts, inputs 16, targets 2, prompt 5" in result.stdout
+    assert "mesh data=2 x model=2" in result.stdout
+
+
+def test_a_size_or_a_mesh_that_is_none_is_one_plain_message():
+    for flag, words in (("--model=huge", "gin/models/huge.gin"), ("--mesh=8", "8x4")):
+        result = plan(flag)
+        assert result.returncode == 2 and result.stderr.count("\n") == 1
+        assert words in result.stderr
