@@ -186,7 +186,7 @@ class PromptedT5(models.EncoderDecoderModel):
           prompt: the array [P, D] of PROMPT_FILE, where it starts from one.
         """
         whole = self.parts._replace(params=frozen)
-        return _joined(frozen, parts.start(run, self.task, whole, prompt)[1])
+        return _joined(frozen, parts.start(run, self.task, whole, prompt))
 
     def get_initial_variables(
         self, rng: jax.Array, input_shapes: Any, input_types: Any = None
