@@ -87,7 +87,8 @@ EXTRAS = {
 
 # Named one by one: find_packages() would take tests too. gin/ lies beside the
 # package in a checkout and inside it when installed (prompt_tuning/config.py).
-ROOMS = ["engines", "frozen", "frozen.formats", "methods", "t5", "tasks_io", "training"]
+ROOMS = ["commands", "engines", "frozen", "frozen.formats", "methods", "runs"]
+ROOMS += ["serving", "t5", "tasks_io", "training"]
 PACKAGES = ["prompt_tuning", "prompt_tuning.gin", "tasks"]
 PACKAGES += [f"prompt_tuning.{room}" for room in ROOMS]
 

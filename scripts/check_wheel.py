@@ -25,6 +25,9 @@ PACKAGED = {
     "gin": "prompt_tuning/gin",
 }
 
+# What runs when it is imported, and what needs T5X.
+NOT_IMPORTED = ("prompt_tuning.__main__", "prompt_tuning.engines.t5x")
+
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -108,11 +111,11 @@ def check_installed() -> None:
         home = Path(module.__file__).parent
         if not home.is_relative_to(sys.prefix):
             sys.exit(f"{package} comes from {home}, which is not in {sys.prefix}")
-        names = [found.name for found in pkgutil.iter_modules(module.__path__)]
+        found = pkgutil.walk_packages(module.__path__, f"{package}.")
+        names = [one.name for one in found if one.name not in NOT_IMPORTED]
         for name in names:
-            if name not in ("__main__", "t5x_engine"):  # which needs T5X
-                importlib.import_module(f"{package}.{name}")
-        print(f"imported {package}: {', '.join(names)}")
+            importlib.import_module(name)
+        print(f"imported {len(names)} modules of {package}")
     check_gin()
     check_pocket()
 
@@ -124,7 +127,7 @@ def check_gin() -> None:
     names = [path.relative_to(config.GIN_ROOT).as_posix() for path in files]
     names = [name for name in names if not name.startswith("gin/t5x/")]  # T5X's
     for name in names:
-        config.parse([name])
+        config.load([name])
     print(f"parsed {', '.join(names)}")
 
 

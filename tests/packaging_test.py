@@ -60,6 +60,15 @@ def test_the_package_says_that_it_has_types(setup):
     assert (ROOT / "prompt_tuning" / "py.typed").is_file()
 
 
+def test_every_folder_of_modules_is_installed(setup):
+    folders = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for package in ("prompt_tuning", "tasks")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert set(setup["packages"]) == folders | {"prompt_tuning.gin"}
+
+
 def test_every_package_imported_is_declared_and_the_other_way_round(setup):
     declared = names(setup["install_requires"])
     found = imported("prompt_tuning", "tasks")

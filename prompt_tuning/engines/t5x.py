@@ -1,14 +1,17 @@
-"""The same prompts and tasks under T5X (github.com/google-research/t5x).
+"""The same methods and tasks under T5X (github.com/google-research/t5x).
 
     python -m t5x.train --gin_file=gin/t5x/prompt_tune.gin --gin_file=gin/t5x/models/...
 
 T5X launches, splits, trains, saves, evaluates and infers; what is here are our model,
-optimizer, tasks and first state in its terms, bound by the files in gin/t5x. The
-parameters are T5X's own tree of the frozen model with one leaf more, `prompt` [P, D].
-The macros are those of every run (run.Run's fields in capitals).
+optimizer, tasks and first state in its terms, bound by the files in gin/t5x. Its one
+parameter tree is the frozen model's own with one entry more: `prompt` where a method
+trains one array, else `trained`, a tree of dicts. What a method takes over of the
+frozen model lies there, and not in the frozen tree too.
 """
 
+import dataclasses
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,99 +20,137 @@ import flax
 import gin
 import jax
 import jax.numpy as jnp
+import optax
 from etils import epath
 from flax import traverse_util
 from flax.linen.partitioning import AxisMetadata
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 from t5x import models, optimizers, train_state, utils
 
-from prompt_tuning import config, outputs, partitioning, run
+from prompt_tuning import exchange, methods, outputs, partitioning
+from prompt_tuning.engines import gin_settings
 from prompt_tuning.errors import UserError
-from prompt_tuning.frozen import weights
+from prompt_tuning.frozen import description, weights
+from prompt_tuning.frozen.vocabulary import check_vocabulary, load_vocabulary
+from prompt_tuning.runs import parts
+from prompt_tuning.settings import Run, Settings
 from prompt_tuning.t5 import decoding, network
-from prompt_tuning.t5.extra import Extra
-from prompt_tuning.tasks_io import data
-from prompt_tuning.training import checkpoints, optimizer
+from prompt_tuning.tasks_io import quiet, tasks
+from prompt_tuning.training import optimizer
 
 # T5X tells of metrics through seqio's log.
-absl.logging.get_absl_logger().removeFilter(data.is_no_chatter)
+absl.logging.get_absl_logger().removeFilter(quiet.is_no_chatter)
+
+gin_settings.register_with_gin()  # for gin/models/*.gin and the flags
+
+
+# What the settings make.
 
 
 @gin.configurable
-def settings() -> run.Run:
-    """The run that the macros describe, as config.parse makes it of them elsewhere.
+def settings() -> Settings:
+    """The settings that gin's bindings make, as config.load does elsewhere.
 
     Raises:
       UserError: a value makes no sense; or MODEL_DIR is not whole, as Orbax wants it.
     """
-
-    def bound(name: str) -> bool:
-        try:
-            gin.query_parameter(f"%{name}")
-        except ValueError:
-            return False
-        return True
-
-    def value(name: str) -> Any:
-        with gin.config_scope(name):
-            return gin.get_configurable("gin.macro")()
-
-    with gin.config_scope(None):  # T5X builds each data set in a scope of its own
-        # Steps are T5X's affair; none at all is an evaluation there.
-        names = config.settings() - {"TRAIN_STEPS"}
-        values = {name: value(name) for name in names if bound(name)}
-    made = run.Run(**{name.lower(): value for name, value in values.items()})
-    if made.model_dir and "://" not in made.model_dir and made.model_dir[0] != "/":
+    made = gin_settings.from_gin()
+    folder = made.run.model_dir
+    if folder and "://" not in folder and folder[0] != "/":
         raise UserError(
-            f"MODEL_DIR is {made.model_dir!r}; T5X needs it from / on, such as "
-            f"{Path(made.model_dir).absolute()}, or a bucket's"
+            f"MODEL_DIR is {folder!r}; T5X needs it from / on, such as "
+            f"{Path(folder).absolute()}, or a bucket's"
         )
     return made
 
 
 @gin.configurable
-def task(settings: run.Run) -> str:
+def task(settings: Settings) -> str:
     """Registers the run's task anew, as it is in our engine, and returns its name.
 
     T5X and seqio find tasks by name, and the registered one has a vocabulary of its
     own. Here it gets the frozen model's, and DATA_DIR's files.
     """
-    fitted = _fitted_task(settings)
-    registries = data.seqio.TaskRegistry, data.seqio.MixtureRegistry
-    for part in {*data.seqio.get_subtasks(fitted), fitted}:
-        registry = registries[isinstance(part, data.seqio.Mixture)]
+    run = settings.run
+    fitted = _task(run, load_vocabulary(parts.vocabulary_name(run))).seqio_task
+    registries = quiet.seqio.TaskRegistry, quiet.seqio.MixtureRegistry
+    for part in {*quiet.seqio.get_subtasks(fitted), fitted}:
+        registry = registries[isinstance(part, quiet.seqio.Mixture)]
         registry.remove(part.name)
         registry.add_provider(part.name, part)
     return fitted.name
 
 
-def _fitted_task(settings: run.Run) -> data.Task:
-    return data.get_task(
-        settings.mixture_or_task_name,
-        settings.mixture_or_task_module,
-        run.load_vocabulary(settings),
-        settings.data_dir,
-        settings.tfds_data_dir,
+def _task(run: Run, vocabulary: Any) -> tasks.SeqioTask:
+    return tasks.open_task(
+        run.mixture_or_task_name,
+        run.mixture_or_task_module,
+        vocabulary,
+        run.data_dir,
+        run.tfds_data_dir,
     )
 
 
+def _model(settings: Settings) -> parts.Model:
+    """The frozen model without its weights; our mesh in it is not T5X's.
+
+    Raises:
+      UserError: T5Config keeps weights as T5X's checkpoints cannot.
+    """
+    run = settings.run
+    config = description.config(run.initial_checkpoint_path, settings.model)
+    if config.scan_layers or config.param_dtype != "float32":
+        raise UserError(
+            f"T5Config.scan_layers is {config.scan_layers} and T5Config.param_dtype "
+            f"{config.param_dtype}; under T5X they must be False and float32, so "
+            "that its checkpoints are those of every T5 1.1"
+        )
+    vocabulary = load_vocabulary(parts.vocabulary_name(run))
+    check_vocabulary(vocabulary.vocab_size, config.vocab_size)
+    mesh = partitioning.mesh()
+    return parts.Model(mesh, network.Transformer(config), None, vocabulary)
+
+
+@gin.configurable
+def learning_rate(settings: Settings) -> optax.Schedule:
+    """The rate that T5X reports; the optimizer has its own."""
+    return optimizer.schedule(settings.schedule)
+
+
+# One parameter tree.
+
+
+def _joined(frozen: Any, trained: Any) -> flax.core.FrozenDict:
+    """T5X's parameters: what is left frozen, and what is trained beside it."""
+    flat = traverse_util.flatten_dict(methods.left_frozen(frozen, trained))
+    left = {path: leaf for path, leaf in flat.items() if leaf is not None}
+    key = "prompt" if jax.tree_util.all_leaves([trained]) else "trained"
+    return flax.core.freeze(traverse_util.unflatten_dict(left) | {key: trained})
+
+
+def _key(params: Any) -> str:
+    """The name of what is trained among T5X's parameters."""
+    return "prompt" if "prompt" in params else "trained"
+
+
 class PromptOptimizer(optimizers.OptaxWrapper):
-    """An optax optimizer of the prompt alone.
+    """An optax optimizer of what is trained alone.
 
     Frozen weights go through it as they are: they have no state, and their gradients
     are not looked at, so that XLA makes none.
     """
 
     def init_state(self, params: Any) -> optimizers.OptimizerState:
-        return super().init_state(params["prompt"])
+        return super().init_state(params[_key(params)])
 
     def apply_gradient(
         self, hyper_params: Any, params: Any, state: Any, grads: Any
     ) -> tuple[Any, optimizers.OptimizerState]:
-        prompt_PxD, state = super().apply_gradient(
-            hyper_params, params["prompt"], state, grads["prompt"]
+        key = _key(params)
+        trained, state = super().apply_gradient(
+            hyper_params, params[key], state, grads[key]
         )
-        return params.copy({"prompt": prompt_PxD}), state
+        return params.copy({key: trained}), state
 
     def derive_logical_axes(self, optimizer: Any, param_logical_axes: Any) -> Any:
         state = jax.tree.map(lambda _: None, optimizer.state)  # whole on each device
@@ -118,30 +159,34 @@ class PromptOptimizer(optimizers.OptaxWrapper):
 
 @gin.configurable
 class PromptedT5(models.EncoderDecoderModel):
-    """A frozen Transformer and a prompt, with greedy decoding, as a T5X model.
+    """A frozen Transformer and what a method trains, decoding greedily, for T5X.
 
     Raises:
-      UserError: T5Config keeps weights as T5X's checkpoints cannot.
+      UserError: a setting does not fit the rest, or not T5X.
     """
 
-    def __init__(self, settings: run.Run) -> None:
-        size = network.T5Config()
-        if size.scan_layers or size.param_dtype != "float32":
-            raise UserError(
-                f"T5Config.scan_layers is {size.scan_layers} and T5Config.param_dtype "
-                f"{size.param_dtype}; under T5X they must be False and float32, so "
-                "that its checkpoints are those of every T5 1.1"
-            )
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        vocabulary = run.load_vocabulary(settings)
-        data.check_vocabulary(vocabulary.vocab_size, size.vocab_size)
+        self.parts = _model(settings)
+        self.task = _task(settings.run, self.parts.vocabulary)
+        self.method = methods.of(settings.run)
+        vocabulary = tasks.seqio_vocabulary(self.parts.vocabulary)
         super().__init__(
-            network.Transformer(size),
+            self.parts.network,
             input_vocabulary=vocabulary,
             output_vocabulary=vocabulary,
-            optimizer_def=PromptOptimizer(optimizer.adafactor(optimizer.schedule())),
+            optimizer_def=PromptOptimizer(optimizer.of(settings)),
             z_loss=1e-4,
         )
+
+    def first(self, run: Run, frozen: Any, prompt: Any = None) -> flax.core.FrozenDict:
+        """T5X's parameters before the first step, as our engine starts.
+
+        Args:
+          prompt: the array [P, D] of PROMPT_FILE, where it starts from one.
+        """
+        whole = self.parts._replace(params=frozen)
+        return _joined(frozen, parts.start(run, self.task, whole, prompt))
 
     def get_initial_variables(
         self, rng: jax.Array, input_shapes: Any, input_types: Any = None
@@ -152,64 +197,78 @@ class PromptedT5(models.EncoderDecoderModel):
         NaN, which every loss shows, rather than random, which none does.
         """
         del rng, input_shapes, input_types
-        prompt = self.settings.prompt_length, self.module.config.emb_dim
-        shapes = partitioning.param_shapes(self.module) | {
-            "prompt": jax.ShapeDtypeStruct(prompt, jnp.float32)
-        }
+        shapes, axes = self._shapes_and_axes()
         values = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes)
-        return flax.core.freeze({"params": values, "params_axes": self._axes()})
+        return flax.core.freeze({"params": values, "params_axes": axes})
 
-    def _axes(self) -> dict[str, Any]:
-        """Each parameter's axes; those that T5X has no rule for are not split."""
-        flat = traverse_util.flatten_dict(partitioning.logical_axes(self.module))
-        flat[("prompt",)] = (None, None)
-        return traverse_util.unflatten_dict(
-            {
-                (*path, f"{name}_axes"): AxisMetadata(
-                    tuple(axis if axis != "features" else None for axis in axes)
-                )
-                for (*path, name), axes in flat.items()
+    def _shapes_and_axes(self) -> tuple[Any, dict[str, Any]]:
+        """Of each parameter; axes that T5X has no rule for are not split."""
+        specs = jax.tree.leaves(partitioning.logical_axes(self.module))
+        # No shape depends on how a prompt starts, and this way needs no file or words.
+        run = dataclasses.replace(self.settings.run, prompt_init="random_uniform")
+        axes = {}
+
+        def first(frozen: Any) -> Any:
+            params = self.first(run, frozen)
+            # An array that is trained now has the axes that it had when frozen.
+            known = {
+                id(leaf): tuple(axis if axis != "features" else None for axis in spec)
+                for leaf, spec in zip(jax.tree.leaves(frozen), specs, strict=True)
             }
+            for (*path, name), leaf in traverse_util.flatten_dict(params).items():
+                names = known.get(id(leaf), (None,) * leaf.ndim)
+                axes[*path, f"{name}_axes"] = AxisMetadata(names)
+            return params
+
+        shapes = jax.eval_shape(first, partitioning.param_shapes(self.module))
+        return shapes, traverse_util.unflatten_dict(axes)
+
+    def split(self, params: Any) -> tuple[Any, Any]:
+        """(What is trained, the frozen tree with None where arrays are trained)."""
+        frozen = flax.core.unfreeze(params)
+        trained = frozen.pop(_key(params))
+        left = traverse_util.flatten_dict(frozen)
+        every = traverse_util.flatten_dict(partitioning.param_shapes(self.module))
+        return trained, traverse_util.unflatten_dict(
+            {path: left.get(path) for path in every}
         )
 
     def _compute_logits(
         self, params: Any, batch: Any, dropout_rng: jax.Array | None = None
     ) -> jax.Array:
-        """Logits [B, S, V] whose gradient is the prompt's alone.
+        """Logits [B, S, V] whose gradient is that of what is trained alone.
 
-        T5X differentiates all parameters. The weights' gradients are zeros without a
-        computation, which PromptOptimizer leaves unused.
+        T5X differentiates all parameters. The frozen ones' gradients are zeros without
+        a computation, which PromptOptimizer leaves unused.
         """
-        frozen, prompt_PxD = flax.core.pop(params, "prompt")
+        trained, frozen = self.split(params)
+        bound, extra = self.method.bind(trained, jax.lax.stop_gradient(frozen))
         drops = dropout_rng is not None and self.module.config.dropout_rate
         return self.module.apply(
-            {"params": jax.lax.stop_gradient(frozen)},
+            {"params": bound},
             batch,
-            self._extra(prompt_PxD),
+            extra,
             rngs={"dropout": dropout_rng} if drops else None,
         )
-
-    def _extra(self, prompt_PxD: jax.Array) -> Extra:
-        return Extra(run.PLACES[self.settings.prompt_place](prompt_PxD))
 
     def predict_batch_with_aux(
         self, params: Any, batch: Any, rng: jax.Array | None = None
     ) -> tuple[jax.Array, dict[str, Any]]:
         """Greedy predictions [B, S], as long as the batch's targets at most."""
         del rng
-        frozen, prompt_PxD = flax.core.pop(params, "prompt")
+        bound, extra = self.method.bind(*self.split(params))
         tokens_BxS = decoding.greedy(
             self.module,
-            frozen,
+            bound,
             batch["encoder_input_tokens"],
-            self._extra(prompt_PxD),
+            extra,
             batch["decoder_input_tokens"].shape[1],
         )
         return tokens_BxS, {}
 
 
 class FirstState(utils.TrainStateInitializer):
-    """Starts as our engine does: the frozen model's files, and a prompt by PROMPT_INIT.
+    """Starts as our engine does: the frozen model's files, a prompt by PROMPT_INIT.
 
     So INITIAL_CHECKPOINT_PATH is whatever weights.load_frozen reads, steps count from
     0, and nothing stays random.
@@ -225,45 +284,79 @@ class FirstState(utils.TrainStateInitializer):
         """The state before the first step; SEED counts, `init_rng` does not."""
         del init_rng
         model, mesh = self._model, self._partitioner.mesh
-        settings = model.settings
-        frozen = weights.load_frozen(
-            settings.initial_checkpoint_path, model.module, mesh
-        )
-        parts = run.Setup(mesh, model.module, frozen, _fitted_task(settings))
-        params = flax.core.freeze(
-            frozen | {"prompt": run.initial_prompt(settings, parts)}
-        )
-        places = jax.tree.map(
-            lambda spec: NamedSharding(mesh, spec), self.train_state_axes.params
-        )
+        run, prompt = model.settings.run, None
+        if run.prompt_init == "file":
+            prompt = exchange.load_prompt(Path(run.prompt_file))
+        frozen = weights.load_frozen(run.initial_checkpoint_path, model.module, mesh)
         variables = {
-            "params": jax.device_put(params, places),
-            "params_axes": model._axes(),
+            "params": model.first(run, frozen, prompt),
+            "params_axes": self.global_train_state_shape.params_axes,
         }
         state = train_state.FlaxOptimTrainState.create(
             model.optimizer_def, flax.core.freeze(variables)
         )
-        return partitioning.placed(state, mesh)
+        places = jax.tree.map(
+            lambda spec: NamedSharding(mesh, spec or PartitionSpec()),
+            self.train_state_axes,
+            is_leaf=lambda spec: spec is None,
+        )
+        return jax.device_put(state, places)
+
+
+# What is shipped.
 
 
 @gin.configurable
-def write_prompt(
-    state_dict: dict[str, Any], parameter_infos: Any, *, settings: run.Run
-) -> tuple[dict[str, Any], Any]:
-    """Writes the prompt of a checkpoint that T5X saves, which is left as it is.
+def write_prompt(settings: Settings) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """Makes the function that ships what is in a checkpoint that T5X saves.
 
-    In MODEL_DIR, a folder here or in a bucket: prompt.npy, the last one, and
-    prompt_STEP.npy, each with its JSON, as `prompt-tuning` reads them.
+    T5X gives it the state and saves what it returns, which is the same. It writes into
+    MODEL_DIR, a folder here or in a bucket, what the end of `train` does: prompt.npy
+    and its JSON; and each step's prompt as prompt_STEP.npy. A method that changes the
+    model writes model.safetensors, of the last step alone.
     """
-    step = int(state_dict["state"]["step"])
-    prompt_PxD = state_dict["target"]["prompt"]
-    description = run.description(settings, prompt_PxD.shape[1], step)
-    if outputs.is_writer():
+    model, method = _model(settings), methods.of(settings.run)
+    about, model_dir = _description(settings, model), epath.Path(settings.run.model_dir)
+
+    def write(state_dict: Any, parameter_infos: Any) -> tuple[Any, Any]:
+        step, target = int(state_dict["state"]["step"]), state_dict["target"]
+        params, extra = method.fold(target[_key(target)])
+        prompt_PxD = extra.prompt and extra.prompt.vectors
         with tempfile.TemporaryDirectory() as folder:
-            for name in (f"prompt_{step}.npy", "prompt.npy"):
-                checkpoints.save_prompt(Path(folder, name), prompt_PxD, description)
-            for file in Path(folder).iterdir():
-                copy = epath.Path(settings.model_dir) / file.name
-                copy.with_name(f".{file.name}").write_bytes(file.read_bytes())
-                copy.with_name(f".{file.name}").replace(copy)
-    return state_dict, parameter_infos
+            exchange.save(
+                Path(folder),
+                params,
+                prompt_PxD,
+                model.network.config,
+                model.vocabulary,
+                about | {"step": step},
+            )
+            for file in Path(folder).iterdir() if outputs.is_writer() else ():
+                _copy(file, model_dir / file.name)
+                if params is None:
+                    _copy(file, model_dir / f"{file.stem}_{step}{file.suffix}")
+        return state_dict, parameter_infos
+
+    return write
+
+
+def _copy(file: Path, to: epath.Path) -> None:
+    """Whole or not at all."""
+    part = to.with_name(f".{to.name}")
+    epath.Path(file).copy(part, overwrite=True)
+    part.replace(to)
+
+
+def _description(settings: Settings, model: parts.Model) -> dict[str, Any]:
+    """What a prompt says of itself, but for its step."""
+    run = settings.run
+    task = _task(run, model.vocabulary)
+    development = task.load(run.eval_split, parts.input_length(run)).examples
+    return exchange.description(
+        settings,
+        frozen_model=weights.fingerprint(run.initial_checkpoint_path),
+        vocabulary=model.vocabulary,
+        label_words=task.label_words(),
+        target_length=development.lengths["targets"],
+        width=model.network.config.emb_dim,
+    )

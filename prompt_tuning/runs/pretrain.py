@@ -9,7 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from prompt_tuning import methods, partitioning
 from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.runs import parts
-from prompt_tuning.settings import Settings
+from prompt_tuning.settings import Run, Settings
 from prompt_tuning.t5 import network
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import (
@@ -39,13 +39,6 @@ from prompt_tuning.training import task as tasks
 LENGTHS = {"inputs": 64, "targets": 32}  # tokens, where TASK_FEATURE_LENGTHS is not set
 # (the number of the first batch) -> batches without end
 Batches = Callable[[int], Iterator[batching.Batch]]
-
-
-class Stage(NamedTuple):
-    """Training to a step with one objective."""
-
-    name: str
-    end: int
 
 
 def pretrain(settings: Settings) -> Path:
@@ -75,13 +68,7 @@ def pretrain(settings: Settings) -> Path:
     if last is not None:
         state = checkpoints.restore_state(states, state, last)
     folder.keep_lines(path / "train.jsonl", last or 0)
-    origin = {"task": run.mixture_or_task_name, "seed": run.seed}
-
-    def save(name: str, params: Any, **how: Any) -> Path:
-        about = model.network.config, model.vocabulary.file, origin | how
-        weights.save_frozen(path / name, params, *about)
-        return path / name
-
+    save = functools.partial(_save, run, model)
     measure_loss = _held_out_loss(model.network, held_out)
     measure_skill = _skill(settings, model)
     corrupted = settings.pretrain.span_corruption_steps
@@ -95,24 +82,22 @@ def pretrain(settings: Settings) -> Path:
         skill = {name: f"{value:.1f}" for name, value in measure_skill(params).items()}
         return {"held_out": f"{loss:.3f}"} | skill
 
-    step_fn = step.make_step(model.network, methods.of(run), [adafactor])
+    fit = functools.partial(
+        loop.fit,
+        frozen=None,
+        step_fn=step.make_step(model.network, methods.of(run), [adafactor]),
+        period=run.eval_period,
+        at_period=at_period,
+        mesh=model.mesh,
+        rngs=jnp.stack([jax.random.key(run.seed)]),
+        logs=[path / "train.jsonl"],
+    )
     total = corrupted + settings.pretrain.prefix_lm_steps
     try:
-        for stage in (Stage("span corruption", corrupted), Stage("prefix LM", total)):
-            if (first := int(state.step)) < stage.end:
-                (state,) = loop.fit(
-                    (state,),
-                    None,
-                    step_fn,
-                    _on_this_host(training(first), model.mesh),
-                    steps=stage.end,
-                    period=run.eval_period,
-                    at_period=at_period,
-                    mesh=model.mesh,
-                    rngs=jnp.stack([jax.random.key(run.seed)]),
-                    logs=[path / "train.jsonl"],
-                    description=stage.name,
-                )
+        for name, end in (("span corruption", corrupted), ("prefix LM", total)):
+            if (first := int(state.step)) < end:
+                batches = _on_this_host(training(first), model.mesh)
+                (state,) = fit((state,), batches=batches, steps=end, description=name)
     finally:  # an error or Ctrl-C too leaves the last state whole
         states.wait_until_finished()
     made = save(
@@ -124,6 +109,15 @@ def pretrain(settings: Settings) -> Path:
     )
     print(f"frozen model: {made}")
     return made
+
+
+def _save(run: Run, model: parts.Model, name: str, params: Any, **how: Any) -> Path:
+    """Writes weights into MODEL_DIR, and how they were made."""
+    path = Path(run.model_dir, name)
+    origin = {"task": run.mixture_or_task_name, "seed": run.seed} | how
+    about = model.network.config, model.vocabulary.file, origin
+    weights.save_frozen(path, params, *about)
+    return path
 
 
 def _first_state(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,21 +10,26 @@ import numpy as np
 from prompt_tuning.methods import Method
 from prompt_tuning.outputs import atomic
 from prompt_tuning.settings import Run
-
-if TYPE_CHECKING:
-    from prompt_tuning.runs.tune import Data, Member
+from prompt_tuning.training.batching import Examples
 
 
 def introduction(
-    members: "Sequence[Member]", method: Method, frozen: Any, name: str, data: "Data"
+    runs: Sequence[Run],
+    method: Method,
+    trained: Any,
+    frozen: Any,
+    name: str,
+    splits: Sequence[Examples],
 ) -> str:
     """What is about to be trained, and on what.
 
     Args:
+      runs: those that are trained together.
+      trained: what one of them trains.
       frozen: the weights that are not trained.
       name: the task's.
     """
-    run, trained = members[0].run, members[0].state.trained
+    run = runs[0]
     params, extra = method.fold(trained)
     count, model = _size(trained), _size(frozen if params is None else params)
     path = run.initial_checkpoint_path
@@ -33,7 +38,7 @@ def introduction(
         lines = [f"model         {path}: {model:,} parameters, all trained"]
     if extra.prompt:
         length, width = extra.prompt.vectors.shape
-        inits = dict.fromkeys(member.run.prompt_init for member in members)
+        inits = dict.fromkeys(run.prompt_init for run in runs)
         prompt = length * width
         lines.append(
             f"prompt        {length} x {width} = {prompt:,} parameters, "
@@ -41,9 +46,9 @@ def introduction(
         )
     elif params is None:
         lines.append(f"{run.method:<13} {count:,} parameters, {count / model:.3%}")
-    if len(members) > 1:
-        lines.append(f"together      {len(members)} prompts, in one step")
-    for examples in (data.training, data.development.examples):
+    if len(runs) > 1:
+        lines.append(f"together      {len(runs)} prompts, in one step")
+    for examples in splits:
         lengths = examples.lengths
         lines.append(
             f"{examples.split:<13} {len(examples):,} examples of {name}; "

@@ -54,7 +54,7 @@ class Data(NamedTuple):
 Measure = Callable[[Any], tuple[tasks.Evaluation, list[tasks.Record]]]
 
 
-def train(sweep: Sequence[Settings], sweep_dir: str = "") -> None:
+def train(sweep: Sequence[Settings]) -> None:
     """Trains (or goes on), evaluates, and writes all that a run makes.
 
     In each MODEL_DIR: config.gin, description.json, checkpoints/, train.jsonl and
@@ -63,26 +63,25 @@ def train(sweep: Sequence[Settings], sweep_dir: str = "") -> None:
 
     Args:
       sweep: one run's settings, or those of several that one step can train.
-      sweep_dir: the folder of all of them, if there are several.
     """
     run = sweep[0].run
     folders = [folder.make_model_dir(one.run) for one in sweep]
     model = parts.build(sweep[0])
-    sweep = [parts.resolved(one, model) for one in sweep]
     task = parts.open_task(run, model.vocabulary)
     data = Data(
         task.load(run.train_split, run.task_feature_lengths).examples,
         task.load(run.eval_split, parts.input_length(run)),
     )
-    said = _description(sweep, task, model, data)
+    sweep = [parts.resolved(one, model) for one in sweep]
+    said = _descriptions(sweep, task, model, data)
     method = methods.of(run)
     members = _members(sweep, folders, task, model, said)
     frozen = methods.left_frozen(model.params, members[0].state.trained)
     _check_shared(sweep, model.params, frozen)
-    print(report.introduction(members, method, frozen, task.name, data), flush=True)
-    members, last = _resumed(members)
-    if last is not None:
-        print(f"going on from step {last} in {sweep_dir or run.model_dir}", flush=True)
+    first, splits = members[0].state.trained, (data.training, data.development.examples)
+    runs = [one.run for one in sweep]
+    told = report.introduction(runs, method, first, frozen, task.name, splits)
+    print(told, flush=True)
 
     bound = parts.make_measure(run, model, task.label_words(), data.development)
 
@@ -96,42 +95,49 @@ def train(sweep: Sequence[Settings], sweep_dir: str = "") -> None:
         ]
         return {run.eval_split: f"{np.mean(scores):.1f}"}
 
+    members, last = _resumed(members)
     if last is None:
         at_period(tuple(member.state for member in members), 0)
+    else:
+        where = folders[0].parent if len(sweep) > 1 else run.model_dir
+        print(f"going on from step {last} in {where}", flush=True)
     try:
         _fit(members, method, model, frozen, data.training, at_period)
     finally:  # an error or Ctrl-C too leaves the last state whole
         for member in members:
             member.states.wait_until_finished()
+    _conclude(members, said, method, model, measure, data)
 
-    majority = tasks.majority_baseline(
-        data.training, data.development, model.vocabulary
-    )
+
+def _conclude(
+    members: Sequence[Member],
+    said: Sequence[dict[str, Any]],
+    method: methods.Method,
+    model: parts.Model,
+    measure: Measure,
+    data: Data,
+) -> None:
+    """Writes what each one's best state is worth and ships, and tells it."""
+    split, vocabulary = data.development, model.vocabulary
+    majority = tasks.majority_baseline(data.training, split, vocabulary)
     results, files = {}, []
     for member, about in zip(members, said, strict=True):
         best = checkpoints.best_step(member.states)
         state = checkpoints.restore_state(member.states, member.state, best)
         trained, records = measure(state.trained)
         tasks.write_predictions(records, member.folder / "predictions.jsonl")
-        files = _ship(
-            member.folder,
-            method.fold(state.trained),
-            model,
-            about
-            | {
-                "step": best,
-                "score": tasks.development_score(trained.metrics, data.training.sizes),
-                "metrics": trained.metrics,
-            },
-        )
+        score = tasks.development_score(trained.metrics, data.training.sizes)
+        about |= {"step": best, "score": score, "metrics": trained.metrics}
+        files = _ship(member.folder, method.fold(state.trained), model, about)
         results[member.folder] = _write_results(member, best, majority, trained, data)
-    if len(sweep) > 1:
+    run, path = members[0].run, members[0].folder
+    if len(members) > 1:
         print(report.comparison(run, results))
     else:
-        print(report.conclusion(run, folders[0], files, results[folders[0]]))
+        print(report.conclusion(run, path, files, results[path]))
 
 
-def _description(
+def _descriptions(
     sweep: Sequence[Settings], task: tasks.Task, model: parts.Model, data: Data
 ) -> list[dict[str, Any]]:
     """What each will say of itself."""

@@ -1,6 +1,6 @@
 """T5X with our model is our engine: same prompt, same predictions, same checkpoints.
 
-    PYTHONPATH=T5X:AIRIO:JESTIMATOR python -m pytest tests/t5x_engine_test.py
+    PYTHONPATH=T5X:AIRIO:JESTIMATOR python -m pytest tests/engines/t5x_test.py
 
 T5X puts several CPU devices along "model" alone, so the frozen model here can be split
 by eight.
@@ -9,9 +9,6 @@ by eight.
 import dataclasses
 import hashlib
 import itertools
-import json
-import re
-import sys
 
 import gin
 import jax
@@ -19,14 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
-from table_4 import TABLE_4
 
-from prompt_tuning import config, partitioning, run
+from prompt_tuning import exchange, methods, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
+from prompt_tuning.runs import parts
+from prompt_tuning.serving import predictor
+from prompt_tuning.settings import Settings
 from prompt_tuning.t5 import network
-from prompt_tuning.tasks_io import data
-from prompt_tuning.training import batching, checkpoints, optimizer, plan, train
+from prompt_tuning.training import batching, checkpoints, optimizer, plan, step
 
 t5x = pytest.importorskip("t5x", reason="T5X is not here: README, Under T5X")
 for _name in ("train", "eval", "infer"):
@@ -37,15 +35,6 @@ CONFIG = dataclasses.replace(small.CONFIG, num_heads=8, head_dim=4)
 MODEL = network.Transformer(CONFIG)
 VOCABULARY = {"VOCABULARY": str(weights.POCKET / weights.VOCABULARY)}
 LENGTHS = {"inputs": 6, "targets": 3}
-GIN_FILES = sorted(
-    path.relative_to(config.GIN_ROOT).as_posix()
-    for path in config.GIN_ROOT.glob("gin/t5x/**/*.gin")
-)
-# What these files need and a parsed one need not have.
-UNREAD = dict.fromkeys(
-    ("MODEL_DIR", "CHECKPOINT_PATH", "EVAL_OUTPUT_DIR", "INFER_OUTPUT_DIR"), "/unread"
-)
-RUN_FILES = [name for name in GIN_FILES if "/models/" not in name]
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -64,7 +53,7 @@ def frozen(tmp_path_factory):
 
 @pytest.fixture
 def settings(frozen, tmp_path):
-    """A function to the Run of both engines."""
+    """A function to the Settings of both engines."""
 
     def make(**changes):
         sizes = {f"T5Config.{k}": v for k, v in dataclasses.asdict(CONFIG).items()}
@@ -104,15 +93,22 @@ def trainer(model, split=None, num_microbatches=None, read=True):
         summary_dir=None,
         train_state_axes=made.train_state_axes,
         rng=jax.random.PRNGKey(0),
-        learning_rate_fn=optimizer.schedule(),
+        learning_rate_fn=t5x_engine.learning_rate(model.settings),
         num_microbatches=num_microbatches,
     )
 
 
+def joint_batches(settings):
+    """Our engine's, of one state: [B, 1, ...]."""
+    run, vocabulary = settings.run, parts.build(settings, frozen=False).vocabulary
+    examples = parts.open_task(run, vocabulary).load("train", LENGTHS).examples
+    return batching.batches(examples, run.batch_size, [run.seed])
+
+
 def batches(settings):
-    task = run.setup(settings).task
-    examples = data.load_examples(task, "train", LENGTHS)
-    return batching.batches(examples, settings.batch_size, settings.seed)
+    """T5X's."""
+    for batch in joint_batches(settings):
+        yield {key: x[:, 0] for key, x in batch.items()}
 
 
 def digest(tree):
@@ -137,59 +133,115 @@ def test_only_the_prompt_changes_and_has_optimizer_state(settings):
     assert trained != prompt
     assert others_after == others
     sizes = [x.size for x in jax.tree.leaves(t5x_trainer.train_state.param_states)]
-    assert max(sizes) == settings.prompt_length * CONFIG.emb_dim
+    assert max(sizes) == settings.run.prompt_length * CONFIG.emb_dim
 
 
-def own_step(settings, parts):
-    adafactor = optimizer.adafactor(optimizer.schedule())
-    state = train.new_state(run.initial_prompt(settings, parts), adafactor)
-    step = train.make_step(parts.model, adafactor)
-    return partitioning.placed(state, parts.mesh), step
+class Own:
+    """Our engine, before the first step."""
+
+    def __init__(self, settings):
+        self.model, run = parts.build(settings), settings.run
+        task = parts.open_task(run, self.model.vocabulary)
+        self.method, self.first = methods.of(run), parts.start(run, task, self.model)
+        self.frozen = methods.left_frozen(self.model.params, self.first)
+        self.adafactor = optimizer.of(settings)
+
+    def trained(self, batches):
+        """What is trained after a step on each of the batches."""
+        state = step.new_state(self.first, self.adafactor)
+        states = (partitioning.placed(state, self.model.mesh),)
+        made = step.make_step(self.model.network, self.method, [self.adafactor])
+        step_fn, rngs = jax.jit(made), jax.random.split(jax.random.key(0), 1)
+        for batch in batches:
+            states, _ = step_fn(states, self.frozen, batch, rngs)
+        return states[0].trained
+
+    def predictions(self, trained, inputs_BxT):
+        length = LENGTHS["targets"]
+        fn = predictor.make_predict_fn(self.model.network, self.model.mesh, length)
+        return fn(*self.method.bind(trained, self.frozen))(inputs_BxT)
 
 
-@pytest.mark.parametrize("changes", [{}, {"PROMPT_PLACE": "suffix"}])
-def test_twenty_steps_make_the_prompt_that_our_engine_makes(settings, changes):
+def norm(tree):
+    return np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(tree)))
+
+
+def less(a, b):
+    return jax.tree.map(lambda x, y: np.asarray(x) - np.asarray(y), a, b)
+
+
+# A prompt moves far at the paper's rate of 0.3, at which a whole model is lost.
+SLOWLY = {"schedule.learning_rate": 0.003}
+
+
+@pytest.mark.parametrize(
+    ("changes", "least"),
+    [
+        ({}, 0.1),
+        ({"PROMPT_PLACE": "suffix"}, 0.1),
+        ({"METHOD": "whole", **SLOWLY}, 0.01),
+        ({"METHOD": "prepended", **SLOWLY}, 0.01),
+    ],
+)
+def test_twenty_steps_train_what_our_engine_does(settings, changes, least):
     settings = settings(**changes)
-    _, t5x_trainer = trainer(t5x_engine.PromptedT5(settings))
-    first = np.asarray(t5x_trainer.train_state.params["prompt"])
+    model, own = t5x_engine.PromptedT5(settings), Own(settings)
+    _, t5x_trainer = trainer(model)
+    first, frozen = model.split(jax.device_get(t5x_trainer.train_state.params))
+    jax.tree.map(np.testing.assert_array_equal, own.first, first)
+    jax.tree.map(np.testing.assert_array_equal, own.frozen, frozen)
     t5x_trainer.train(batches(settings), 20).result()
-    theirs = np.asarray(t5x_trainer.train_state.params["prompt"])
+    params = t5x_trainer.train_state.params
+    theirs, frozen = model.split(params)
+    jax.tree.map(np.testing.assert_array_equal, own.frozen, frozen)
 
-    parts = run.setup(settings)
-    state, step = own_step(settings, parts)
-    np.testing.assert_array_equal(state.trained, first)
-    step = jax.jit(step)
-    for batch in itertools.islice(batches(settings), 20):
-        state, _ = step(state, parts.params, batch, jax.random.key(0))
-    ours = np.asarray(state.trained)
-    assert np.linalg.norm(ours - first) > 0.1 * np.linalg.norm(first)
-    assert np.linalg.norm(ours - theirs) <= 1e-3 * np.linalg.norm(ours)
+    ours = own.trained(itertools.islice(joint_batches(settings), 20))
+    assert norm(less(ours, first)) > least * norm(first)
+    assert norm(less(ours, theirs)) <= 1e-3 * norm(ours)
 
-    model, params = t5x_trainer._model, t5x_trainer.train_state.params
     batch = next(batches(settings))
-    predict_fn = run.make_predict_fn(settings, parts, LENGTHS["targets"])
     np.testing.assert_array_equal(
         jax.jit(model.predict_batch)(params, batch),
-        predict_fn(parts.params, state.trained)(batch["encoder_input_tokens"]),
+        own.predictions(ours, batch["encoder_input_tokens"]),
     )
+
+
+@pytest.mark.parametrize("method", ["whole", "prepended"])
+def test_a_model_that_is_trained_is_not_kept_twice(settings, method):
+    settings = settings(METHOD=method, **SLOWLY)
+    model = t5x_engine.PromptedT5(settings)
+    _, t5x_trainer = trainer(model)
+    before = jax.tree.map(np.asarray, t5x_trainer.train_state.params)
+    assert list(before) == ["trained"]
+    leaves = jax.tree.leaves(t5x_trainer.train_state.params)
+    assert any("model" in x.sharding.spec for x in leaves), "split as when frozen"
+    batch = next(batches(settings))
+    t5x_trainer.train(itertools.repeat(batch), 5).result()
+    after = t5x_trainer.train_state.params
+    losses = [model.loss_fn(params, batch, None)[0] for params in (before, after)]
+    assert losses[1] < 0.9 * losses[0]
 
 
 @pytest.mark.parametrize("parts", [1, 2])
 def test_the_compiled_step_has_the_operations_of_our_own(settings, parts):
     size = network.T5Config(mlp_dim=512)  # wide enough for weights to count
-    sizes = {f"T5Config.{k}": v for k, v in dataclasses.asdict(size).items()}
-    model = t5x_engine.PromptedT5(settings(PROMPT_LENGTH=20, **sizes))
+    changes = {f"T5Config.{k}": v for k, v in dataclasses.asdict(size).items()}
+    changes["INITIAL_CHECKPOINT_PATH"] = "gs://unread"
+    model = t5x_engine.PromptedT5(settings(PROMPT_LENGTH=20, **changes))
     made, t5x_trainer = trainer(model, num_microbatches=parts, read=False)
     mesh = t5x_trainer._partitioner.mesh
     work = plan.Workload(20, 8, 64, 4, parts)
-    *rest, batch, key = plan._arguments(model.module, mesh, work)
+    arguments = plan._arguments(model.module, mesh, work)
     state = made.global_train_state_shape
-    step = train.make_step(model.module, plan._ADAFACTOR, "prompt", parts)
+    batch = jax.eval_shape(
+        lambda joint: jax.tree.map(lambda x: x[:, 0], joint), arguments[2]
+    )
+    step_fn = step.make_step(model.module, model.method, [plan._ADAFACTOR], parts)
     theirs, ours = (
         lowered.compile()
         for lowered in (
             t5x_trainer._partitioned_train_step.lower(state, batch),
-            jax.jit(step, donate_argnums=0).lower(*rest, batch, key),
+            jax.jit(step_fn, donate_argnums=0).lower(*arguments),
         )
     )
     flops = [compiled.cost_analysis()["flops"] for compiled in (theirs, ours)]
@@ -223,7 +275,7 @@ def test_weights_that_nothing_reads_are_nan_not_random(settings):
 
 def test_a_frozen_model_of_another_size_is_one_plain_message(settings):
     settings = settings(**{"T5Config.mlp_dim": 48})
-    with pytest.raises(UserError, match="does not hold the T5 that this run describes"):
+    with pytest.raises(UserError, match=r"T5Config.mlp_dim is 48, but .* mlp_dim 24"):
         first_state(t5x_engine.PromptedT5(settings), partitioner())
 
 
@@ -274,7 +326,7 @@ def test_checkpoints_of_t5x_are_read_by_both_engines(
         for place in (path, frozen)
     )
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-    prompt_PxD = checkpoints.load_prompt(path)
+    prompt_PxD = exchange.load_prompt(path)
     np.testing.assert_array_equal(prompt_PxD, state.params["prompt"])
 
     # And T5X starts from it as our engine would.
@@ -290,9 +342,9 @@ def test_t5x_starts_from_the_prompts_and_states_that_our_engine_writes(
     settings, tmp_path
 ):
     values = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
-    checkpoints.save_prompt(tmp_path / "prompt.npy", values, {})
+    exchange.save_prompt(tmp_path / "prompt.npy", values, {})
     states = checkpoints.manager(tmp_path / "checkpoints")
-    saved = train.new_state(jnp.asarray(values + 1), optimizer.adafactor(0.3))
+    saved = step.new_state(jnp.asarray(values + 1), optimizer.of(Settings()))
     checkpoints.save_state(states, saved, 7, 1.0)
     states.wait_until_finished()
     for file, expected in {
@@ -328,148 +380,3 @@ def test_a_public_checkpoint_loads_through_t5xs_own_restoring(
     )
     assert digest(restored.params) == digest(ours.params)
     assert int(restored.step) == 0
-
-
-# The gin files.
-
-
-def parse(monkeypatch, script, files, **bindings):
-    """Parses as `python -m t5x.SCRIPT` does, and returns its configured function."""
-    monkeypatch.setitem(sys.modules, "__main__", script)
-    gin.clear_config()
-    gin.add_config_file_search_path(str(config.GIN_ROOT))
-    names = {"train": "train", "eval": "evaluate", "infer": "infer"}
-    function = getattr(script, names[script.__name__.removeprefix("t5x.")])
-    gin.parse_config_files_and_bindings(
-        files, [f"{name} = {value!r}" for name, value in bindings.items()]
-    )
-    return gin.get_configurable(function)
-
-
-BUILT = [(name, "pocket") for name in RUN_FILES]
-BUILT += [("gin/t5x/prompt_tune.gin", size) for size in TABLE_4]
-
-
-@pytest.mark.parametrize(("name", "size"), BUILT)
-def test_run_files_build_the_papers_models_in_any_order(monkeypatch, name, size):
-    files = [name, f"gin/t5x/models/{size}.gin"]
-    parse(monkeypatch, script(name), files[::-1], **UNREAD)
-    backwards = gin.config_str()
-    parse(monkeypatch, script(name), files, PROMPT_LENGTH=150, **VOCABULARY | UNREAD)
-    gin.unlock_config()
-    model = gin.get_configurable(t5x_engine.PromptedT5)()
-    made = t5x.utils.TrainStateInitializer(
-        model.optimizer_def, model.get_initial_variables, {}, partitioner()
-    )
-    sizes = jax.tree.map(lambda x: x.size, made.global_train_state_shape.params)
-    expected = {size: rows[1][-1] for size, rows in TABLE_4.items()}
-    expected["pocket"] = 1_312_512 + 150 * 128
-    assert sum(jax.tree.leaves(sizes)) == expected[size]
-    parse(monkeypatch, script(name), files, **UNREAD)
-    assert gin.config_str() == backwards
-
-
-def script(name):
-    """The module of T5X that a run file is for."""
-    name = re.search(r"(\w+)\.gin", name)[1]
-    return getattr(t5x, {"prompt_tune": "train"}.get(name, name))
-
-
-@pytest.mark.parametrize("name", RUN_FILES)
-def test_a_run_file_opens_with_its_command(name):
-    opening = config.find_file(name).read_text().split("\n\n")[0]
-    assert f"python -m {script(name).__name__} --gin_file={name}" in opening
-
-
-def test_the_macros_are_the_run_in_every_scope(monkeypatch):
-    files = ["gin/t5x/prompt_tune.gin", "gin/t5x/models/pocket.gin"]
-    bindings = {"MODEL_DIR": "/x", "PROMPT_LENGTH": 7, "CLASS_LABELS": ("a", "b")}
-    parse(monkeypatch, t5x.train, files, **bindings)
-    with gin.config_scope("train"):
-        made = t5x_engine.settings()
-    assert made == run.Run(
-        model_dir="/x",
-        prompt_length=7,
-        class_labels=("a", "b"),
-        task_feature_lengths={"inputs": 41, "targets": 2},
-    )
-
-
-def test_a_relative_model_dir_is_one_plain_message(monkeypatch):
-    files = ["gin/t5x/prompt_tune.gin", "gin/t5x/models/pocket.gin"]
-    parse(monkeypatch, t5x.train, files, MODEL_DIR="runs/x")
-    with pytest.raises(UserError, match="MODEL_DIR is 'runs/x'; T5X needs it from"):
-        t5x_engine.settings()
-
-
-@pytest.mark.parametrize("use_orbax", [True, False])
-def test_t5x_trains_evaluates_and_infers(
-    settings, monkeypatch, frozen, tmp_path, use_orbax
-):
-    folder = tmp_path / "run"
-    shared = {
-        "MIXTURE_OR_TASK_MODULE": "small",
-        "MIXTURE_OR_TASK_NAME": "small_kind",
-        "INITIAL_CHECKPOINT_PATH": str(frozen),
-        "TASK_FEATURE_LENGTHS": LENGTHS,
-        "PROMPT_LENGTH": 4,
-        "BATCH_SIZE": 8,
-        **{f"T5Config.{k}": v for k, v in dataclasses.asdict(CONFIG).items()},
-    }
-    training = shared | {"MODEL_DIR": str(folder), "EVAL_PERIOD": 2}
-    training["train.use_orbax"] = use_orbax
-    for steps in (2, 4):  # the second goes on with the first
-        train_fn = parse(
-            monkeypatch,
-            t5x.train,
-            ["gin/t5x/prompt_tune.gin"],
-            TRAIN_STEPS=steps,
-            **training,
-        )
-        last, state = train_fn()
-        assert last == int(state.step) == steps
-    assert [p.name for p in folder.glob("checkpoint_*")] == ["checkpoint_4"]
-    scores = (folder / "inference_eval/small_kind-metrics.jsonl").read_text()
-    assert [json.loads(line)["step"] for line in scores.splitlines()] == [0, 2, 2, 4]
-    prompt = checkpoints.load_prompt(folder / "prompt.npy")
-    np.testing.assert_array_equal(prompt, state.params["prompt"])
-    np.testing.assert_array_equal(
-        prompt, checkpoints.load_prompt(folder / "prompt_4.npy")
-    )
-    assert not np.array_equal(prompt, checkpoints.load_prompt(folder / "prompt_2.npy"))
-    assert json.loads((folder / "prompt.json").read_text())["step"] == 4
-
-    path = {"CHECKPOINT_PATH": str(folder / "checkpoint_4")}
-    parse(
-        monkeypatch,
-        t5x.eval,
-        ["gin/t5x/eval.gin"],
-        EVAL_OUTPUT_DIR=str(folder / "eval"),
-        **shared | path | {"evaluate.use_orbax": use_orbax},
-    )()
-    (metrics,) = (folder / "eval").rglob("*-metrics.jsonl")
-    assert json.loads(metrics.read_text()) == json.loads(scores.splitlines()[-1])
-    lengths = {"TASK_FEATURE_LENGTHS": {"inputs": 6, "targets": 2}}  # as evaluated
-    parse(
-        monkeypatch,
-        t5x.infer,
-        ["gin/t5x/infer.gin"],
-        INFER_OUTPUT_DIR=str(folder / "infer"),
-        **shared | path | lengths | {"infer.use_orbax": use_orbax},
-    )()
-    (file,) = (folder / "infer").glob("*.jsonl-00000-of-00001")
-    theirs = [json.loads(line)["prediction"] for line in file.read_text().splitlines()]
-
-    ours = tmp_path / "ours"
-    ours.mkdir()
-    gin.clear_config()  # which T5X locked
-    assert not small.main(
-        "evaluate",
-        f"--prompt={folder / 'checkpoint_4'}",
-        MODEL_DIR=ours,
-        INITIAL_CHECKPOINT_PATH=folder / "checkpoint_4",
-        **VOCABULARY,
-        **{f"T5Config.{k}": v for k, v in dataclasses.asdict(CONFIG).items()},
-    )
-    lines = (ours / "predictions_validation.jsonl").read_text().splitlines()
-    assert theirs == [json.loads(line)["prediction"] for line in lines]

@@ -99,7 +99,7 @@ def test_a_start_has_the_tasks_own_words_in_its_prompt(frozen):
     settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen)
     model = parts.build(settings)
     task = parts.open_task(settings.run, model.vocabulary)
-    _, prompt_PxD = parts.start(settings.run, task, model)
+    prompt_PxD = parts.start(settings.run, task, model)
     table_VxD = model.params["token_embedder"]["embedding"]
     for row, word in zip(prompt_PxD, small.LABELS, strict=False):
         (token,) = model.vocabulary.encode(word)
