@@ -1,4 +1,4 @@
-"""`prompt-tuning COMMAND`: reads the flags, runs the command, turns errors into exits.
+"""`prompt-tuning COMMAND`: reads flags, runs the command, returns an exit code.
 
 Everything heavy is imported inside the commands, so that `--help` is quick.
 """
@@ -12,34 +12,34 @@ from collections.abc import Sequence
 from prompt_tuning.commands import flags
 
 PROG = "prompt-tuning"
-COMMANDS = {  # a file of commands/ each
+COMMANDS = {  # one file in commands/ for each
     "train": "tune a prompt (or the model) and evaluate it",
     "evaluate": "evaluate a trained prompt on a split",
-    "predict": "answer text lines or JSONL with JSONL",
+    "predict": "answer lines of text or JSONL; write JSONL",
     "tasks": "list the tasks; show or check their data",
     "pretrain": "make a frozen model: span corruption, prefix LM",
-    "plan": "memory a run needs on each device; fewest devices",
-    "params": "parameters of every size (the paper's Table 4)",
-    "convert": "write a T5 checkpoint of any format in ours",
+    "plan": "memory a run needs on each device; fewest devices it fits",
+    "params": "parameter counts of every size (the paper's Table 4)",
+    "convert": "convert a T5 checkpoint to this package's format",
     "export": "write a prompt as .npy or .safetensors",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command: 0, or 2 for a mistake of the user, 130 when interrupted."""
-    # TensorFlow and the XLA libraries log to stderr before anybody asked them anything.
+    """Runs one command; returns 0, 2 for a user's mistake, or 130 if interrupted."""
+    # Keep the start-up messages of TensorFlow and XLA off stderr.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Orbax and JAX's cache write to folders, and would ask TensorFlow how.
+    # Otherwise Orbax and JAX's cache import TensorFlow to write to folders.
     os.environ.setdefault("EPATH_USE_TF", "false")
     args = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
         args.run(args)
-        sys.stdout.flush()  # here, where a reader that has gone is no traceback
+        sys.stdout.flush()  # here, where a closed pipe is caught below
         return 0
     except KeyboardInterrupt:
-        print(f"\n{PROG}: interrupted; the same command goes on", file=sys.stderr)
+        print(f"\n{PROG}: interrupted; run the same command to resume", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, `| head` say
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:

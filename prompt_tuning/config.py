@@ -24,7 +24,7 @@ _HERE = Path(__file__).resolve().parent
 GIN_ROOT = _HERE if (_HERE / "gin").is_dir() else _HERE.parent
 
 # A field of Run has a macro of its name in capitals: TRAIN_STEPS for Run.train_steps.
-# That gives the macros that a T5X user types their T5X names.
+# So the macros have the names that a T5X user types.
 MACROS = frozenset(field.name.upper() for field in dataclasses.fields(Run))
 
 
@@ -48,17 +48,17 @@ def load(
     search_paths: Sequence[str] = (),
     base: Settings | None = None,
 ) -> Settings:
-    """The settings that `gin_files`, then `bindings`, make of the defaults.
+    """The defaults, changed by `gin_files` and then by `bindings`.
 
     Args:
       gin_files: names of gin files, see `find_file`; no two may bind the same name.
-      bindings: `NAME=VALUE` as typed after `--gin.`, which override the files and one
-        another. VALUE is a literal or %MACRO as in gin; else it is a string.
+      bindings: `NAME=VALUE` as typed after `--gin.`; they override the files, and a
+        later one an earlier. VALUE is a literal or %MACRO as in gin, else a string.
       search_paths: folders to look for gin files in.
-      base: what holds where they say nothing, instead of the defaults.
+      base: used in place of the defaults.
 
     Raises:
-      UserError: a file, name or value is at fault; says where.
+      UserError: a file, name or value is wrong; the message says where.
     """
     bound: dict[str, Bound] = {}
     read: set[Path] = set()
@@ -67,7 +67,7 @@ def load(
             if name in bound:
                 raise UserError(
                     f"{found.where} binds {name}, which {bound[name].where} binds too; "
-                    f"a run's files bind a name once: keep one, or override with "
+                    f"a run's files bind a name once: keep one, or override it with "
                     f"--gin.{name}"
                 )
             bound[name] = found
@@ -75,12 +75,12 @@ def load(
 
 
 def changed(settings: Settings, bindings: Sequence[str]) -> Settings:
-    """The settings with some more `NAME=VALUE` on top, as typed after `--gin.`."""
+    """The settings changed by more `NAME=VALUE`, as typed after `--gin.`."""
     return _settings(_from_flags(bindings), settings)
 
 
 def text(settings: Settings) -> str:
-    """The settings whole, as a gin file that `load` reads back to an equal value."""
+    """All the settings as a gin file, which `load` reads back to an equal value."""
     lines = []
     for section, values in _sections(settings).items():
         lines += [f"{section}.{name} = {value!r}" for name, value in values.items()]
@@ -89,9 +89,9 @@ def text(settings: Settings) -> str:
 
 
 def differences(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
-    """{name: (old value, new value)} of what two settings differ in.
+    """{name: (old value, new value)} of each field in which two settings differ.
 
-    Names are as the user types them, a field of the run in capitals.
+    Names are as the user types them, fields of Run in capitals.
     """
     olds, news = (
         {
@@ -101,7 +101,7 @@ def differences(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
         }
         for settings in (old, new)
     )
-    # A field of T5Config that one of them leaves open is no difference.
+    # A field of T5Config that either leaves open does not count.
     return {
         name: (olds[name], value)
         for name, value in news.items()
@@ -110,12 +110,13 @@ def differences(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
 
 
 def find_file(name: str, search_paths: Sequence[str] = ()) -> Path:
-    """Absolute path of the gin file `name`: as given, then below a folder.
+    """The absolute path of the gin file `name`.
 
-    The folders are the working directory, `search_paths` and GIN_ROOT, in that order.
+    A relative name is looked for in the working directory, then in `search_paths`, then
+    in GIN_ROOT.
 
     Raises:
-      UserError: there is no such file; names those like it.
+      UserError: there is no such file; the message suggests similar names.
     """
     folders = [Path.cwd(), *map(Path, search_paths), GIN_ROOT]
     for folder in folders:
@@ -124,7 +125,7 @@ def find_file(name: str, search_paths: Sequence[str] = ()) -> Path:
             return path
     beside = [path for folder in folders for path in folder.glob("*.gin")]
     below = [path.relative_to(GIN_ROOT) for path in GIN_ROOT.glob("gin/**/*.gin")]
-    below = [path for path in below if path.parts[1] != "t5x"]  # T5X's own
+    below = [path for path in below if path.parts[1] != "t5x"]  # only T5X reads those
     known = {path.as_posix() for path in beside + below}
     raise UserError(
         f"no gin file {name!r} in the working directory, in --gin_search_paths or "
@@ -136,7 +137,7 @@ def find_file(name: str, search_paths: Sequence[str] = ()) -> Path:
 
 
 def _sections(settings: Settings) -> dict[str, dict[str, Any]]:
-    """{section: {field: value}}, all as the user calls them."""
+    """{section: {field: value}}, with the names that the user types."""
     return {
         section: dict(value)
         if isinstance(value := getattr(settings, held), Mapping)
@@ -146,7 +147,7 @@ def _sections(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def _settings(bound: Mapping[str, Bound], base: Settings | None = None) -> Settings:
-    """Settings of what is bound by full name, on top of `base`."""
+    """`base` with what is bound, by full name, set on top."""
     _check_macros(bound)
     values = _sections(base or Settings())
     for name, found in bound.items():
@@ -157,7 +158,7 @@ def _settings(bound: Mapping[str, Bound], base: Settings | None = None) -> Setti
             values[section][field] = _resolved(found.value, bound)
     made = {}
     for section, (kind, held) in SECTIONS.items():
-        value = kind(**values[section])  # which checks them
+        value = kind(**values[section])  # checks them
         made[held] = values[section] if held == "model" else value
     return Settings(**made)
 
@@ -186,7 +187,7 @@ def _macros(value: Any) -> Iterator[str]:
 
 
 def _check_macros(bound: Mapping[str, Bound]) -> None:
-    """Raises unless each macro used is bound and each macro bound sets something."""
+    """Raises UserError if a macro is used but not bound, or bound without effect."""
     macros = {name: found for name, found in bound.items() if "." not in name}
     used = {}
     for found in bound.values():
@@ -200,8 +201,8 @@ def _check_macros(bound: Mapping[str, Bound]) -> None:
     for macro, found in macros.items():
         if macro not in MACROS and macro not in used:
             raise UserError(
-                f"{found.where} binds {macro}, which is no setting of a run and used "
-                f"by no %{macro}; {_suggest_setting(macro)}"
+                f"{found.where} binds {macro}, which is no setting of a run and is not "
+                f"used as %{macro}; {_suggest_setting(macro)}"
             )
 
 
@@ -221,9 +222,9 @@ def _check_no_circle(macro: str, macros: Mapping[str, Bound]) -> None:
 def _read(
     file: str, search_paths: Sequence[str], read: set[Path], asked_by: str
 ) -> Iterator[tuple[str, Bound]]:
-    """Yields each binding of `file` and of what it includes.
+    """Yields each binding of `file` and of the files it includes.
 
-    `read` holds the files read so far: one that two others include counts once.
+    `read` holds the files read so far: a file that two others include is read once.
     """
     try:
         path = find_file(file, search_paths)
@@ -244,13 +245,13 @@ def _read(
 
 
 def _import(module: str, where: str) -> None:
-    """Imports a module that a gin file names, of tasks say."""
-    if module.startswith("__gin__"):  # a switch of gin's, without a meaning here
+    """Imports a module that a gin file names, such as one that registers tasks."""
+    if module.startswith("__gin__"):  # a switch of gin's, meaningless here
         return
     if module == "__main__":
         raise UserError(
             f"{where}: a file that imports __main__ is for T5X, `python -m t5x.train "
-            "--gin_file=...`; give this tool one of gin/runs"
+            "--gin_file=...`; with this tool use one of gin/runs"
         )
     try:
         importlib.import_module(module)
@@ -263,12 +264,12 @@ def _import(module: str, where: str) -> None:
 
 
 def _from_flags(bindings: Sequence[str]) -> dict[str, Bound]:
-    """What is bound by full name; of two that bind the same the last counts."""
+    """What is bound, by full name; the last binding of a name counts."""
     return {name: found for text in bindings for name, found in _from_flag(text)}
 
 
 def _from_flag(text: str) -> Iterator[tuple[str, Bound]]:
-    """Yields the binding in `NAME=VALUE`; a VALUE that is no literal is a string."""
+    """Yields the binding in `NAME=VALUE`; a VALUE that is not a literal is a string."""
     name, _, value = (part.strip() for part in text.partition("="))
     flag = f"--gin.{name}"
     if not value:
@@ -283,7 +284,7 @@ def _from_flag(text: str) -> Iterator[tuple[str, Bound]]:
 
 
 def _takes_text(name: str) -> bool:
-    """Whether a setting's value is a text, which may well start with a bracket."""
+    """Whether a setting takes text, which may well start with a bracket."""
     section, _, field = name.rpartition(".")
     kind = SECTIONS.get(section.rpartition(".")[2] or "Run", (None,))[0]
     fields = {f.name: f.type for f in dataclasses.fields(kind)} if kind else {}
@@ -299,7 +300,7 @@ def _is_literal(text: str) -> bool:
 
 
 class _Values(config_parser.ParserDelegate):
-    """What gin's parser makes of the parts of a value that are no literals."""
+    """What gin's parser makes of the parts of a value that are not literals."""
 
     def configurable_reference(
         self, scoped_configurable_name: str, evaluate: bool
@@ -309,7 +310,7 @@ class _Values(config_parser.ParserDelegate):
             "literal or %MACRO"
         )
 
-    # gin says no types: to a checker its own returns None.
+    # gin has no types, so a checker infers that its own method returns None.
     def macro(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, scoped_macro_name: str
     ) -> Macro:
@@ -332,7 +333,7 @@ def _statements(text: str, place: Callable[[int], str]) -> Iterator[tuple[Any, s
         raise UserError(
             f"{place(line)}: {problem}; close the bracket or quote left open"
         ) from None
-    except ValueError as error:  # of _Values, to which gin adds a line of its own
+    except ValueError as error:  # raised by _Values; gin adds a line to it
         if isinstance(error, UserError):
             raise
         problem, location, *_ = [*str(error).splitlines(), "line 1"]
@@ -342,9 +343,9 @@ def _statements(text: str, place: Callable[[int], str]) -> Iterator[tuple[Any, s
 def _named(
     statement: config_parser.BindingStatement, where: str
 ) -> Iterator[tuple[str, Bound]]:
-    """The full name of what a statement binds, unless it says `Run.seed = %SEED`."""
+    """What a statement binds, by full name; nothing for `Run.seed = %SEED`."""
     name, value = _full_name(statement, where), statement.value
-    if name == "TUNING":  # the earlier name of METHOD, which called whole model
+    if name == "TUNING":  # METHOD's earlier name; "model" was "whole"
         name, value = "METHOD", "whole" if value == "model" else value
         value = Macro(name) if value == Macro("TUNING") else value
     if not statement.arg_name or value != Macro(name):
@@ -352,7 +353,7 @@ def _named(
 
 
 def _full_name(statement: config_parser.BindingStatement, where: str) -> str:
-    """The one name of what is bound: `TRAIN_STEPS` for `Run.train_steps` too."""
+    """The one name of what is bound: for `Run.train_steps`, too, `TRAIN_STEPS`."""
     scope, selector, parameter, *_ = statement
     if not parameter:
         return f"{scope}/{selector}" if scope else selector
@@ -374,7 +375,7 @@ def _full_name(statement: config_parser.BindingStatement, where: str) -> str:
 
 
 def _suggest_setting(name: str) -> str:
-    """Which setting may be meant by a name without a section."""
+    """Which setting a name without a section may mean, as the end of a message."""
     fields = {
         field.name: f"{section}.{field.name}"
         for section, (kind, _) in SECTIONS.items()
@@ -392,7 +393,7 @@ def _suggest_setting(name: str) -> str:
 def _suggest(
     name: str, known: Collection[str], key: Callable[[str], str] = str.lower
 ) -> str:
-    """Which of `known` may be meant by `name`, as the end of a message."""
+    """Which of `known` the name may mean, as the end of a message."""
     close = difflib.get_close_matches(key(name), {key(other) for other in known})
     near = [other for best in close for other in sorted(known) if key(other) == best]
     if near:

@@ -1,8 +1,8 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The one exception whose message is written for the user."""
 
 
 class UserError(ValueError):
-    """A mistake the user can mend: what was found, what was expected, what to do.
+    """A mistake the user can fix: what was found, what was expected, what to do.
 
     The command line prints the message alone and exits with status 2. Code that calls
     the library directly sees an ordinary ValueError.

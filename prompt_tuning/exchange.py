@@ -1,9 +1,9 @@
-"""What training ships: a prompt file, a model's file, and what they say of themselves.
+"""What training ships: a prompt's or a model's file, and its description.
 
 A prompt is a .npy or .safetensors file [P, D] with a JSON of the same name beside it,
 its description: the method and its options, the frozen model, the vocabulary, the task
-and what is needed to predict with it, the score. Whoever uses a prompt takes these for
-settings (`said_settings`), and compares what it loads with them (`check`).
+and what is needed to predict with it, the score. Code that uses a prompt takes settings
+from the description (`said_settings`) and checks what it loads against it (`check`).
 """
 
 import contextlib
@@ -25,10 +25,10 @@ from prompt_tuning.settings import Settings, T5Config
 from prompt_tuning.training import own_data
 
 PROMPT, MODEL = "prompt.npy", "model.safetensors"  # in MODEL_DIR
-DESCRIPTION = "description.json"  # there from the start of a run
+DESCRIPTION = "description.json"  # written when a run starts
 
 
-# What a prompt says of itself
+# Descriptions
 
 
 def description(
@@ -40,11 +40,11 @@ def description(
     target_length: int,
     width: int,
 ) -> dict[str, Any]:
-    """What made a prompt, for the JSON beside it; `step` and `score` come at the end.
+    """How a prompt is made, for the JSON beside it; `step` and `score` come later.
 
     Args:
-      frozen_model: its fingerprint (weights.fingerprint).
-      label_words: what the model writes for each label, if the task says.
+      frozen_model: the frozen model's fingerprint (weights.fingerprint).
+      label_words: what the model writes for each label; None if the task has none.
       target_length: tokens of the longest answer, EOS included.
       width: D.
     """
@@ -72,11 +72,11 @@ def description(
 
 
 def _whole_path(name: str) -> str:
-    """A path that means the same from every folder; a name stays as it is."""
+    """The absolute path of an existing file or folder; any other name is kept."""
     return str(Path(name).absolute()) if Path(name).exists() else name
 
 
-# The settings that a description speaks of.
+# The settings that a description holds, and its names for them.
 _SETTINGS = {
     "METHOD": "method",
     "INITIAL_CHECKPOINT_PATH": "frozen_model",
@@ -91,7 +91,7 @@ _SETTINGS = {
 
 
 def said_settings(said: Mapping[str, Any]) -> list[str]:
-    """What a description says, as `NAME=VALUE` to be read before the user's own."""
+    """A description's settings as `NAME=VALUE`, to be read before the user's own."""
     return [
         f"{name}={said[key]!r}"
         for name, key in _SETTINGS.items()
@@ -100,9 +100,9 @@ def said_settings(said: Mapping[str, Any]) -> list[str]:
 
 
 def check_settings(path: Path, said: Mapping[str, Any], settings: Settings) -> None:
-    """Raises UserError where settings contradict what a prompt says of itself.
+    """Raises UserError if the settings contradict a prompt's description.
 
-    Another task may be asked of a prompt: that is zero-shot transfer.
+    The task may be another one: that is zero-shot transfer.
     """
     for name in ("METHOD", "PROMPT_PLACE", "PROMPT_LENGTH"):
         value, its = getattr(settings.run, name.lower()), said.get(_SETTINGS[name])
@@ -121,10 +121,11 @@ def check(
     name: str,
     vocabulary: Vocabulary,
 ) -> None:
-    """Raises UserError where a prompt was trained on another model or vocabulary.
+    """Raises UserError if a prompt was trained on another model or vocabulary.
 
     Args:
-      frozen_model: the fingerprint of the model at hand, whose `name` is for messages.
+      frozen_model: the fingerprint of the model in use.
+      name: its name, for messages.
     """
     if said.get("frozen_fingerprint") not in (None, frozen_model):
         raise UserError(
@@ -150,7 +151,7 @@ def check_start(path: Path, said: Mapping[str, Any], place: str) -> None:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """What a prompt's file, a run's folder or a step of it says; {} if nothing.
+    """The description of a prompt's file, a run's folder or a step of it, or {}.
 
     A .safetensors file without its JSON says it in its metadata.
 
@@ -164,7 +165,7 @@ def read_description(path: Path) -> dict[str, Any]:
             except (OSError, ValueError) as error:
                 raise UserError(
                     f"{place} cannot be read ({error}); it describes the prompt beside "
-                    "it: take it from where the prompt came from, or remove it"
+                    "it: copy it again from where the prompt came from, or remove it"
                 ) from None
             return found if isinstance(found, dict) else {}
     return _metadata(path) if path.suffix == ".safetensors" else {}
@@ -224,11 +225,11 @@ def save(
     vocabulary: Vocabulary,
     said: Mapping[str, Any],
 ) -> list[Path]:
-    """Writes what a method folds to into MODEL_DIR, and returns the files.
+    """Writes what `Method.fold` gives to MODEL_DIR, and returns the files' paths.
 
     Args:
-      params: the weights, or None where they are the frozen model's.
-      prompt_PxD: the prompt, or None where there is none.
+      params: the weights, or None if they are the frozen model's.
+      prompt_PxD: the prompt, or None if there is none.
     """
     said = {**said, "ships_model": params is not None}
     written = []
@@ -244,7 +245,7 @@ def save(
 def load_prompt(path: Path) -> np.ndarray:
     """Reads a prompt [P, D] float32 from a .npy or .safetensors file.
 
-    Or from a folder: a run's, a step of its checkpoints, T5X's checkpoint.
+    Or from a folder: a run, one step of its checkpoints, or a T5X checkpoint.
     """
     if (path / PROMPT).is_file():
         path /= PROMPT
@@ -279,11 +280,11 @@ def _from_file(path: Path) -> np.ndarray:
 
 def _from_checkpoint(folder: Path) -> np.ndarray:
     tensor = None
-    with contextlib.suppress(UserError):  # which speaks of frozen models
+    with contextlib.suppress(UserError):  # its message is about frozen models
         tensor = formats.prompt_of(formats.open_checkpoint(str(folder)))
     if tensor is None:
         raise UserError(
-            f"{folder} holds no {PROMPT}, and is no checkpoint with a prompt; give a "
+            f"{folder} holds no {PROMPT} and is no checkpoint with a prompt; give a "
             "finished run, one step such as checkpoints/400 of ours or T5X's "
             "checkpoint_400, or a file"
         )

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and of many hosts one writes them."""
+"""Writing files: each appears whole or not at all, and only one host writes."""
 
 import contextlib
 import json
@@ -14,13 +14,13 @@ from prompt_tuning.errors import UserError
 
 
 def is_writer() -> bool:
-    """True on the one host that writes; what others would write is dropped."""
+    """True on the one host that writes; the others' output is dropped."""
     return jax.process_index() == 0
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A path to write; it becomes `path` when the block ends without an error."""
+    """A temporary path to write to, renamed to `path` if the block raises no error."""
     folder = path.parent if is_writer() else Path(tempfile.gettempdir())
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
@@ -35,7 +35,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def log(path: Path) -> Path:
-    """The file that this host appends lines of `path` to."""
+    """Where this host appends lines to: `path`, or nowhere if another host writes."""
     return path if is_writer() else Path(os.devnull)
 
 
@@ -55,7 +55,7 @@ def check_output(output: str) -> None:
 
 
 def make_folder(folder: Path, name: str) -> Path:
-    """Makes a folder, or raises UserError with its `name` if it cannot be written."""
+    """Makes a folder, or raises UserError that it (its `name`) cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with atomic(folder / ".writable"):

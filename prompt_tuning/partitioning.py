@@ -1,8 +1,7 @@
 """Devices as a mesh, and one table from logical parameter axes to mesh axes.
 
-The mesh has two axes: "data", over which a batch is split, and "model", over which the
-frozen weights are; fully sharded, the weights are split over both. jit with
-NamedSharding (what pjit became) does the rest, on one host or many.
+The mesh has two axes: a batch is split over "data", the frozen weights over "model" or,
+fully sharded, over both. jit with NamedSharding does the rest, on one host or many.
 """
 
 import importlib.util
@@ -23,8 +22,8 @@ RULES = (
     ("joined_kv", "model"),
     ("mlp", "model"),
     ("heads", "model"),
-    ("embed", None),  # "data" where weights are fully sharded
-    ("features", None),  # of scales, which are small
+    ("embed", None),  # "data" if weights are fully sharded
+    ("features", None),  # of scales, which are small: not split
     ("relpos_buckets", None),
     ("layers", None),
 )
@@ -35,14 +34,14 @@ def start_hosts(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Makes the processes of a run one; before anything else of JAX is used.
+    """Connects the processes of a run; to be called before JAX is used.
 
-    A Slurm step of several tasks and a TPU pod are found by themselves, others are told
-    by the arguments, which go to jax.distributed.initialize. One process alone needs
-    nothing and waits for nobody.
+    A Slurm step of several tasks and a TPU pod are detected. Elsewhere the arguments,
+    which go to jax.distributed.initialize, say who the processes are. A single process
+    needs no arguments and does not wait.
 
     Raises:
-      UserError: some of the arguments without the others, or the processes do not meet.
+      UserError: only some of the arguments are given, or the processes do not meet.
     """
     told = (coordinator_address, num_processes, process_id)
     if told.count(None) in (1, 2):
@@ -60,7 +59,7 @@ def start_hosts(
         raise UserError(
             f"the processes of this run did not meet within {TIMEOUT} s ({reason}); "
             "start all of them, each with the same --coordinator_address=HOST:PORT, a "
-            "port of process 0's host that the others can reach"
+            "port on process 0's host that the others can reach"
         ) from None
 
 
@@ -68,7 +67,7 @@ TIMEOUT = 300  # seconds
 
 
 def _in_slurm_step() -> bool:
-    """Several tasks that `srun` started, not a shell that merely runs under Slurm."""
+    """Whether `srun` started several tasks; a shell under Slurm does not count."""
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     return "SLURM_PROCID" in os.environ and int(tasks) > 1
 
@@ -81,8 +80,8 @@ def _on_tpu() -> bool:
 
 
 def mesh(data: int = -1, model: int = 1) -> Mesh:
-    """All devices as a (data, model) grid; -1 takes what the other axis leaves."""
-    devices = jax.device_count()  # of all hosts
+    """All devices as a (data, model) grid; data=-1 takes all that `model` leaves."""
+    devices = jax.device_count()  # on all hosts
     if data == -1 and model > 0:
         data = devices // model
     if data * model != devices:
@@ -95,12 +94,12 @@ def mesh(data: int = -1, model: int = 1) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device holds whole: the prompt, its optimizer."""
+    """The sharding of arrays that every device holds whole, such as a prompt."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def placed(tree: Any, mesh: Mesh) -> Any:
-    """Arrays on `mesh`: those that are there stay, others go whole to every device."""
+    """The arrays of `tree` on `mesh`: those not there yet are replicated."""
 
     def place(x: Any) -> jax.Array:
         sharding = getattr(x, "sharding", None)
@@ -112,11 +111,11 @@ def placed(tree: Any, mesh: Mesh) -> Any:
 
 
 def param_shardings(model: nn.Module, mesh: Mesh, fully_sharded: bool = False) -> Any:
-    """For each parameter of `model` its NamedSharding, as a tree.
+    """The NamedSharding of each parameter of `model`, as a tree.
 
     Args:
-      fully_sharded: split weights over "data" too, and gather a layer's when it is
-        computed: less memory for more communication.
+      fully_sharded: split weights over "data" too, and gather a layer's weights when
+        it is computed: less memory, more communication.
     """
     rules = dict(RULES) | ({"embed": "data"} if fully_sharded else {})
     axes = logical_axes(model)
@@ -124,7 +123,7 @@ def param_shardings(model: nn.Module, mesh: Mesh, fully_sharded: bool = False) -
 
 
 def logical_axes(model: nn.Module) -> Any:
-    """For each parameter of `model` a PartitionSpec of its logical axes, as a tree."""
+    """The logical axes of each parameter of `model`, as a tree of PartitionSpecs."""
     return nn.get_partition_spec(_boxed(model))
 
 
@@ -146,19 +145,19 @@ def check_mesh(model: nn.Module, mesh: Mesh, fully_sharded: bool = False) -> Non
         )
 
 
-# What is split over "model".
+# The sizes that are split over "model".
 _SPLIT = ("num_heads", "mlp_dim", "vocab_size")
 
 
 def param_shapes(model: nn.Module) -> Any:
-    """For each parameter of `model` its jax.ShapeDtypeStruct, as a tree."""
+    """The jax.ShapeDtypeStruct of each parameter of `model`, as a tree."""
     return nn.unbox(_boxed(model))
 
 
 def init_params(
     model: nn.Module, rng: jax.Array, mesh: Mesh, fully_sharded: bool = False
 ) -> Any:
-    """Random parameters (T5's initialisation), each made where it will live."""
+    """Random parameters (T5's initialisation), each created with its sharding."""
 
     def init(rng):
         return nn.unbox(model.init(rng, _example())["params"])
@@ -176,10 +175,10 @@ def _example() -> dict[str, np.ndarray]:
 
 
 def split_batch(x: jax.Array) -> jax.Array:
-    """Keeps x [B, ...] split over "data" alone, inside jit, in a `jax.set_mesh`.
+    """Keeps x [B, ...] split over "data" alone; used inside jit, under `jax.set_mesh`.
 
-    Fully sharded weights could as well have the compiler split the features of x; then
-    each device would work on the whole batch.
+    With fully sharded weights the compiler might split the features of x instead, and
+    every device would work on the whole batch.
     """
     if jax.sharding.get_abstract_mesh().empty:
         return x
@@ -190,7 +189,7 @@ def host_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     """Which rows of a batch this host's devices hold, in ascending order."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     parts = sharding.addressable_devices_indices_map((batch_size,)).values()
-    slices = [part[0] for part in parts if part]  # None: no rows
+    slices = [part[0] for part in parts if part]  # without a part: no rows
     rows = {row for part in slices for row in range(*part.indices(batch_size))}
     return np.array(sorted(rows))
 

@@ -10,7 +10,7 @@ from prompt_tuning.errors import UserError
 
 
 def setting(default: Any, text: str, **rules: Any) -> Any:
-    """A field of a section, with what it means and which values it may have.
+    """A field of a section: its default, what it means, and the values it may have.
 
     Args:
       rules: `choices`, or for numbers `least` and `most` (inclusive), `below`.
@@ -32,12 +32,12 @@ def check(section: Any, names: Mapping[str, str]) -> None:
 
 
 def _wrong_type(value: Any, expected: Any) -> str:
-    """What it must be instead, where a value is not of a field's type."""
+    """What the value must be instead; "" if it has the expected type."""
     kinds = typing.get_args(expected) or (expected,)
     kinds = tuple(typing.get_origin(kind) or kind for kind in kinds)
     if float in kinds and type(value) in (int, float):
         return "" if abs(value) <= sys.float_info.max else "a finite number"
-    # True is an int to Python, and a mistake in a setting.
+    # To Python True is an int; as a number in the settings it is a mistake.
     if (type(value) is bool and bool not in kinds) or not isinstance(value, kinds):
         if kinds == (float,):
             return "a finite number"
@@ -46,7 +46,7 @@ def _wrong_type(value: Any, expected: Any) -> str:
 
 
 def _broken_rule(value: Any, field: dataclasses.Field) -> str:
-    """What it must be instead, where a value breaks a rule of `setting`."""
+    """What the value must be instead; "" if it keeps the rules of `setting`."""
     rules = field.metadata
     if value is None:
         return ""
@@ -75,10 +75,10 @@ class _Section:
 
 @dataclasses.dataclass(frozen=True)
 class T5Config(_Section):
-    """A T5's size and kind, and how it is kept and computed.
+    """The size and kind of a T5, and how it is stored and computed.
 
-    The defaults are those of pocket_nano, a T5 1.1. The size and kind of a frozen model
-    are its file's to say (frozen/description.py); the rest is the user's.
+    The defaults describe pocket_nano, a T5 1.1. The size and kind of a frozen model
+    come from its file (frozen/description.py); the user chooses the rest.
     """
 
     SECTION = "T5Config"
@@ -91,21 +91,21 @@ class T5Config(_Section):
     num_decoder_layers: int = setting(2, "layers of the decoder", least=1)
     relpos_buckets: int = setting(32, "buckets of relative positions", least=1)
     relpos_max_distance: int = setting(
-        128, "the distance from which on all share the last bucket", least=1
+        128, "from this distance on, all positions share the last bucket", least=1
     )
     activation: str = setting(
         "gelu_tanh",
-        "of the MLP: T5 1.1's gelu_tanh, gelu_exact, silu (UL2) or relu (T5 1.0)",
+        "the MLP's: gelu_tanh (T5 1.1), gelu_exact, silu (UL2) or relu (T5 1.0)",
         choices=("gelu_tanh", "gelu_exact", "silu", "relu"),
     )
     gated_mlp: bool = setting(
         True,
-        "two kernels lead into the MLP, and the one's activations gate the other's "
-        "outputs; T5 1.0 has no gate",
+        "the MLP has two input kernels, and the activations of one gate the outputs of "
+        "the other; T5 1.0 has no gate",
     )
     tied_head: bool = setting(
         False,
-        "logits are products with the embedding, as T5 1.0's; else with a kernel of "
+        "compute logits with the embedding, as T5 1.0 does; otherwise with a kernel of "
         "their own",
     )
     scale_decoder_outputs: bool = setting(
@@ -115,40 +115,40 @@ class T5Config(_Section):
         1e-6, "added to the mean square", least=1e-30, below=1
     )
     dropout_rate: float = setting(
-        0.0, "a frozen model needs none; T5's fine-tuning has 0.1", least=0, below=1
+        0.0, "a frozen model needs none; T5 is fine-tuned with 0.1", least=0, below=1
     )
     dtype: str = setting(
         "float32",
-        "of the activations; logits are float32",
+        "the type of activations; logits are always float32",
         choices=("float32", "bfloat16"),
     )
     param_dtype: str = setting(
         "float32",
-        "how kernels and embeddings are kept; int8 with a float32 scale for each "
-        "output channel (each row of an embedding)",
+        "the type that kernels and embeddings are stored in; int8 adds a float32 "
+        "scale for each output channel (each row of an embedding)",
         choices=("float32", "bfloat16", "int8"),
     )
     remat: bool = setting(
         False,
-        "compute a layer's activations again in the backward pass: memory for time",
+        "recompute a layer's activations in the backward pass: less memory, more time",
     )
     scan_layers: bool = setting(
         False,
-        "compile one layer for a whole stack, whose parameters are then stacked under "
-        "`layers`, their first axis the layer's number",
+        "compile one layer for a whole stack; its parameters are then stacked under "
+        "`layers`, with layers along the first axis",
     )
     attention: str = setting(
         "auto",
-        "the encoder's: auto, the kernel that is best on this platform, or plain",
+        "the encoder's: auto, the fastest kernel on this platform, or plain",
         choices=("auto", "plain"),
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run: its data, its frozen model, what is trained. The paper's defaults."""
+    """A run: its data, its frozen model, what is trained; the paper's defaults."""
 
-    model_dir: str = setting("", "the folder for everything that the run makes")
+    model_dir: str = setting("", "the folder for everything that the run writes")
     mixture_or_task_name: str = setting(
         "pocket_kind",
         "a seqio task or mixture; or a .csv, .tsv or .jsonl file, or a folder of them",
@@ -157,15 +157,15 @@ class Run:
         ("tasks.pocket", "tasks.paper"), "the modules that register seqio tasks"
     )
     inputs: str | None = setting(
-        None, "of a file: a template of its columns, 'premise: {premise}'"
+        None, "for a file: a template of its columns, such as 'premise: {premise}'"
     )
     targets: str | None = setting(
-        None, "of a file: a template of its columns, '{label}'"
+        None, "for a file: a template of its columns, such as '{label}'"
     )
     task_feature_lengths: dict[str, int] | None = setting(
         None,
-        "{'inputs': T, 'targets': S} in tokens; what is not given is as long as the "
-        "longest example, inputs at most 512",
+        "{'inputs': T, 'targets': S} in tokens; by default as long as the longest "
+        "example, inputs at most 512",
     )
     vocabulary: str | None = setting(
         None,
@@ -173,7 +173,7 @@ class Run:
         "beside the frozen model, or T5's if there is none",
     )
     initial_checkpoint_path: str = setting(
-        "pocket_nano", "the frozen model: a folder, a file, or a model of the package"
+        "pocket_nano", "the frozen model: a folder, a file, or a model in the package"
     )
     method: str = setting(
         "prompt",
@@ -200,30 +200,32 @@ class Run:
     train_steps: int = setting(30_000, "paper section 3", least=1)
     batch_size: int = setting(32, "examples in a step (paper section 3)", least=1)
     num_microbatches: int = setting(
-        1, "parts in which a batch is worked through, to save memory", least=1
+        1, "parts that a batch is processed in, to save memory", least=1
     )
     length_window: int = setting(
         1,
-        "of so many batches the examples of like lengths go together, so that less is "
-        "padded; 1 keeps batches random",
+        "examples of similar length are grouped within so many batches, so that there "
+        "is less padding; 1 keeps batches random",
         least=1,
     )
     eval_period: int = setting(
-        1_000, "steps between evaluations, each of which saves (released code)", least=1
+        1_000, "steps between evaluations, each saving a state (released code)", least=1
     )
     train_split: str = setting("train", "the split to train on")
     eval_split: str = setting("validation", "the split to evaluate and select on")
     decoding: str = setting(
         "greedy",
-        "how to predict: greedy, or labels to score every label",
+        "how to predict: greedy; or labels, which scores every label",
         choices=("greedy", "labels"),
     )
-    data_dir: str | None = setting(None, "a folder of official files, instead of TFDS")
+    data_dir: str | None = setting(
+        None, "a folder of official files, to use instead of TFDS"
+    )
     tfds_data_dir: str | None = setting(None, "where TFDS keeps what it downloads")
     seed: int = setting(
         0,
-        "of the data's order, the first prompt and dropout; a run is repeatable bit "
-        "for bit on one machine",
+        "for the order of the data, the initial prompt and dropout; on one machine a "
+        "run repeats bit for bit",
         least=0,
         most=2**32 - 1,
     )
@@ -244,9 +246,9 @@ class Schedule(_Section):
 
     SECTION = "schedule"
     learning_rate: float = setting(0.3, "paper section 3", least=0)
-    warmup_steps: int = setting(0, "steps of linear growth from 0; 0: none", least=0)
+    warmup_steps: int = setting(0, "steps of linear warm-up from 0; 0: none", least=0)
     decay_factor: float = setting(
-        1.0, "what the rate is multiplied by at each decay", least=0
+        1.0, "the learning rate is multiplied by it at each decay", least=0
     )
     steps_per_decay: int = setting(0, "steps between decays; 0: none", least=0)
 
@@ -256,12 +258,12 @@ class InverseSquareRoot(_Section):
     """T5's pre-training rate: scale / sqrt(max(step, constant_steps))."""
 
     SECTION = "inverse_square_root"
-    scale: float = setting(1.0, "the rate of step 1, were it not constant", least=0)
-    constant_steps: int = setting(10_000, "steps of a constant rate", least=1)
+    scale: float = setting(1.0, "scale of the formula above", least=0)
+    constant_steps: int = setting(10_000, "steps at a constant rate", least=1)
     first_step: int = setting(
         0,
-        "the step that pre-training ended with, where LM adaptation goes on: 1,000,000 "
-        "for the public T5 1.1 (paper section 2.2)",
+        "the step that pre-training ended at, when LM adaptation continues from it: "
+        "1,000,000 for the public T5 1.1 (paper section 2.2)",
         least=0,
     )
 
@@ -272,37 +274,37 @@ class Adafactor(_Section):
 
     SECTION = "adafactor"
     decay_rate: float = setting(
-        0.8, "the second moment mixes in step^-decay_rate of the newest square", least=0
+        0.8, "a new squared gradient's weight is step^-decay_rate", least=0
     )
     step_offset: int = setting(
         0,
-        "the step that the second moment's clock starts from. 0 is the paper's text; "
-        "1,100,000 what the released code did, which kept the clock of the restored "
+        "the step that the second moment counts from. 0 follows the paper's text; "
+        "1,100,000 the released code, which kept the step count of the restored "
         "checkpoint, so that early gradients weigh as much as late ones",
         least=0,
     )
     weight_decay: float = setting(
         1e-5,
-        "taken off each value at each step, not scaled by the learning rate",
+        "share of each value subtracted at each step, whatever the learning rate",
         least=0,
         most=1,
     )
     parameter_scaling: bool = setting(
         False,
-        "updates relative to the parameter's own scale, as T5's pre-training has it "
-        "and prompt tuning does not",
+        "scale updates by the parameter's own scale, as T5's pre-training does and "
+        "prompt tuning does not",
     )
     clipping_threshold: float = setting(
-        1.0, "the largest root mean square of an update before the rate", least=1e-6
+        1.0, "the largest root mean square of an unscaled update", least=1e-6
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshShape(_Section):
-    """How many devices the batch, and the weights, are split over."""
+    """How many devices the batch and the weights are split over."""
 
     SECTION = "mesh"
-    data: int = setting(-1, "for the batch; -1: what the other axis leaves", least=-1)
+    data: int = setting(-1, "for the batch; -1: all that `model` leaves", least=-1)
     model: int = setting(1, "for the frozen weights", least=1)
 
 
@@ -313,8 +315,8 @@ class ParamShardings(_Section):
     SECTION = "param_shardings"
     fully_sharded: bool = setting(
         False,
-        "over `data` too, a layer's gathered when it is computed: less memory for more "
-        "communication",
+        "split over `data` too, and gather a layer's weights when it is computed: less "
+        "memory, more communication",
     )
 
 
@@ -324,20 +326,20 @@ class Pretrain(_Section):
 
     SECTION = "pretrain"
     span_corruption_steps: int = setting(2_000, "steps of T5's objective", least=0)
-    prefix_lm_steps: int = setting(3_000, "steps of LM adaptation after them", least=0)
+    prefix_lm_steps: int = setting(3_000, "steps of LM adaptation after that", least=0)
     skill_task: str = setting(
         "pocket_skill",
-        "a task that the model should do without any prompt, measured as it goes; ''"
-        " for none",
+        "a task that the model should solve without a prompt, measured during training;"
+        " '' for none",
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All that a command is told.
+    """All settings of a command.
 
-    model: the fields of T5Config that are set. What is not is the frozen model's own
-      file's to say (frozen/description.py), or T5Config's default.
+    model: the fields of T5Config that are set. The others come from the frozen model's
+      file (frozen/description.py), or else have T5Config's defaults.
     """
 
     run: Run = Run()

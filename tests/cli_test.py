@@ -151,7 +151,7 @@ def test_exit_codes(monkeypatch, capsys):
     assert main(UserError("a; b; c")) == 2
     assert capsys.readouterr().err == "prompt-tuning: error: a; b; c\n"
     assert main(KeyboardInterrupt()) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command to resume" in capsys.readouterr().err
     with pytest.raises(ValueError, match="our own mistake"):
         main(ValueError("our own mistake"))  # is not a user's, and keeps its traceback
 

@@ -1,1 +1,1 @@
-"""The command line: a file a command, its flags and what they start."""
+"""The commands: one file for each, with its flags and what it runs."""

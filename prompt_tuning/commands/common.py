@@ -16,10 +16,10 @@ from prompt_tuning.settings import Settings
 
 
 def settings(args: argparse.Namespace, base: Settings | None = None) -> Settings:
-    """The settings that the flags and the files they name describe.
+    """The settings from the flags and the gin files they name.
 
     Args:
-      base: what holds where they say nothing; by default the defaults.
+      base: used in place of the defaults.
     """
     search_paths = [path for path in args.gin_search_paths.split(",") if path]
     found = config.load(args.gin_file, args.bindings, search_paths, base)
@@ -31,10 +31,10 @@ def settings(args: argparse.Namespace, base: Settings | None = None) -> Settings
 def settings_of_trained(
     args: argparse.Namespace, prompt: str | None = None
 ) -> tuple[Settings, trained.Source]:
-    """The settings that something was trained with, then the flags; and where it is.
+    """The settings of a trained prompt or model, changed by the flags; its Source.
 
     Args:
-      prompt: its file or folder, instead of MODEL_DIR.
+      prompt: the prompt's file or folder, instead of MODEL_DIR.
     """
     model_dir = settings(args).run.model_dir
     source = trained.find(model_dir, prompt)
@@ -42,7 +42,7 @@ def settings_of_trained(
 
 
 def start(args: argparse.Namespace) -> None:
-    """Before anything is computed: hosts meet, what is compiled is kept."""
+    """Prepares JAX: quiet logs, a compilation cache, and the hosts connected."""
     absl.logging.set_verbosity(absl.logging.ERROR)
     logging.getLogger("jax").setLevel(logging.ERROR)
     _keep_compiled()
@@ -50,17 +50,17 @@ def start(args: argparse.Namespace) -> None:
         partitioning.start_hosts(
             args.coordinator_address, args.num_processes, args.process_id
         )
-        if not outputs.is_writer():  # one host tells
+        if not outputs.is_writer():  # only one host prints
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    # As with `python -m`: a module of tasks may lie in the folder one is in.
+    # As `python -m` does: a module of tasks may lie in the working directory.
     sys.path.append(os.getcwd())
 
 
 def _keep_compiled() -> None:
-    """Keeps what XLA compiles, in the user's cache or JAX_COMPILATION_CACHE_DIR."""
+    """Keeps compiled programs in the user's cache or JAX_COMPILATION_CACHE_DIR."""
     if jax.config.values["jax_compilation_cache_dir"] is None:
         caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = str(Path(caches, "prompt_tuning", "xla"))
         jax.config.update("jax_compilation_cache_dir", folder)
-    # The many small programs too: of a small model they are most of what is compiled.
+    # Keep the many small programs too: for a small model they are most of the work.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

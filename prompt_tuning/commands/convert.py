@@ -1,16 +1,16 @@
-"""`convert`: write a T5 checkpoint of any format in ours."""
+"""`convert`: convert a T5 checkpoint to this package's format."""
 
 import argparse
 from pathlib import Path
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Where to."""
+    """Adds --output."""
     parser.add_argument("--output", required=True, metavar="FILE")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Writes INITIAL_CHECKPOINT_PATH as one file."""
+    """Writes the model at INITIAL_CHECKPOINT_PATH as one file."""
     from prompt_tuning.commands import common
     from prompt_tuning.frozen import description, weights
     from prompt_tuning.t5.network import Transformer

@@ -7,7 +7,7 @@ from prompt_tuning.commands import flags
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Hosts, and the prompt."""
+    """Adds the flags for hosts and the prompt."""
     flags.add_hosts(parser)
     flags.add_prompt(parser)
 

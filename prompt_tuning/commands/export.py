@@ -7,18 +7,18 @@ from prompt_tuning.errors import UserError
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Where to, and which state."""
+    """Adds --output and --step."""
     parser.add_argument("--output", required=True, metavar="FILE")
     parser.add_argument(
         "--step",
         default="best",
         choices=("best", "last"),
-        help="which state (default best)",
+        help="which saved state to take (default best)",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Writes a prompt of MODEL_DIR's checkpoints; no frozen model is read."""
+    """Writes a prompt from MODEL_DIR's checkpoints; reads no frozen model."""
     from prompt_tuning import exchange, outputs
     from prompt_tuning.commands import common
     from prompt_tuning.training import checkpoints

@@ -1,10 +1,10 @@
-"""`params`: parameters of every size (the paper's Table 4)."""
+"""`params`: parameter counts of every size (the paper's Table 4)."""
 
 import argparse
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """None."""
+    """Adds none."""
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,16 +1,19 @@
-"""`plan`: memory a run needs on each device; fewest devices."""
+"""`plan`: memory a run needs on each device; fewest devices it fits."""
 
 import argparse
 import math
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The model, the devices, the batch."""
-    parser.add_argument("--model", metavar="SIZE", help="reads gin/models/SIZE.gin")
+    """Adds --model, --mesh and --batch."""
+    parser.add_argument("--model", metavar="SIZE", help="read gin/models/SIZE.gin")
     parser.add_argument(
-        "--mesh", default="1x1", metavar="DATAxMODEL", help="devices (default 1x1)"
+        "--mesh",
+        default="1x1",
+        metavar="DATAxMODEL",
+        help="devices for the batch and for the weights (default 1x1)",
     )
-    parser.add_argument("--batch", metavar="N", help="examples in a step, BATCH_SIZE")
+    parser.add_argument("--batch", metavar="N", help="examples in a step: BATCH_SIZE")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`predict`: answer text lines or JSONL with JSONL."""
+"""`predict`: answer lines of text or JSONL; write JSONL."""
 
 import argparse
 import io
@@ -13,7 +13,7 @@ from prompt_tuning.errors import UserError
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Hosts, the prompt, what to read and write."""
+    """Adds the flags for hosts and the prompt, --input and --output."""
     flags.add_hosts(parser)
     flags.add_prompt(parser)
     parser.add_argument("--input", default="-", metavar="FILE", help="default: stdin")
@@ -23,7 +23,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Answers each line of --input with a JSON object in a line of --output.
 
-    A line is a text, or a JSON object with an "inputs" whose other fields are kept.
+    A line of --input is plain text, or a JSON object with "inputs"; its other fields
+    are kept.
     """
     from prompt_tuning import outputs
     from prompt_tuning.commands import common
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     path = Path(args.output)
     if args.output == "-":
         sys.stdout.write(lines)
-    elif path.exists() and not path.is_file():  # /dev/null, say: not to be replaced
+    elif path.exists() and not path.is_file():  # such as /dev/null; do not replace it
         path.write_text(lines, encoding="utf-8")
     else:
         with outputs.atomic(path.resolve()) as temporary:
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _predictions(settings: Any, source: Any, texts: Sequence[str]) -> Sequence[str]:
-    """What the model answers each text with."""
+    """The model's answer to each text."""
     from prompt_tuning.runs import parts, trained
     from prompt_tuning.serving import predictor
     from prompt_tuning.training import task
@@ -61,7 +62,7 @@ def _predictions(settings: Any, source: Any, texts: Sequence[str]) -> Sequence[s
     length = (parts.input_length(run) or {}).get("inputs")
     inputs_NxT, cut = task.encode_rows(texts, model.vocabulary, length)
     if cut:
-        print(f"{cut} inputs were cut to {inputs_NxT.shape[1]}", file=sys.stderr)
+        print(f"{cut} inputs were cut to {inputs_NxT.shape[1]} tokens", file=sys.stderr)
     words, most = trained.answers(settings, source, model)
     labels_LxS = parts.scored_labels(run, words, model)
     predict_fn = predictor.make_predict_fn(model.network, model.mesh, most, labels_LxS)
@@ -82,7 +83,7 @@ def read_inputs(source: str) -> Iterator[dict[str, Any]]:
             f"the inputs {source!r} cannot be read ({error}); give a UTF-8 file of "
             "text lines or JSON objects, or - for standard input"
         ) from None
-    # Unlike splitlines(), which also ends a line at U+2028 and the like.
+    # Not splitlines(), which also ends a line at U+2028 and the like.
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
         line = line.removesuffix("\n")
         if not line.startswith("{"):
@@ -92,7 +93,7 @@ def read_inputs(source: str) -> Iterator[dict[str, Any]]:
             record = json.loads(line)
         except ValueError as error:
             raise UserError(
-                f"line {number} of {source} starts as a JSON object but is none "
+                f"line {number} of {source} starts as a JSON object but is not one "
                 f"({error}); give one whole object a line, or plain text"
             ) from None
         if not isinstance(record.get("inputs"), str):

@@ -6,12 +6,12 @@ from prompt_tuning.commands import flags
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Hosts."""
+    """Adds the flags for hosts."""
     flags.add_hosts(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Pre-trains, or goes on."""
+    """Pre-trains a model, or resumes."""
     from prompt_tuning.commands import common
     from prompt_tuning.runs import pretrain
 

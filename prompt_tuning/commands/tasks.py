@@ -6,19 +6,19 @@ import sys
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """What to show."""
+    """Adds the flags that say what to show."""
     parser.add_argument(
-        "--check", action="store_true", help="sizes, lengths, labels, bad rows of all"
+        "--check",
+        action="store_true",
+        help="report each task's sizes, lengths, labels, bad rows",
     )
     parser.add_argument(
-        "--render", metavar="TASK", help="print its texts, inputs<TAB>targets"
+        "--render", metavar="TASK", help="print the task's texts, inputs<TAB>targets"
     )
     parser.add_argument(
-        "--split", default="train", help="what to print (default train)"
+        "--split", default="train", help="the split to print (default train)"
     )
-    parser.add_argument(
-        "--limit", type=int, metavar="N", help="print the first N alone"
-    )
+    parser.add_argument("--limit", type=int, metavar="N", help="print only the first N")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     run = common.settings(args).run
     common.start(args)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale
+        sys.stdout.reconfigure(encoding="utf-8")  # regardless of the locale
     module, folders = run.mixture_or_task_module, (run.data_dir, run.tfds_data_dir)
     if not (args.render or args.check):
         print(listing.describe(module))

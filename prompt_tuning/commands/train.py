@@ -6,20 +6,20 @@ from prompt_tuning.commands import flags
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Hosts, and what to sweep."""
+    """Adds the flags for hosts, and --sweep."""
     flags.add_hosts(parser)
     parser.add_argument(
         "--sweep",
         action="append",
         default=[],
         metavar="NAME=VALUE,VALUE",
-        help="tune a prompt for each value, all in one step (SEED=0,1,2); of several "
-        "--sweep for each combination",
+        help="tune a prompt for each value, all in one step (SEED=0,1,2); with several "
+        "--sweep, one for each combination",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Trains, or goes on."""
+    """Trains, or resumes."""
     from prompt_tuning.commands import common
     from prompt_tuning.runs import sweep, tune
 

@@ -118,7 +118,7 @@ def test_an_interrupted_run_goes_on(run, tmp_path, frozen, monkeypatch, capsys):
     with small.interrupted(monkeypatch, loop, "_report", 6):
         flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
         assert small.main("train", **flags) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command to resume" in capsys.readouterr().err
     assert steps(tmp_path / "train.jsonl") == [1, 2, 3, 4, 5]
     assert not (tmp_path / "prompt.npy").exists()
     trained(tmp_path, frozen)
