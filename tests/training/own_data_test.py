@@ -243,7 +243,7 @@ def test_a_label_that_the_vocabulary_cannot_write_is_a_user_error(write):
     with pytest.raises(UserError, match=r"cannot write the label ' no': .* into 'no'"):
         open_own(spaced, vocabulary=pocket)
     alike = write("alike.csv", LABELLED.replace("no", "ﬁne").replace("yes", "fine"))
-    with pytest.raises(UserError, match=r"cannot write the label 'ﬁne': .* into 'fine'"):
+    with pytest.raises(UserError, match=r"cannot write the label 'ﬁne': .*into 'fine'"):
         open_own(alike, vocabulary=pocket)
     assert open_own(spaced).label_words() == ("yes", " no")
 
