@@ -204,8 +204,8 @@ class Run:
     )
     length_window: int = setting(
         1,
-        "examples of similar length are grouped within so many batches, so that there "
-        "is less padding; 1 keeps batches random",
+        "number of batches within which examples of similar length are grouped, to "
+        "save padding; 1 keeps batches random",
         least=1,
     )
     eval_period: int = setting(

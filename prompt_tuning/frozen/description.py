@@ -1,11 +1,11 @@
-"""What a checkpoint says of its model: T5Config's fields, from a JSON or the tensors.
+"""What a checkpoint says about its model: fields of T5Config, from JSON or tensors.
 
-Sizes are in every checkpoint, as the tensors' shapes. The rest is in the JSON beside
-it: config.json in Hugging Face's folders, NAME.json beside NAME.safetensors of ours.
-Where there is none, as in T5X's checkpoints, an MLP with a gate is taken for T5 1.1's,
-with gelu, and one without for T5 1.0's, with relu; outputs are scaled if the head is
-tied; distances and epsilon are T5's. Where that is wrong, gin says better: a UL2 in
-T5X's format needs T5Config.activation="silu".
+Every checkpoint has the sizes, as the shapes of its tensors. The rest is in the JSON
+beside it: config.json in Hugging Face's folders, NAME.json beside our NAME.safetensors.
+Without one, as in T5X's checkpoints, defaults are assumed: with a gated MLP T5 1.1's
+gelu, without a gate T5 1.0's relu; scaled outputs if the head is tied; T5's distances
+and epsilon. Where they are wrong, set them with gin: a UL2 in T5X's format needs
+T5Config.activation="silu".
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from prompt_tuning.frozen.formats import config_json, hugging_face
 from prompt_tuning.frozen.formats.config_json import Said
 from prompt_tuning.settings import T5Config
 
-# How a model is kept and computed, which is never the file's to say.
+# How a model is stored and computed: the user's choice, never taken from the file.
 USERS = ("dropout_rate", "dtype", "param_dtype", "remat", "scan_layers", "attention")
 SIZES = (
     "vocab_size",
@@ -31,7 +31,7 @@ SIZES = (
     "num_encoder_layers",
     "num_decoder_layers",
 )
-# No tensor's shape shows these.
+# What no tensor's shape shows.
 UNSEEN = (
     "activation",
     "scale_decoder_outputs",
@@ -41,25 +41,25 @@ UNSEEN = (
 
 
 def describe(name: str) -> dict[str, Any]:
-    """The T5Config fields that the checkpoint at `name` says; no weights are read.
+    """The T5Config fields that the checkpoint at `name` gives; reads no weights.
 
     Raises:
-      UserError: as formats.open_checkpoint's; or the model is no T5, or has not all of
-        its parts; or the JSON beside it is damaged or of another model.
+      UserError: as formats.open_checkpoint; or the model is not a T5, or not a whole
+        one; or the JSON beside it is damaged or describes another model.
     """
     return {field: said.value for field, said in _said(name).items()}
 
 
 def config(name: str, given: Mapping[str, Any]) -> T5Config:
-    """The T5Config of the checkpoint at `name`: what it says, and what a user gave.
+    """The T5Config of the checkpoint at `name`, with the fields that the user gave.
 
-    A bucket is not asked for what `given` has: all sizes, as in gin/models/*.gin.
+    A bucket is not read if `given` has all sizes, as gin/models/*.gin do.
 
     Args:
       given: fields of T5Config by name.
 
     Raises:
-      UserError: as describe's; or a field of `given` contradicts the checkpoint.
+      UserError: as describe; or a field of `given` contradicts the checkpoint.
     """
     known = "://" in name and all(size in given for size in SIZES)
     said = {} if known else _said(name)
@@ -74,9 +74,9 @@ def config(name: str, given: Mapping[str, Any]) -> T5Config:
 
 
 def check(name: str, config: T5Config) -> None:
-    """Raises UserError where `config` contradicts the JSON beside the checkpoint.
+    """Raises UserError if `config` contradicts the JSON beside the checkpoint.
 
-    It looks at what no tensor's shape shows; a wrong size is seen by what does not fit.
+    It checks what no tensor's shape shows; a wrong size shows when tensors do not fit.
     """
     said = _by_json(formats.find(name))
     _check({field: getattr(config, field) for field in UNSEEN}, said)
@@ -97,9 +97,9 @@ def _check(given: Mapping[str, Any], said: Mapping[str, Said]) -> None:
 
 
 def _said(name: str) -> dict[str, Said]:
-    """Everything that tensors and JSON say, where they agree."""
+    """Everything that tensors and JSON say, after checking that they agree."""
     name = formats.find(name)
-    by_json = _by_json(name)  # first, as it names what is no T5
+    by_json = _by_json(name)  # first, as it can name a model that is no T5
     by_shapes = _by_shapes(name)
     for field in by_shapes.keys() & by_json.keys():
         if by_shapes[field].value != by_json[field].value:
@@ -111,7 +111,7 @@ def _said(name: str) -> dict[str, Said]:
 
 
 def _by_json(name: str) -> dict[str, Said]:
-    """What the JSON beside the weights says, of ours or of Hugging Face's."""
+    """What the JSON beside the weights says, be it ours or Hugging Face's."""
     path = Path(name)
     ours = path.with_suffix(".json")
     if path.is_file() and ours.is_file():
@@ -126,7 +126,7 @@ def _by_json(name: str) -> dict[str, Said]:
 
 
 def _by_ours(path: Path, there: Mapping[str, Any]) -> dict[str, Said]:
-    """What save_frozen wrote. Files of old lack fields: they are all of T5 1.1s."""
+    """What save_frozen wrote. Old files lack fields, but they are all of T5 1.1."""
     defaults = {field.name: field.default for field in dataclasses.fields(T5Config)}
     if unknown := sorted(there.keys() - defaults.keys()):
         raise UserError(
@@ -173,7 +173,7 @@ def _by_shapes(name: str) -> dict[str, Said]:
     missing = [f"no {part}" for part, field in parts.items() if not found[field]]
     if missing:
         raise UserError(
-            f"{name} holds no whole T5: there is {' and '.join(missing)} in it; give a "
+            f"{name} does not hold a whole T5: it has {' and '.join(missing)}; give a "
             "T5 with encoder, decoder and embedding"
         )
     return {

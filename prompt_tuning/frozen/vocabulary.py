@@ -1,10 +1,10 @@
-"""Text to token ids and back: SentencePiece, or bytes; no TensorFlow.
+"""Text to token ids and back, with SentencePiece or bytes, without TensorFlow.
 
     vocabulary = load_vocabulary("prompt_tuning/pocket/spiece.model")
     ids = vocabulary.encode("the cat")  # without EOS
     assert vocabulary.decode(ids) == "the cat"
 
-The ids are those of seqio's vocabularies with T5's 100 sentinels, of any text.
+The ids of any text are the same as in seqio's vocabularies with T5's 100 sentinels.
 """
 
 import dataclasses
@@ -24,19 +24,19 @@ NAMED = {
 }
 BYTES = "byt5"  # needs no file
 EXTRA_IDS = 100  # T5's sentinels, after the SentencePiece model's own ids
-SENTINEL = "<extra_id_0>"  # the first of them, which has the last id
+SENTINEL = "<extra_id_0>"  # the first sentinel, which has the last id
 RETRIES = 3  # of a request to a bucket, after 1, 2 and 4 seconds
 
 _EOS_ID = 1  # T5's, and ByT5's
-_SPECIAL_IDS = 3  # of ByT5 before the bytes: padding, EOS and unknown
-_USER_DEFINED = 4  # SentencePiece's type of a piece that is found whole in any text
+_SPECIAL_IDS = 3  # ByT5's ids before the bytes: padding, EOS and unknown
+_USER_DEFINED = 4  # SentencePiece's type of pieces that are never split
 
 
 class Vocabulary(Protocol):
     """Text to token ids and back, as seqio's vocabularies do it.
 
-    file: the SentencePiece model's path; None where the ids are bytes.
-    vocab_size: ids, sentinels included.
+    file: the SentencePiece model's path; None if the ids are bytes.
+    vocab_size: the number of ids, sentinels included.
     """
 
     @property
@@ -50,7 +50,7 @@ class Vocabulary(Protocol):
         """Token ids, without EOS.
 
         Raises:
-          UserError: the text has a lone surrogate, which is no character.
+          UserError: the text has a lone surrogate, which is not a character.
         """
         ...
 
@@ -59,20 +59,20 @@ class Vocabulary(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """The SHA-256 of the SentencePiece model's file in hex; "byt5" of bytes."""
+        """The SHA-256 of the SentencePiece model's file in hex; "byt5" for bytes."""
         ...
 
 
 def load_vocabulary(path: str) -> Vocabulary:
-    """Reads a SentencePiece model; T5's 100 sentinels are added unless in it, as mT5's.
+    """Reads a SentencePiece model, and adds T5's 100 sentinels if it lacks them.
 
     Args:
-      path: a file here or in a bucket (gs://...); or "t5", "mt5", whose files are in a
-        public bucket; or "byt5", the bytes, which needs no file.
+      path: a file here or in a bucket (gs://...); "t5" or "mt5", whose files are in a
+        public bucket (mT5's has the sentinels); or "byt5", bytes, which needs no file.
 
     Raises:
-      UserError: the file cannot be read, is no SentencePiece model, or has not T5's ids
-        of padding (0) and end of sequence (1).
+      UserError: the file cannot be read, is not a SentencePiece model, or lacks T5's
+        ids of padding (0) and end of sequence (1).
     """
     if path == BYTES:
         return _Bytes()
@@ -99,7 +99,7 @@ def load_vocabulary(path: str) -> Vocabulary:
 
 
 def check_vocabulary(vocab_size: int, embedding_rows: int) -> None:
-    """Raises a UserError if the model has no embedding for some of the vocabulary."""
+    """Raises UserError if the model has no embedding for a part of the vocabulary."""
     if vocab_size > embedding_rows:
         raise UserError(
             f"the vocabulary has {vocab_size} ids, sentinels included, but the model "
@@ -109,7 +109,7 @@ def check_vocabulary(vocab_size: int, embedding_rows: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _SentencePiece:
-    """Pieces of words. `model` is the file's bytes, `processor` has the sentinels."""
+    """A SentencePiece vocabulary. model: the file's bytes, without the sentinels."""
 
     file: str
     model: bytes = dataclasses.field(repr=False)
@@ -137,7 +137,7 @@ class _SentencePiece:
 class _Bytes:
     """ByT5's vocabulary: a text's bytes in UTF-8, after three special ids.
 
-    It has no sentinels of its own: ByT5 takes the last of the bytes for them.
+    It has no sentinels of its own: ByT5 uses the last bytes as sentinels.
     """
 
     file: None = None
@@ -160,7 +160,7 @@ def read(path: str) -> bytes:
     """The bytes of a SentencePiece model's file, here or in a bucket."""
     if "://" not in path:
         return Path(path).read_bytes()
-    import tensorstore  # reads buckets without TensorFlow; most files are here
+    import tensorstore  # only for buckets; most files are local
 
     retries = {"gcs_request_retries": {"max_retries": RETRIES}}
     file = tensorstore.KvStore.open(path, context=tensorstore.Context(retries)).result()
@@ -172,18 +172,18 @@ def read(path: str) -> bytes:
 
 def _processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
     processor = sentencepiece.SentencePieceProcessor()
-    processor.LoadFromSerializedProto(model)  # given to __init__, no bytes are no error
+    processor.LoadFromSerializedProto(model)  # unlike __init__, it rejects empty bytes
     return processor
 
 
 def _sentinels() -> bytes:
-    """T5's sentinels as more pieces of a serialised SentencePiece model.
+    """T5's sentinels, to be appended as pieces to a serialised SentencePiece model.
 
-    Two serialised messages of protocol buffers in a row are one, with the repeated
-    fields of both.
+    Two concatenated protocol buffer messages are one message, with the repeated fields
+    of both.
     """
 
-    def field_1(value: bytes) -> bytes:  # the model's pieces, and a piece's text
+    def field_1(value: bytes) -> bytes:  # the model's pieces; a piece's text
         return b"\x0a" + bytes([len(value)]) + value
 
     score_and_type = b"\x15" + bytes(4) + b"\x18" + bytes([_USER_DEFINED])  # 0.0

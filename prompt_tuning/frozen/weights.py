@@ -1,8 +1,8 @@
-"""Frozen models: read from any format onto the devices, and written in ours.
+"""Frozen models: read from any format onto the devices, written in our own.
 
 Our own format is one safetensors file whose names are the paths of the parameter tree
 ("encoder/layers_0/mlp/wi_0/kernel"), with a JSON of its size and origin beside it, and
-the vocabulary, spiece.model, where it is known.
+the vocabulary, spiece.model, if there is one.
 """
 
 import collections
@@ -36,14 +36,14 @@ VOCABULARY = "spiece.model"
 
 
 def find_vocabulary(name: str) -> Path | None:
-    """The SentencePiece model that lies beside a frozen model's weights, if any.
+    """The SentencePiece model beside a frozen model's weights, or None.
 
     Raises:
       UserError: there is no such frozen model here.
     """
     path = Path(formats.find(name))
     if not path.exists() and "://" not in name:
-        formats.open_checkpoint(name)  # which says so
+        formats.open_checkpoint(name)  # raises the UserError
     beside = (path if path.is_dir() else path.parent) / VOCABULARY
     return beside if beside.is_file() else None
 
@@ -51,18 +51,19 @@ def find_vocabulary(name: str) -> Path | None:
 def load_frozen(
     name: str, model: Transformer, mesh: Mesh, fully_sharded: bool = False
 ) -> Any:
-    """Reads a frozen model's parameters, each placed as its sharding says.
+    """Reads a frozen model's parameters onto the devices, each with its sharding.
 
-    One tensor is read at a time, and of it the parts that this host's devices hold. It
-    is cast, or rounded to int8, there.
+    It reads one tensor at a time, and only the parts that this host's devices hold.
+    They are cast, or rounded to int8, on the devices.
 
     Args:
-      name: what formats.open_checkpoint takes. A prompt beside the weights is left.
+      name: as for formats.open_checkpoint. A prompt in the checkpoint is ignored.
 
     Raises:
-      UserError: nothing there, not whole, or tensors that are missing, too many or of
-        another shape than `model`'s; all are listed. Nothing stays random. Or the JSON
-        beside them contradicts `model` in what no shape shows (description.check).
+      UserError: the checkpoint is missing or not whole; or tensors are missing, unknown
+        or of another shape than `model`'s, and the message lists them, so that no
+        parameter stays random; or the JSON beside them contradicts `model` in what no
+        shape shows (description.check).
     """
     return place(_fitting_tensors(name, model), model, mesh, name, fully_sharded)
 
@@ -74,10 +75,11 @@ def place(
     source: str,
     fully_sharded: bool = False,
 ) -> Any:
-    """The parameters of `model` on `mesh`, from the tensors of its float32 self.
+    """Puts the parameters of `model` on `mesh`.
 
     Args:
-      source: where they are from, for messages.
+      tensors: those of the same model in float32, unscanned.
+      source: where they come from, for messages.
     """
     in_files, kept, scanned = (
         _Places(
@@ -91,19 +93,19 @@ def place(
         array = _on_devices(source, key, tensor, in_files.shardings[key])
         for name, values in _as_kept(key, array, kept):
             stack, layer = _in_stack(name)
-            if stack not in scanned.shapes:  # layers are not scanned, or it is in none
+            if stack not in scanned.shapes:  # unscanned, or in no layer
                 params[name] = values
                 continue
             shape, sharding = scanned.shapes[stack], scanned.shardings[stack]
             if stack not in params:
                 params[stack] = jnp.zeros(shape.shape, shape.dtype, device=sharding)
-            # In place: the stack is never there twice.
+            # In place, so that there is never a second copy of the stack.
             params[stack] = _setter(sharding)(params[stack], values, layer)
     return traverse_util.unflatten_dict(params, sep="/")
 
 
 class _Places(NamedTuple):
-    """What a model keeps: its arrays' shapes and types, and where they are."""
+    """The shapes, types and shardings of a model's arrays."""
 
     shapes: dict[str, jax.ShapeDtypeStruct]
     shardings: dict[str, Sharding]
@@ -112,7 +114,7 @@ class _Places(NamedTuple):
 def _as_kept(
     key: str, array: jax.Array, kept: _Places
 ) -> Iterable[tuple[str, jax.Array]]:
-    """The array cast, or rounded to int8 and with its scales."""
+    """The array cast to its type, or rounded to int8 and followed by its scales."""
     dtype = kept.shapes[key].dtype
     if dtype != jnp.int8:
         return [(key, array.astype(dtype))]
@@ -128,7 +130,7 @@ def _quantizer(shardings: tuple[Sharding, Sharding]) -> Callable[..., Any]:
 
 
 def _in_stack(name: str) -> tuple[str, int]:
-    """Where scanned layers have it: the stack's name, and the number of the layer."""
+    """Where scanned layers hold a parameter: the stack's name, the layer's number."""
     parts = re.split(r"/layers_(\d+)/", name)
     return (f"{parts[0]}/layers/{parts[2]}", int(parts[1])) if parts[1:] else ("", 0)
 
@@ -150,12 +152,12 @@ def _changed(model: Transformer, **changes: Any) -> Transformer:
 
 
 def _float_model(model: Transformer) -> Transformer:
-    """The model as files hold it: a tensor for each layer, and no scales."""
+    """The model as files store it: a tensor for each layer, and no scales."""
     return _changed(model, param_dtype="float32", scan_layers=False)
 
 
 def _fitting_tensors(name: str, model: Transformer) -> dict[str, formats.Tensor]:
-    """The tensors at `name`, which are those of `model`, or a UserError."""
+    """The tensors at `name`; raises UserError if they do not match `model`."""
     description.check(name, model.config)
     found = formats.without_trained(formats.open_checkpoint(name))
     shapes = _flat(partitioning.param_shapes(_float_model(model)))
@@ -194,7 +196,7 @@ _SIZES: dict[tuple[int, ...], str] = {
 
 
 def _gin_file(found: dict[str, formats.Tensor]) -> str:
-    """The gin file of the size that was found, to be named in a message."""
+    """The gin file of the size that was found, for a message."""
     kernel = found.get("encoder/layers_0/mlp/wi_0/kernel")
     size = _SIZES.get(kernel.shape) if kernel else None
     if not size:
@@ -204,8 +206,8 @@ def _gin_file(found: dict[str, formats.Tensor]) -> str:
     return f" (it looks like gin/models/{size}.gin{setting})"
 
 
-# What a fingerprint is of, besides names and shapes: the norms and the position biases
-# whole, and so many of the embedding's rows at either end.
+# What a fingerprint covers besides names and shapes: the norms and the position biases,
+# and this many of the embedding's rows at either end.
 _SMALL = ("/scale", "/rel_embedding")
 _ROWS = 64
 
@@ -213,14 +215,15 @@ _ROWS = 64
 def fingerprint(name: str) -> str:
     """A frozen model's identity in 64 hexadecimal digits, whatever its format.
 
-    A SHA-256 of all tensors' names and shapes, and of some values in float32: the same
-    weights have the same fingerprint wherever they are kept exactly. It reads a few
-    megabytes, so it tells models and their fine-tuned selves apart (as training moves
-    all weights), not two files that differ in one kernel alone. A copy in bfloat16 has
-    another one, and so has a PyTorch file that repeats a tied head as lm_head.weight.
+    It is a SHA-256 of all tensors' names and shapes, and of some values in float32:
+    equal weights have the same fingerprint in every format that stores them exactly. It
+    reads only a few megabytes. So it tells a model from its fine-tuned versions, as
+    training changes all weights, but not two files that differ in a single kernel. A
+    copy in bfloat16 has another fingerprint, and so does a PyTorch file that repeats a
+    tied head as lm_head.weight.
 
     Raises:
-      UserError: as formats.open_checkpoint's, or a tensor cannot be read.
+      UserError: as formats.open_checkpoint, or a tensor cannot be read.
     """
     tensors = formats.without_trained(formats.open_checkpoint(name))
     digest = hashlib.sha256()
@@ -240,7 +243,7 @@ def fingerprint(name: str) -> str:
 def _on_devices(
     source: str, key: str, tensor: formats.Tensor, sharding: Sharding
 ) -> jax.Array:
-    """A tensor on its devices, as it is in the file."""
+    """A tensor on its devices, with the file's type."""
     parts: dict[tuple, np.ndarray] = {}
 
     def part(index: formats.Index) -> np.ndarray:
@@ -249,7 +252,7 @@ def _on_devices(
             parts[where] = _read(source, key, tensor, index)
         return parts[where]
 
-    # JAX says that an index may be None, and asserts that none is.
+    # By its types JAX may pass None for an index; it asserts that it does not.
     return jax.make_array_from_callback(
         tensor.shape,
         sharding,
@@ -274,15 +277,15 @@ def _read(
 def _floats(key: str, values: np.ndarray) -> np.ndarray:
     if not jnp.issubdtype(values.dtype, jnp.floating):
         raise UserError(
-            f"{key} is of type {values.dtype}, such as another program's 8-bit weights "
-            "are; give a checkpoint in float32, bfloat16 or float16 (T5Config."
+            f"{key} is of type {values.dtype}, as in another program's 8-bit weights; "
+            "give a checkpoint in float32, bfloat16 or float16 (T5Config."
             "param_dtype=int8 rounds it while it is read)"
         )
     return values
 
 
 def _of_layers(params: Any) -> dict[str, tuple[jax.Array, int | None]]:
-    """By name in a file: an array, and of scanned layers' the layer in it."""
+    """{name in a file: (array, its layer if it is a stack of scanned layers)}."""
     out = {}
     for key, value in _flat(params).items():
         if "/layers/" not in key:
@@ -307,13 +310,13 @@ def save_frozen(
     vocabulary: str | Path | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes parameters to `path` (.safetensors), their size and origin to a JSON.
+    """Writes parameters to `path` (.safetensors), and their size and origin to a JSON.
 
-    A tensor at a time, each whole on every host; one host writes.
+    One tensor at a time is gathered on every host; one host writes.
 
     Args:
-      vocabulary: the SentencePiece model, which is copied beside them.
-      origin: what made them, for the JSON.
+      vocabulary: the SentencePiece model, which is copied beside the parameters.
+      origin: how they were made, for the JSON.
     """
     found = dict(sorted(_of_layers(params).items()))
     shapes = {
@@ -325,16 +328,16 @@ def save_frozen(
 
 
 def convert(name: str, model: Transformer, output: Path) -> None:
-    """Writes any checkpoint that load_frozen reads in our format, a tensor at a time.
+    """Writes any checkpoint that load_frozen reads in our format, tensor by tensor.
 
     Raises:
-      UserError: as load_frozen's; or `model` keeps int8, which is made when loading.
+      UserError: as load_frozen; or `model` is in int8, which only exists once loaded.
     """
     config = model.config
     if config.param_dtype == "int8":
         raise UserError(
-            "a checkpoint is written in float32 or bfloat16; int8 is made of either "
-            "while it is read: give T5Config.param_dtype=int8 to `train` instead"
+            "a checkpoint is written in float32 or bfloat16, and either is rounded to "
+            "int8 while it is read: give T5Config.param_dtype=int8 to `train` instead"
         )
     if output.suffix != ".safetensors":
         raise UserError(f"--output is {str(output)!r}; it must end in .safetensors")
@@ -352,19 +355,19 @@ def convert(name: str, model: Transformer, output: Path) -> None:
 
 
 def _check_vocabulary(name: str, output: Path) -> None:
-    """Raises if `output` would lie beside another vocabulary than `name` does."""
+    """Raises UserError if another vocabulary than `name`'s is beside `output`."""
     old, new = output.parent / VOCABULARY, find_vocabulary(name)
     if old.is_file() and not (new and old.read_bytes() == new.read_bytes()):
         raise UserError(
-            f"{old} is there, and is not the vocabulary of {name}; give --output a "
-            "folder of its own, as a model's vocabulary lies beside it"
+            f"{old} exists, and is not the vocabulary of {name}; give --output another "
+            "folder, as a model's vocabulary lies beside it"
         )
 
 
 def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) -> None:
-    """Writes a safetensors file as its tensors come, which the library cannot.
+    """Writes a safetensors file tensor by tensor, which the library cannot do.
 
-    The format: the header's length in 8 bytes, the header in JSON, then the data.
+    The format is the header's length in 8 bytes, the header in JSON, then the data.
     """
     header, end = {}, 0
     for key, (shape, dtype) in shapes.items():
@@ -374,7 +377,7 @@ def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) 
         header[key] = {"dtype": name, "shape": shape, "data_offsets": offsets}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    if not is_writer():  # it has its part in gathering them
+    if not is_writer():  # it only helps to gather them
         collections.deque(tensors, maxlen=0)
         return
     with atomic(path) as temporary, temporary.open("wb") as file:

@@ -1,11 +1,11 @@
-"""Ways to adapt a frozen model: three pure functions each, a file a method.
+"""Ways to adapt a frozen model: one file for each, with three pure functions.
 
     trained = method.init(key, frozen, start)
     params, extra = method.bind(trained, frozen)      # differentiated
     logits = model.apply({"params": params}, batch, extra)
     params, extra = method.fold(trained)              # what is shipped
 
-No module elsewhere asks which method it is.
+No other module asks which method it is.
 """
 
 import importlib
@@ -23,11 +23,11 @@ NAMES = ("prompt", "whole", "prepended")
 
 
 class Start(NamedTuple):
-    """What a first state is made of, besides the frozen model.
+    """What initialisation needs besides the frozen model.
 
-    class_words: of the task, for the class-label initialiser; may be none.
-    encode: a text to token ids, without EOS.
-    prompt_PxD: the prompt to go on from (PROMPT_INIT=file), or None.
+    class_words: the task's, for the class-label initialiser; may be empty.
+    encode: text -> token ids, without EOS.
+    prompt_PxD: the prompt to start from (PROMPT_INIT=file), or None.
     """
 
     class_words: Sequence[str]
@@ -38,11 +38,11 @@ class Start(NamedTuple):
 class Method(NamedTuple):
     """How a frozen model is adapted.
 
-    init: (key, frozen, start) -> what is trained, a float32 tree. It may take arrays of
-      `frozen` over: they are then trained, and frozen no more (`left_frozen`).
-    bind: (trained, frozen) -> (the network's parameters, what else it takes in).
+    init: (key, frozen, start) -> the trained tree, in float32. It may contain arrays of
+      `frozen`, which are then trained and no longer frozen (`left_frozen`).
+    bind: (trained, frozen) -> (the network's parameters, its other inputs).
     fold: trained -> (parameters, extra) to be shipped, without what only training
-      needs; the parameters are None where they are the frozen model's.
+      needs; the parameters are None if they are the frozen model's.
     """
 
     init: Callable[[jax.Array, Any, Start], Any]
@@ -54,7 +54,7 @@ def of(run: Run) -> Method:
     """The method of a run.
 
     Raises:
-      UserError: METHOD names none.
+      UserError: METHOD is not the name of a method.
     """
     if run.method not in NAMES:
         raise UserError(
@@ -64,9 +64,9 @@ def of(run: Run) -> Method:
 
 
 def left_frozen(frozen: Any, trained: Any) -> Any:
-    """The frozen tree without the arrays that are trained now; None in their places.
+    """The frozen tree with None in place of the arrays that are now trained.
 
-    A training step changes those in place, and nothing may hold them.
+    A training step donates those, so nothing else may hold them.
     """
     taken = {id(leaf) for leaf in jax.tree.leaves(trained)}
     return jax.tree.map(lambda leaf: None if id(leaf) in taken else leaf, frozen)

@@ -27,7 +27,7 @@ def sampled_vocab(embedding_VxD: jax.Array, population: int = 5_000) -> Initiali
     """Embeddings of tokens drawn from the `population` most common ones.
 
     SentencePiece orders its pieces by likelihood, so these are the first ids (paper
-    section 3.2: 5,000). Drawn without replacement, unless P exceeds the population.
+    section 3.2: 5,000). They are drawn without replacement unless P > population.
     """
     population = min(population, embedding_VxD.shape[0])
 
@@ -45,10 +45,10 @@ def class_labels(
     labels: Sequence[Sequence[int]],
     population: int = 5_000,
 ) -> Initializer:
-    """One position for each label's token ids, the rest from the sampled vocabulary.
+    """One position for each label; the rest is sampled from the vocabulary.
 
-    A label of several tokens is the mean of their embeddings; labels beyond P are left
-    out (paper section 3.2).
+    A label of several tokens starts as the mean of their embeddings; labels beyond P
+    are left out (paper section 3.2).
     """
     if not labels or not all(len(label) for label in labels):
         raise UserError(
@@ -70,12 +70,12 @@ def class_labels(
 def string(
     embedding_VxD: jax.Array, tokens: Sequence[int], population: int = 5_000
 ) -> Initializer:
-    """The embeddings of a text's tokens, in order; the rest sampled, the excess cut."""
+    """The embeddings of a text's tokens, cut at P; the rest is sampled."""
     return class_labels(embedding_VxD, [[token] for token in tokens], population)
 
 
 def from_array(prompt_PxD: np.ndarray) -> Initializer:
-    """A prompt made before, for instance read from a file. Its shape must fit."""
+    """An existing prompt, such as one read from a file; its shape must fit."""
 
     def init(rng: jax.Array, shape: tuple[int, int]) -> jax.Array:
         del rng

@@ -1,6 +1,6 @@
 """Learned tokens in front of the input, trained together with the model.
 
-After Logeswaran et al. (2020), whom the paper compares itself with (section 4).
+After Logeswaran et al. (2020), with which the paper compares (section 4).
 """
 
 from typing import Any

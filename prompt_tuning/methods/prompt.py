@@ -29,7 +29,7 @@ def method(run: Run) -> methods.Method:
 
 
 def placed(run: Run, prompt_PxD: jax.Array) -> Extra:
-    """The prompt as the network takes it in, where PROMPT_PLACE says."""
+    """The prompt as an input of the network, at PROMPT_PLACE."""
     return Extra(prompt=_PLACES[run.prompt_place](prompt_PxD))
 
 

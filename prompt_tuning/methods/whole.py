@@ -1,4 +1,4 @@
-"""Model tuning: every weight is trained (the paper's baseline, pre-training too)."""
+"""Model tuning: trains every weight (the paper's baseline, and pre-training)."""
 
 from typing import Any
 
@@ -33,13 +33,13 @@ def trainable(frozen: Any) -> Any:
     """The weights themselves, to be trained.
 
     Raises:
-      UserError: they are kept in another type than float32.
+      UserError: they are stored in another type than float32.
     """
     kept = {x.dtype for x in jax.tree.leaves(frozen)} - {jnp.dtype("float32")}
     if kept:
         raise UserError(
             "METHOD trains the weights, but T5Config.param_dtype is "
-            f"{' and '.join(map(str, kept))}: weights are trained in float32; keep "
-            "them so"
+            f"{' and '.join(map(str, kept))}: weights are trained in float32; set it "
+            "to float32"
         )
     return frozen

@@ -1,1 +1,1 @@
-"""A run from its settings: what they build, tuning, what it ends with."""
+"""A run: building it from its settings, training, and using its results."""

@@ -1,4 +1,4 @@
-"""The paper's Table 4: parameters of every size, trained and all."""
+"""The paper's Table 4: trained and total parameters of every size."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training.plan import count
 
 SIZES = ("small", "base", "large", "xl", "xxl")  # gin/models
-PROMPT_LENGTHS = (1, 5, 20, 50, 100, 150)  # of Table 4
+PROMPT_LENGTHS = (1, 5, 20, 50, 100, 150)  # those of Table 4
 
 
 def size(name: str) -> T5Config:
@@ -18,10 +18,10 @@ def size(name: str) -> T5Config:
 
 
 def table() -> Iterator[str]:
-    """The paper's Table 4 in lines: trained and all parameters at each length."""
+    """Lines of the paper's Table 4: trained and total parameters at each length."""
     yield f"{'T5 1.1':<7}{'prompt':>7}{'trained':>10}{'all':>17}{'trained, %':>12}"
     for name in SIZES:
-        # Tracing one layer is quicker than all, and counts the same.
+        # Tracing one scanned layer is quicker than all, and gives the same count.
         model = Transformer(dataclasses.replace(size(name), scan_layers=True))
         frozen = count(model)
         for length in PROMPT_LENGTHS:

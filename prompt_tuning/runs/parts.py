@@ -1,4 +1,4 @@
-"""What settings build: the mesh, the frozen model, its vocabulary, the task."""
+"""Builds from settings: the mesh, the frozen model, its vocabulary, the task."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ Measure = Callable[[Any, Extra], tuple[Evaluation, list[Record]]]
 class Model(NamedTuple):
     """A frozen model on its devices.
 
-    params: the pretrained parameters; None where a command makes them, or needs none.
+    params: the pretrained parameters; None if a command makes them or needs none.
     """
 
     mesh: Mesh
@@ -39,7 +39,7 @@ class Model(NamedTuple):
 
 
 def vocabulary_name(run: Run) -> str:
-    """What VOCABULARY says, else the file beside the frozen model, else "t5"."""
+    """VOCABULARY if it is set, else the file beside the frozen model, else "t5"."""
     beside = weights.find_vocabulary(run.initial_checkpoint_path)
     return run.vocabulary or str(beside or "t5")
 
@@ -48,7 +48,7 @@ def build(settings: Settings, frozen: bool = True) -> Model:
     """Makes the mesh and the network; with `frozen`, reads the parameters too.
 
     Raises:
-      UserError: something is not there, or does not fit the rest.
+      UserError: something is missing, or does not fit the rest.
     """
     run, sharded = settings.run, settings.param_shardings.fully_sharded
     mesh = partitioning.mesh(settings.mesh.data, settings.mesh.model)
@@ -65,22 +65,22 @@ def build(settings: Settings, frozen: bool = True) -> Model:
 
 
 def resolved(settings: Settings, model: Model) -> Settings:
-    """The settings with all of T5Config set, as the frozen model's file said."""
+    """The settings with every field of T5Config set, as the model was built."""
     config = dataclasses.asdict(model.network.config)
     return dataclasses.replace(settings, model=config)
 
 
 def open_task(run: Run, vocabulary: Vocabulary, name: str | None = None) -> Task:
-    """The task of a run, fitted to the frozen model: seqio's, or a file of one's own.
+    """The task of a run, fitted to the frozen model: seqio's or the user's own file.
 
     Args:
-      name: another task than MIXTURE_OR_TASK_NAME.
+      name: a task to open instead of MIXTURE_OR_TASK_NAME.
     """
     name = name or run.mixture_or_task_name
     if own_data.is_own(name):
-        # The rows that are held out are the same ones for every SEED.
+        # A fixed seed: the same rows are held out for every SEED.
         return own_data.open_own(name, run.inputs, run.targets, vocabulary, seed=0)
-    from prompt_tuning.tasks_io import tasks  # TensorFlow
+    from prompt_tuning.tasks_io import tasks  # imports TensorFlow
 
     return tasks.open_task(
         name, run.mixture_or_task_module, vocabulary, run.data_dir, run.tfds_data_dir
@@ -88,10 +88,10 @@ def open_task(run: Run, vocabulary: Vocabulary, name: str | None = None) -> Task
 
 
 def start(run: Run, task: Task, model: Model, prompt: Any = None) -> Any:
-    """What the run's method trains, before the first step.
+    """What the run's method trains, as it is before the first step.
 
     Args:
-      prompt: the array [P, D] of PROMPT_FILE, where it starts from one.
+      prompt: the array [P, D] of PROMPT_FILE, if the run starts from one.
     """
     words = task.class_words(run.train_split) or ()
     first = methods.Start(words, model.vocabulary.encode, prompt)
@@ -99,23 +99,23 @@ def start(run: Run, task: Task, model: Model, prompt: Any = None) -> Any:
 
 
 def input_length(run: Run) -> dict[str, int] | None:
-    """TASK_FEATURE_LENGTHS of inputs alone: predictions are as long as they are."""
+    """TASK_FEATURE_LENGTHS without targets: evaluation does not cut them."""
     lengths = run.task_feature_lengths or {}
     return {"inputs": lengths["inputs"]} if "inputs" in lengths else None
 
 
 def scored_labels(run: Run, words: Sequence[str] | None, model: Model) -> Any:
-    """The label ids [L, S] to score where DECODING is labels, else None.
+    """The label ids [L, S] to score if DECODING is labels, else None.
 
     Raises:
-      UserError: nobody says what the label words are.
+      UserError: the task has no label words.
     """
     if run.decoding != "labels":
         return None
     if not words:
         raise UserError(
-            f"{run.mixture_or_task_name} names no label words, so that there is "
-            "nothing to score; decode greedily, or give its postprocess_fn the keyword "
+            f"{run.mixture_or_task_name} names no label words, so there is nothing to "
+            "score; decode greedily, or give the task's postprocess_fn the keyword "
             "label_classes"
         )
     return label_ids(words, model.vocabulary)
@@ -124,7 +124,7 @@ def scored_labels(run: Run, words: Sequence[str] | None, model: Model) -> Any:
 def make_measure(
     run: Run, model: Model, words: Sequence[str] | None, split: Split
 ) -> Measure:
-    """(params, extra) -> (what they make of a split, a record for each example)
+    """Makes (params, extra) -> (evaluation on a split, records of its examples).
 
     Args:
       words: the label words, for DECODING=labels.

@@ -2,7 +2,7 @@
 
 The paper's two stages (section 2.2) at any size, on any plain text: T5's pre-training
 with its own optimizer, then the prefix-LM objective on the same weights. The training
-step is that of model tuning.
+step is the one of model tuning.
 """
 
 import dataclasses
@@ -36,20 +36,21 @@ from prompt_tuning.training import (
 )
 from prompt_tuning.training import task as tasks
 
-LENGTHS = {"inputs": 64, "targets": 32}  # tokens, where TASK_FEATURE_LENGTHS is not set
-# (the number of the first batch) -> batches without end
+LENGTHS = {"inputs": 64, "targets": 32}  # tokens, unless TASK_FEATURE_LENGTHS is set
+# (the number of the first batch) -> an endless iterator of batches
 Batches = Callable[[int], Iterator[batching.Batch]]
 
 
 def pretrain(settings: Settings) -> Path:
-    """Pre-trains a T5 on plain text, and writes it as one safetensors file.
+    """Pre-trains a T5 on plain text and writes it as one safetensors file.
 
-    Started again with the same settings, it goes on from its last state. The weights
+    Started again with the same settings, it resumes from its last state. The weights
     after span corruption are kept as span_corruption.safetensors.
 
     Args:
       settings: MIXTURE_OR_TASK_NAME is a task of plain text (feature "targets"), or a
-        .txt file, a text a line; TRAIN_STEPS and the prompt's settings are not used.
+        .txt file with one text a line. TRAIN_STEPS and the prompt's settings are not
+        used.
 
     Returns:
       The path of the frozen model, MODEL_DIR/frozen.safetensors.
@@ -98,7 +99,7 @@ def pretrain(settings: Settings) -> Path:
             if (first := int(state.step)) < end:
                 batches = _on_this_host(training(first), model.mesh)
                 (state,) = fit((state,), batches=batches, steps=end, description=name)
-    finally:  # an error or Ctrl-C too leaves the last state whole
+    finally:  # after an error or Ctrl-C, too, finish writing the last state
         states.wait_until_finished()
     made = save(
         "frozen.safetensors",
@@ -130,7 +131,7 @@ def _first_state(
 
 
 def _skill(settings: Settings, model: parts.Model) -> Callable[[Any], dict[str, float]]:
-    """A function of the parameters: {"skill": percent} of a task without a prompt."""
+    """Makes params -> {"skill": percent}, the score on a task without a prompt."""
     run, name = settings.run, settings.pretrain.skill_task
     if not name:
         return lambda params: {}
@@ -146,7 +147,7 @@ def _skill(settings: Settings, model: parts.Model) -> Callable[[Any], dict[str, 
 
 
 def _batches(settings: Settings, model: parts.Model) -> tuple[Batches, Batches]:
-    """Of the texts to train on, and of those held out."""
+    """Batches of the texts to train on, and of those held out."""
     run = settings.run
     lengths = LENGTHS | (run.task_feature_lengths or {})
     shape = run.batch_size, lengths["inputs"], lengths["targets"]
@@ -169,7 +170,7 @@ def _documents(
     name = run.mixture_or_task_name
     if own_text.is_text(name):
         return own_text.documents(name, vocabulary)
-    from prompt_tuning.tasks_io import tasks as seqio_tasks  # TensorFlow
+    from prompt_tuning.tasks_io import tasks as seqio_tasks  # imports TensorFlow
 
     task = seqio_tasks.open_task(
         *(name, run.mixture_or_task_module, vocabulary),
@@ -186,7 +187,7 @@ def _stages(
     seed: int,
     start_step: int,
 ) -> Iterator[batching.Batch]:
-    """Batches of span corruption up to number `switch`, of prefix LM from there."""
+    """Batches of span corruption up to number `switch`, then of prefix LM."""
     corruption = functools.partial(objectives.span_corruption, vocab_size=vocab_size)
     if start_step < switch:
         batches = objectives.batches(documents, corruption, *shape, seed, start_step)
@@ -209,9 +210,9 @@ def _on_this_host(
 def _held_out_loss(
     model: network.Transformer, held_out: Batches
 ) -> Callable[[Any, int], float]:
-    """(params, step) -> mean loss in nats a target token, without z-loss.
+    """Makes (params, step) -> mean loss in nats per target token, without z-loss.
 
-    Of 8 batches of held-out text, with the step's objective.
+    The loss is that of 8 batches of held-out text, with the objective of that step.
     """
 
     @jax.jit

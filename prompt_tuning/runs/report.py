@@ -1,4 +1,4 @@
-"""What a run shows: how it starts, the table of scores, the learning curve."""
+"""What a run prints and draws: introduction, table of scores, learning curve."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,13 +21,13 @@ def introduction(
     name: str,
     splits: Sequence[Examples],
 ) -> str:
-    """What is about to be trained, and on what.
+    """Says what is about to be trained, and on what.
 
     Args:
       runs: those that are trained together.
       trained: what one of them trains.
       frozen: the weights that are not trained.
-      name: the task's.
+      name: the task's name.
     """
     run = runs[0]
     params, extra = method.fold(trained)
@@ -75,7 +75,7 @@ def _rows(results: dict[str, Any]) -> Iterator[tuple]:
             yield task, "illegal labels", None, *shares
 
 
-# What the two columns of scores are called, by what was trained last.
+# Headers of the two columns of scores, by the last file that the run wrote.
 _COLUMNS = {
     "prompt": ("untrained prompt", "trained prompt"),
     "model": ("pretrained model", "tuned model"),
@@ -85,10 +85,10 @@ _COLUMNS = {
 def conclusion(
     run: Run, folder: Path, files: Sequence[Path], results: dict[str, Any]
 ) -> str:
-    """The scores before and after, and where everything is.
+    """The scores before and after training, and the paths of all that was written.
 
     Args:
-      files: what was trained, each a file.
+      files: the files with what was trained.
     """
     paths = {path.stem: path for path in files} | {
         "learning curve": folder / "learning_curve.png",
@@ -109,7 +109,7 @@ def conclusion(
 
 
 def comparison(run: Run, results: dict[Path, dict[str, Any]]) -> str:
-    """Each prompt's scores in a line, and their mean and sample standard deviation."""
+    """A line of scores for each prompt, with mean and sample standard deviation."""
     found = [
         {
             f"{t} {m}": v
@@ -133,10 +133,10 @@ def table(
     rows: Sequence[Sequence[str | float | None]],
     columns: Sequence[str] = ("untrained prompt", "trained prompt"),
 ) -> str:
-    """Rows of strings and numbers as text columns; None is "-".
+    """Lays out strings and numbers in columns of text; None is "-".
 
     Args:
-      rows: task, metric, score of the majority class, a score for each of `columns`.
+      rows: task, metric, the majority class's score, then a score for each column.
     """
     header = ["task", "metric", "majority class", *columns]
     cells = [header] + [[_cell(value) for value in row] for row in rows]
@@ -152,7 +152,7 @@ def _cell(value: str | float | None) -> str:
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    """Words to the left, numbers to the right."""
+    """Aligns words to the left and numbers to the right."""
     words = [f"{cell:<{width}}" for cell, width in zip(row[:2], widths, strict=False)]
     numbers = [f"{c:>{w}}" for c, w in zip(row[2:], widths[2:], strict=True)]
     return "  ".join(words + numbers).rstrip()
@@ -168,11 +168,11 @@ def learning_curve(
     """Draws loss and development score over the steps as a PNG.
 
     Args:
-      training: {"step", "loss"} of each step; loss in nats a target token.
+      training: {"step", "loss"} of each step; loss in nats per target token.
       development: {"step", "score"} of each evaluation; score in percent.
-      majority: score of the most frequent class, drawn as a line; None for none.
+      majority: the most frequent class's score, drawn as a line, or None.
     """
-    from matplotlib.figure import Figure  # half a second that only this needs
+    from matplotlib.figure import Figure  # takes half a second; only needed here
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     losses = figure.subplots()

@@ -1,4 +1,4 @@
-"""The settings of several runs that one training step can do."""
+"""The settings of several runs that are trained together in one step."""
 
 import itertools
 import re
@@ -9,22 +9,22 @@ from prompt_tuning import config
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import Settings
 
-# What those of one compiled step may differ in.
+# The settings in which runs trained in one compiled step may differ.
 _MAY_DIFFER = r"(Run\.)?(seed|prompt_init|prompt_file)|(schedule|adafactor)\.\w+"
 
 
 def sweep(settings: Settings, sweeps: Sequence[str]) -> list[Settings]:
-    """The settings of each run: every combination, in its own folder.
+    """The settings of each run: every combination of values, each in its own folder.
 
     Args:
-      sweeps: `NAME=VALUE,VALUE...` each.
+      sweeps: each is `NAME=VALUE,VALUE...`.
 
     Returns:
-      The settings with each combination of values, and its MODEL_DIR below that of
-      `settings`, such as seed_1-learning_rate_0.1.
+      The settings of each run; its MODEL_DIR is a folder in that of `settings`, such as
+      seed_1-learning_rate_0.1.
 
     Raises:
-      UserError: a name is none that runs trained together may differ in.
+      UserError: a name in which runs that are trained together cannot differ.
     """
     names, choices = [], []
     for text in sweeps:

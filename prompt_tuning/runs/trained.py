@@ -1,4 +1,4 @@
-"""What a run ended with: found, checked against what it says of itself, put to use."""
+"""Finds what a run trained, checks it against its description, and loads it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ from prompt_tuning.t5.extra import Extra
 
 
 class Source(NamedTuple):
-    """Where something trained lies: the path as given, and what it says of itself."""
+    """A trained prompt or model: its path as given, and its description."""
 
     path: Path
     said: Mapping[str, Any]
 
 
 def find(model_dir: str, prompt: str | None) -> Source:
-    """The prompt's file or folder, else the run's own.
+    """The given prompt's file or folder, else the run's own prompt.
 
     Raises:
       UserError: neither is given.
@@ -39,17 +39,18 @@ def find(model_dir: str, prompt: str | None) -> Source:
 
 
 def base_settings(model_dir: str, source: Source) -> Settings:
-    """The settings a run was made with, for what the user does not say anew."""
+    """The settings a run was made with, which hold where the user sets nothing."""
     kept = Path(model_dir, "config.gin").resolve()
     there = [str(kept)] if model_dir and kept.is_file() else []
     return config.changed(config.load(there), exchange.said_settings(source.said))
 
 
 def load(settings: Settings, source: Source) -> tuple[parts.Model, Any, Extra]:
-    """The model; its parameters, tuned or frozen; and what else was trained.
+    """The model, its parameters (tuned or frozen), and what else was trained.
 
     Raises:
-      UserError: nothing is there, or it contradicts the settings or the frozen model.
+      UserError: nothing is there, or the description contradicts the settings or the
+        frozen model.
     """
     path, said = source
     exchange.check_settings(path, said, settings)
@@ -91,9 +92,9 @@ def load(settings: Settings, source: Source) -> tuple[parts.Model, Any, Extra]:
 def answers(
     settings: Settings, source: Source, model: parts.Model
 ) -> tuple[Sequence[str] | None, int]:
-    """The label words, if there are any, and the most tokens of an answer.
+    """The label words, if there are any, and the longest answer in tokens.
 
-    From the description; only what has none is asked of the task, which may need
+    Both come from the description. Only without one is the task opened, which may need
     TensorFlow.
     """
     run, said = settings.run, source.said

@@ -1,7 +1,7 @@
-"""Training what a method trains, one or several at once, from settings to results.
+"""Trains one run or several at once, from settings to results.
 
-A run is a sweep of one. Those of a sweep share the frozen model, one compiled step and
-the data set; each has its own MODEL_DIR, which ends as if it had been trained alone.
+A single run is a sweep of one. The runs of a sweep share the frozen model, one compiled
+step and the data; each has its own MODEL_DIR, with what it would have if trained alone.
 """
 
 import json
@@ -34,7 +34,7 @@ from prompt_tuning.training import task as tasks
 class Member(NamedTuple):
     """One of the prompts (or models) that are trained together.
 
-    state: the last of its training.
+    state: its latest training state.
     """
 
     run: Run
@@ -57,9 +57,9 @@ Measure = Callable[[Any], tuple[tasks.Evaluation, list[tasks.Record]]]
 def train(sweep: Sequence[Settings]) -> None:
     """Trains (or goes on), evaluates, and writes all that a run makes.
 
-    In each MODEL_DIR: config.gin, description.json, checkpoints/, train.jsonl and
-    eval.jsonl as it goes; at the end prompt.npy and prompt.json or model.safetensors
-    (or both), predictions.jsonl, learning_curve.png and metrics.json.
+    While training, each MODEL_DIR gets config.gin, description.json, checkpoints/,
+    train.jsonl and eval.jsonl; at the end prompt.npy and prompt.json or
+    model.safetensors (or both), predictions.jsonl, learning_curve.png and metrics.json.
 
     Args:
       sweep: one run's settings, or those of several that one step can train.
@@ -103,7 +103,7 @@ def train(sweep: Sequence[Settings]) -> None:
         print(f"going on from step {last} in {where}", flush=True)
     try:
         _fit(members, method, model, frozen, data.training, at_period)
-    finally:  # an error or Ctrl-C too leaves the last state whole
+    finally:  # after an error or Ctrl-C, too, finish writing the last state
         for member in members:
             member.states.wait_until_finished()
     _conclude(members, said, method, model, measure, data)
@@ -140,7 +140,7 @@ def _conclude(
 def _descriptions(
     sweep: Sequence[Settings], task: tasks.Task, model: parts.Model, data: Data
 ) -> list[dict[str, Any]]:
-    """What each will say of itself."""
+    """Each run's description."""
     about = {
         "frozen_model": weights.fingerprint(sweep[0].run.initial_checkpoint_path),
         "vocabulary": model.vocabulary,
@@ -158,9 +158,9 @@ def _members(
     model: parts.Model,
     said: Sequence[dict[str, Any]],
 ) -> list[Member]:
-    """Each run's first state and folder, whose settings must be its."""
-    # Of several some may have saved the last state when a run is killed, and some not;
-    # the one before it they all have.
+    """Each run's first state and folder, which must not hold other settings."""
+    # When a sweep is killed, some runs may have saved the last state and others not,
+    # but all have saved the state before it; so keep two.
     kept = 2 if len(sweep) > 1 else 1
     members = []
     for settings, path, description in zip(sweep, folders, said, strict=True):
@@ -202,7 +202,7 @@ def _first_prompt(
 
 
 def _check_shared(sweep: Sequence[Settings], params: Any, frozen: Any) -> None:
-    """Raises UserError if several are to train weights that they would share."""
+    """Raises UserError if several runs would train weights that they share."""
     count = len(jax.tree.leaves(params)) - len(jax.tree.leaves(frozen))
     if len(sweep) > 1 and count:
         raise UserError(
@@ -229,12 +229,12 @@ def _evaluated(
 
 
 def _resumed(members: Sequence[Member]) -> tuple[list[Member], int | None]:
-    """The last states, and their step: of several the last that all have saved.
+    """The members at the last step that all have saved, and that step.
 
-    What some saved or logged after it, before the run was killed, is dropped.
+    What some of them saved or logged after it, before they were killed, is dropped.
 
     Raises:
-      UserError: they are not at one step, nor were they when a run was killed.
+      UserError: they were not trained together up to one step.
     """
     latest = {member.folder: member.states.latest_step() for member in members}
     steps = [-1 if number is None else number for number in latest.values()]
@@ -251,7 +251,7 @@ def _resumed(members: Sequence[Member]) -> tuple[list[Member], int | None]:
 
 
 def _at_step(member: Member, last: int) -> Member:
-    """A member with its state of step `last`, and nothing kept of later steps."""
+    """A member with its state of step `last`; later states and logs are deleted."""
     for number in [number for number in member.states.all_steps() if number > last]:
         member.states.delete(number)
     folder.keep_lines(member.folder / "train.jsonl", max(last, 0))
@@ -301,7 +301,7 @@ def _fit(
 def _ship(
     path: Path, folded: tuple[Any, Any], model: parts.Model, said: dict[str, Any]
 ) -> list[Path]:
-    """Writes what a method folds to, and returns the files."""
+    """Writes what `Method.fold` gives, and returns the files' paths."""
     params, extra = folded
     prompt_PxD = extra.prompt and extra.prompt.vectors
     config = model.network.config
@@ -315,7 +315,7 @@ def _write_results(
     trained: tasks.Evaluation,
     data: Data,
 ) -> dict[str, Any]:
-    """Writes metrics.json and the learning curve, and returns what is in the first."""
+    """Writes metrics.json and the learning curve; returns what metrics.json holds."""
     run, path = member.run, member.folder
     end = max(run.train_steps, member.states.latest_step() or 0)
     scores = folder.keep_lines(path / "eval.jsonl", end)

@@ -1,1 +1,1 @@
-"""T5: layers, attention, the network, decoding. The prompt enters here."""
+"""T5: layers, attention, the network with its prompt, decoding."""

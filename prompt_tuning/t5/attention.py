@@ -1,7 +1,6 @@
-"""Attention's kernels, by platform, and T5's relative positions.
+"""Attention kernels for each platform, and T5's relative positions.
 
-The shape legend is at the top of network.py; here Q is the length that asks, L the one
-that answers.
+The shape legend is at the top of network.py.
 """
 
 import functools
@@ -14,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-# What a masked position adds to an attention score: exp of it is 0 in every format, and
-# a row that is masked throughout becomes uniform rather than NaN.
+# Added to the attention score of a masked position: its exp is 0 in every float type,
+# and a fully masked row becomes uniform rather than NaN.
 MASKED = -1e10
 
 
 def visible(mask: jax.Array) -> jax.Array:
-    """The bias of a boolean mask: 0 where True, MASKED where False; shape kept."""
+    """A boolean mask as a bias of the same shape: 0 where True, MASKED where False."""
     return jnp.where(mask, 0.0, MASKED)
 
 
@@ -34,8 +33,8 @@ def attend(
     """Multi-head attention, softmax(q k + bias) v: [..., Q, H, K].
 
     Args:
-      query_QxHxK, keys_LxHxK, values_LxHxK: of one example, or [B, ...] of many.
-      bias_HxQxL: float32 [H or 1, Q or 1, L], or with a B or 1 in front.
+      query_QxHxK, keys_LxHxK, values_LxHxK: of one example, or of a batch, [B, ...].
+      bias_HxQxL: float32 [H or 1, Q or 1, L], or with B or 1 in front.
       drop: applied to the weights [..., H, Q, L].
     """
     query_HxQxK, keys_HxLxK, values_HxLxK = (
@@ -50,9 +49,9 @@ def attend(
 
 
 def exponentials(scores: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The softmax before its division: weights [..., L] up to 1, and sums [..., 1].
+    """The softmax before its division: weights [..., L] of at most 1, sums [..., 1].
 
-    What is made of the weights is divided, as it is smaller than they are.
+    The caller divides the product of weights and values, which is smaller.
     """
     scores = scores.astype(jnp.float32) + bias
     largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
@@ -71,10 +70,10 @@ def attend_by_example(
     bias_HxLxL: jax.Array,
     mask_BxL: jax.Array,
 ) -> jax.Array:
-    """Attention of one example after the other, whose weights are not kept.
+    """Attention to one example after another, without keeping attention weights.
 
-    On a CPU they then stay in its cache, where those of a batch do not fit: to compute
-    them again in the backward pass costs less than to fetch them.
+    A CPU's cache holds the weights of one example, not of a batch. Recomputing them in
+    the backward pass is then cheaper than fetching them from memory.
     """
     kept = jax.checkpoint_policies.save_only_these_names(SMALL)
 
@@ -95,10 +94,10 @@ def attend_fused(
     mask_BxL: jax.Array,
     implementation: Literal["cudnn", "xla"] = "cudnn",
 ) -> jax.Array:
-    """Attention in one kernel, which writes no weights. Padding must come last."""
+    """Attention in one kernel, without storing weights. Padding must come last."""
     sizes_B = jnp.sum(mask_BxL, axis=1, dtype=jnp.int32)
-    # All queries count; but under vmap (of prompts) JAX's rule reshapes both sizes, so
-    # this one must be mapped like the other.
+    # All queries count. Under vmap (over prompts) JAX reshapes both sizes alike: make
+    # this one from the other, so that both are mapped.
     all_B = 0 * sizes_B + mask_BxL.shape[1]
     return jax.nn.dot_product_attention(
         query_BxLxHxK,
@@ -113,10 +112,10 @@ def attend_fused(
 
 
 def best_here(keys_BxLxHxK: jax.Array) -> Callable[..., jax.Array] | None:
-    """Which attention of whole sequences is best on this platform; None: the plain one.
+    """The fastest attention over whole sequences on this platform; None: the plain one.
 
-    cuDNN asks for half precision and an even length. A CPU's loop over examples is
-    worth it where one example has work enough, and on one device, as its axis is split.
+    cuDNN needs half precision and an even length. On a CPU a loop over examples pays if
+    each has enough work, and only on one device, as meshes split the axis it runs over.
     """
     _, length, heads, head_dim = keys_BxLxHxK.shape
     if jax.default_backend() == "gpu":
@@ -127,7 +126,7 @@ def best_here(keys_BxLxHxK: jax.Array) -> Callable[..., jax.Array] | None:
     return attend_by_example if one and heads * length**2 >= WORTH_A_LOOP else None
 
 
-WORTH_A_LOOP = 2**17  # weights of an example, half a MB
+WORTH_A_LOOP = 2**17  # attention weights of an example: half a MB
 
 
 def relative_position_buckets(
@@ -135,9 +134,9 @@ def relative_position_buckets(
 ) -> np.ndarray:
     """T5's bucket [queries, keys] of the distance from each query to each key.
 
-    Half of the buckets hold exact distances, the other half grow logarithmically up to
-    `max_distance`, beyond which all share the last. Bidirectional stacks keep one set
-    of buckets for keys after the query and one for the rest.
+    Half of the buckets hold exact distances; the other half grow logarithmically up to
+    `max_distance`, and all longer distances share the last. Bidirectional stacks have
+    one set of buckets for keys after the query and one for the rest.
     """
     distance = np.arange(keys)[None, :] - np.arange(queries)[:, None]
     offset = np.zeros_like(distance)

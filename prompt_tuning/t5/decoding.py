@@ -1,4 +1,4 @@
-"""Greedy decoding with a KV cache, and label scoring; each runs the encoder once."""
+"""Greedy decoding with a KV cache, and label scoring; both run the encoder once."""
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,9 @@ def greedy(
     extra: Extra,
     length: int,
 ) -> jax.Array:
-    """The likeliest next token, again and again, until EOS or `length` tokens.
+    """Decodes the likeliest next token until EOS, or for `length` tokens.
 
-    Stops as soon as every example has ended.
+    It stops as soon as every example has ended.
 
     Returns:
       [B, length] token ids, EOS included, 0 after it.
@@ -43,7 +43,7 @@ def greedy(
         )
         return index + 1, token_B, done_B | (token_B == EOS_ID), tokens_BxS, cache
 
-    # The decoder's first input is the padding id (T5).
+    # In T5 the decoder's first input is the padding id.
     state = (
         jnp.int32(0),
         jnp.full((batch,), PAD_ID, jnp.int32),
@@ -67,7 +67,7 @@ def label_scores(
       labels_CxS: the C labels' token ids with EOS, 0 where padded.
 
     Returns:
-      [B, C] sums over each label's tokens.
+      [B, C], summed over each label's tokens.
     """
     variables = {"params": params}
     encoded_BxLxD, mask_BxL = model.apply(variables, inputs_BxT, extra, method="encode")
@@ -79,7 +79,7 @@ def label_scores(
         logits_BxSxV = model.apply(
             variables, inputs_BxS, encoded_BxLxD, mask_BxL, extra, method="decode"
         )
-        # The label's entries first: a log_softmax would be an array like the logits.
+        # Take the label's logits first: log_softmax would make another [B, S, V] array.
         own_BxSx1 = jnp.take_along_axis(logits_BxSxV, label_S[None, :, None], axis=-1)
         log_p_BxS = own_BxSx1[..., 0] - jax.nn.logsumexp(logits_BxSxV, axis=-1)
         return jnp.sum(log_p_BxS * (label_S != PAD_ID)[None], axis=1)

@@ -1,24 +1,24 @@
-"""What the frozen network takes in besides tokens: what every method of tuning trains.
+"""The frozen network's inputs besides tokens: what the tuning methods train.
 
-All of it is optional, and all of it is an input: the parameter tree knows nothing of
-it. The shape legend is at the top of network.py.
+All of them are optional, and none of them is in the parameter tree. The shape legend is
+at the top of network.py.
 """
 
 from typing import NamedTuple
 
 import jax
 
-END = -1  # a place in the input: before the EOS that closes it
+END = -1  # a place in the input: before its final EOS
 
 
 class Prompt(NamedTuple):
-    """Vectors among those of the embedded input.
+    """Vectors to be inserted into the embedded input.
 
-    vectors: [P, D], or [B, P, D] for one prompt an example.
-    before: int32 [P] or [B, P], the input token each vector stands in front of. END,
-      and any token the input does not have: before the EOS that closes the input,
-      behind the input where it has none.
-    mask: bool [P] or [B, P], False where a vector is not there (a shorter prompt in a
+    vectors: [P, D], or [B, P, D] with a prompt for each example.
+    before: int32 [P] or [B, P], the position of the input token that each vector goes
+      before. END, or a position past the input, means before the input's final EOS, or
+      after the input if it has no EOS.
+    mask: bool [P] or [B, P], False where there is no vector (a shorter prompt in a
       batch); None: all are there.
     """
 
@@ -30,7 +30,7 @@ class Prompt(NamedTuple):
 class Adapter(NamedTuple):
     """x + relu(x down) up, in every layer.
 
-    The nonlinearity is that of Pfeiffer's adapters in the library `adapters`.
+    The nonlinearity is the one of Pfeiffer's adapters in the library `adapters`.
     """
 
     down: jax.Array  # [layers, D, R]
@@ -38,17 +38,18 @@ class Adapter(NamedTuple):
 
 
 class LayerExtra(NamedTuple):
-    """What the layers of one stack take; each array has an axis of layers in front.
+    """Inputs of the layers of one stack; the arrays' first axis is the layer.
 
-    Inside a layer it is that layer's: without the axis of layers, and without the mask.
+    Each layer is given its own part, without that axis and without the mask.
 
-    keys, values: [layers, P, H, K] or [layers, B, P, H, K], in front of the layer's own
-      in self-attention, at positions -P to -1. Every position sees them. Both or none.
-    mask: bool [P] or [B, P], False where keys are not there; None: all are there.
-    shift: [layers, P, D] or [layers, B, P, D], added to the layer's input where the
-      prompt's vectors are. Of the encoder only, and with a prompt only.
-    attention_adapter: applied to self-attention's output, before that is added.
-    mlp_adapter: applied to the MLP's output, before that is added.
+    keys, values: [layers, P, H, K] or [layers, B, P, H, K], put in front of the layer's
+      own in self-attention, at positions -P to -1. Every position sees them. Set both
+      or neither.
+    mask: bool [P] or [B, P], False where there are no keys; None: all are there.
+    shift: [layers, P, D] or [layers, B, P, D], added to the layer's input at the
+      prompt's vectors. For the encoder only, and only with a prompt.
+    attention_adapter: applied to self-attention's output, before the residual sum.
+    mlp_adapter: applied to the MLP's output, before the residual sum.
     """
 
     keys: jax.Array | None = None
@@ -60,17 +61,17 @@ class LayerExtra(NamedTuple):
 
     @property
     def stacked(self) -> "LayerExtra":
-        """What has an axis of layers: all but the mask."""
+        """The fields with an axis of layers: all but the mask."""
         return self._replace(mask=None)
 
     @property
     def length(self) -> int:
-        """How many keys stand in front of a layer's own."""
+        """The number of keys in front of a layer's own."""
         return 0 if self.keys is None else self.keys.shape[-3]
 
     @property
     def front(self) -> tuple[jax.Array, jax.Array] | None:
-        """The keys and values that stand there."""
+        """The keys and values in front of a layer's own, or None."""
         if self.keys is None:
             return None
         assert self.values is not None
@@ -78,10 +79,10 @@ class LayerExtra(NamedTuple):
 
 
 class LabelRows(NamedTuple):
-    """Rows of the softmax that replace those of some tokens.
+    """Output embeddings that replace those of some tokens.
 
     ids: int32 [C], distinct token ids.
-    rows: [C, D], what stands for the columns of logits_dense/kernel.
+    rows: [C, D], used instead of columns of logits_dense/kernel.
     """
 
     ids: jax.Array
@@ -89,7 +90,7 @@ class LabelRows(NamedTuple):
 
 
 class Extra(NamedTuple):
-    """All that the network takes in besides tokens. `Extra()` is nothing."""
+    """All the network's inputs besides tokens. `Extra()` has none."""
 
     prompt: Prompt | None = None
     encoder: LayerExtra | None = None

@@ -1,7 +1,7 @@
 """The parts of a T5 1.1 layer. Parameters name their logical axes (partitioning.py).
 
-Names and array layouts are those of the public T5X checkpoints. The shape legend is at
-the top of network.py; in attention Q is the length that asks, L the one that answers.
+Names and array layouts match the public T5X checkpoints. The shape legend is at the top
+of network.py.
 """
 
 import functools
@@ -21,7 +21,7 @@ KeysValues = tuple[jax.Array, jax.Array]
 def named(init: Callable[..., jax.Array], axes: tuple[str, ...]) -> Callable[..., Any]:
     """An initialiser whose parameter carries the names of its logical axes.
 
-    What it makes is boxed; Module.param takes the array out.
+    It returns a boxed array, which Module.param unboxes.
     """
     return nn.with_logical_partitioning(init, axes)
 
@@ -32,15 +32,15 @@ def normal(stddev: float, axes: tuple[str, ...]) -> Callable[..., Any]:
 
 
 def quantize(values: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    """Rounds to int8 with one scale a channel: values are about int8 * scale.
+    """Rounds to int8 with one scale per channel: values are about int8 * scale.
 
     Args:
-      values: floats [..., in, out], of a kernel; or an embedding's [V, D].
-      axis: what a product sums over, -2 for a kernel; the others are the channels.
+      values: floats: kernels [..., in, out], or an embedding [V, D].
+      axis: the axis that a product sums over, -2 for a kernel.
 
     Returns:
-      (int8 of the same shape, float32 scale without `axis`). No value moves by more
-      than half its scale.
+      (int8 of the same shape, float32 scale without `axis`). The error of a value is at
+      most half its scale.
     """
     values = values.astype(jnp.float32)
     scale = jnp.max(jnp.abs(values), axis, keepdims=True) / 127
@@ -48,8 +48,8 @@ def quantize(values: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     return jnp.round(values / scale).astype(jnp.int8), jnp.squeeze(scale, axis)
 
 
-# The axis of an int8 matrix whose indices have a scale each: the outputs of a kernel,
-# the rows of an embedding. Products sum over the other.
+# The axis of an int8 matrix along which each index has a scale: a kernel's outputs, an
+# embedding's rows. Products sum over the other axis.
 CHANNELS = {"kernel": 1, "embedding": 0}
 
 
@@ -60,11 +60,11 @@ def _weights(
     stddev: float,
     axes: tuple[str, str],
 ) -> tuple[jax.Array, jax.Array | None]:
-    """A matrix as module.param_dtype keeps it, and its scales [channels] if int8."""
+    """A matrix of type module.param_dtype, and its scales [channels] if int8."""
     if module.param_dtype != "int8":
         dtype = jnp.dtype(module.param_dtype)
         return module.param(name, normal(stddev, axes), shape, dtype), None
-    # A random one is a normal distribution cut at four standard deviations.
+    # Random int8 weights are normal, clipped at four standard deviations.
     step = 4 / 127
 
     def init(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
@@ -87,7 +87,7 @@ def _weights(
 class Dense(nn.Module):
     """x @ kernel; the scales of an int8 kernel are applied to the product.
 
-    So no float copy of an int8 kernel is needed, here or in the gradient.
+    This needs no scaled copy of an int8 kernel, forward or backward.
     """
 
     inputs: int
@@ -107,13 +107,13 @@ class Dense(nn.Module):
         return self._scaled(jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype)))
 
     def backwards(self, y_BxQxHxK: jax.Array) -> jax.Array:
-        """Each head's features through its part of the kernel, [B, Q, H, inputs]."""
+        """Each head's features times its part of kernel.T: [B, Q, H, inputs]."""
         y_BxQxHK = self._scaled(y_BxQxHxK.reshape(*y_BxQxHxK.shape[:2], -1))
         y_BxQxHxK = y_BxQxHK.reshape(y_BxQxHxK.shape)
         return jnp.einsum("bqhk,dhk->bqhd", y_BxQxHxK, self._by_head(y_BxQxHxK))
 
     def of_heads(self, x_BxQxHxD: jax.Array) -> jax.Array:
-        """Each head's inputs to its own features: [B, Q, features]."""
+        """Each head's inputs times its part of the kernel: [B, Q, features]."""
         kernel_DxHxK = self._by_head(x_BxQxHxD)
         y_BxQxHxK = jnp.einsum("bqhd,dhk->bqhk", x_BxQxHxD, kernel_DxHxK)
         return self._scaled(y_BxQxHxK.reshape(*y_BxQxHxK.shape[:2], -1))
@@ -130,7 +130,7 @@ class Dense(nn.Module):
 
 
 class Embed(nn.Module):
-    """Rows of a table, one for each token; and a tied head's products with them all."""
+    """A row of a table for each token; a tied head multiplies with all of them."""
 
     rows: int
     features: int
@@ -150,7 +150,7 @@ class Embed(nn.Module):
         return x * jnp.take(scale, tokens).astype(self.dtype)[..., None]
 
     def attend(self, x_BxSxD: jax.Array) -> jax.Array:
-        """Logits [B, S, V] in float32: the products of x with each row."""
+        """Logits [B, S, V] in float32: the product of x with every row."""
         table_VxD, scale_V = self._table
         x_BxSxD, table_VxD = (y.astype(jnp.float32) for y in (x_BxSxD, table_VxD))
         logits_BxSxV = jnp.einsum("bsd,vd->bsv", x_BxSxD, table_VxD)
@@ -158,9 +158,9 @@ class Embed(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout whose mask is shared along the length axis, as T5 does it.
+    """Dropout with one mask along the length axis, as in T5.
 
-    It drops where the model is applied with an rng "dropout", and nowhere else.
+    It is active only if the model is applied with an rng "dropout".
     """
 
     rate: float
@@ -172,7 +172,7 @@ class Dropout(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm, no mean, no bias, computed in float32."""
+    """Root-mean-square norm without mean and bias, computed in float32."""
 
     dtype: jnp.dtype
     epsilon: float = 1e-6
@@ -201,7 +201,7 @@ ACTIVATIONS = {
 
 
 class MLP(nn.Module):
-    """activation(x wi_0) * (x wi_1), then wo; without a gate, activation(x wi)."""
+    """(activation(x wi_0) * (x wi_1)) wo; without a gate, activation(x wi) wo."""
 
     mlp_dim: int
     dtype: jnp.dtype
@@ -241,7 +241,7 @@ class MLP(nn.Module):
 
 
 def adapted(x_BxTxD: jax.Array, adapter: Adapter | None) -> jax.Array:
-    """x + relu(x down) up, by one layer's [D, R] and [R, D]; x where there are none."""
+    """x + relu(x down) up, with one layer's adapter; x if there is none."""
     if adapter is None:
         return x_BxTxD
     down_DxR, up_RxD = (kernel.astype(x_BxTxD.dtype) for kernel in adapter)
@@ -251,8 +251,8 @@ def adapted(x_BxTxD: jax.Array, adapter: Adapter | None) -> jax.Array:
 class Attention(nn.Module):
     """Multi-head attention without biases and without 1/sqrt(K).
 
-    The query kernel starts smaller by that factor instead. Keys and values are made by
-    a method of their own, so that decoding can keep them.
+    Instead, the query kernel is initialised smaller by that factor. Keys and values
+    have their own method, so that decoding can cache them.
     """
 
     num_heads: int
@@ -284,7 +284,7 @@ class Attention(nn.Module):
     ) -> KeysValues:
         """Keys and values [B, L, H, K] of the positions that can be attended to.
 
-        Those of `front`, [P, H, K] or [B, P, H, K], stand in front of x's own.
+        Those of `front`, [P, H, K] or [B, P, H, K], go in front of x's own.
         """
         own = self._split(self.key(x_BxLxD)), self._split(self.value(x_BxLxD))
         if front is None:
@@ -302,7 +302,7 @@ class Attention(nn.Module):
 
         Args:
           bias: added to the scores; [B or 1, H or 1, Q or 1, L], MASKED where a
-            position must not be seen.
+            position must not be attended to.
 
         Returns:
           [B, Q, D]
@@ -319,11 +319,11 @@ class Attention(nn.Module):
         mask_BxL: jax.Array,
         front: KeysValues | None = None,
     ) -> jax.Array:
-        """Attends from each position of x to all that `mask_BxL` shows: [B, Q, D].
+        """Attends from each position of x to all where `mask_BxL` is True: [B, Q, D].
 
-        As its platform does that best, unless `attention` is "plain", weights are
-        dropped, or keys stand in `front`, for which L is P+Q. Where padding does not
-        come last, `attention` must be "plain".
+        Uses the platform's best kernel unless `attention` is "plain", dropout is on, or
+        there are keys in `front` (then L is P+Q). `attention` must be "plain" unless
+        padding comes last.
         """
         keys_values = self.keys_values(x_BxQxD, front)
         drops = self.dropout_rate > 0 and self.has_rng("dropout")
@@ -341,10 +341,11 @@ class Attention(nn.Module):
     def across(
         self, x_BxQxD: jax.Array, encoded_BxLxD: jax.Array, bias: jax.Array
     ) -> jax.Array:
-        """Attends from x to what `keys_values` would make of `encoded_BxLxD`.
+        """Attends from x to the keys and values of `encoded_BxLxD`.
 
-        Few queries, as the short targets of a classification task, are cheaper to bring
-        to the encoder's width than many positions to the heads': q (W x) is (q W) x.
+        With few queries, such as the short targets of a classification task, it is
+        cheaper to map each head's queries to width D than all positions to keys:
+        q (W x) = (q W) x.
         """
         if x_BxQxD.shape[1] >= self.head_dim:
             return self(x_BxQxD, self.keys_values(encoded_BxLxD), bias)
@@ -358,7 +359,7 @@ class Attention(nn.Module):
 
 
 def _in_front(front: jax.Array, own_BxQxHxK: jax.Array) -> jax.Array:
-    """[P, H, K] or [B, P, H, K] and [B, Q, H, K] -> [B, P+Q, H, K] of the own type."""
+    """[P, H, K] or [B, P, H, K], and [B, Q, H, K] -> [B, P+Q, H, K], typed as `own`."""
     batch, *_ = own_BxQxHxK.shape
     front_BxPxHxK = jnp.broadcast_to(front, (batch, *front.shape[-3:]))
     return jnp.concatenate(

@@ -3,17 +3,17 @@
 Shape legend, for the whole package (x_BxTxD is x with shape [B, T, D]):
 
   B  batch                 T  encoder input length     S  decoder length
-  P  prompt length         L  length attended to: P+T in the encoder
+  P  prompt length         Q  queries                  L  keys: P+T in the encoder
   D  model (emb_dim)       H  heads                    K  head dimension
-  F  MLP                   V  vocabulary rows          N  prompts in a batch
-  R  adapter               C  label rows, or labels
+  F  MLP                   V  vocabulary rows          C  labels, or label rows
+  R  adapter rank          N  prompts in a batch, or examples not yet in batches
 
-Keys in front of self-attention (extra.py) are P too, a number of their own, which L
-then counts in self-attention.
+Keys in front of self-attention (extra.py) have a P of their own, and count in its L.
+Where labels are prepared and scored outside of t5/, labels_LxS has L labels.
 
-The parameter tree and layouts are those of the public T5X checkpoints of T5 1.1, so
-these load name for name. What is trained is an input (extra.py), not a parameter: the
-gradient with respect to it needs no mask, and the pretrained tree stays as it is.
+Parameter names and layouts match the public T5X checkpoints of T5 1.1, so those load
+unchanged. What is trained is an input (extra.py), not a parameter: its gradient needs
+no mask, and the pretrained tree does not change.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,12 +34,12 @@ NO_LAYER_EXTRA = LayerExtra()
 
 
 class Cache(NamedTuple):
-    """What decoding keeps of a layer: keys and values [B, L, H, K].
+    """A layer's keys and values [B, L, H, K], kept while decoding.
 
-    Of all layers: in each place a list with an item a layer or, if they are scanned,
-    an array [layers, B, L, H, K].
+    For all layers, each is a list with one item per layer or, if layers are scanned, an
+    array [layers, B, L, H, K].
 
-    own: self-attention's, those that stand in front first.
+    own: self-attention's, with those in front first.
     across: cross-attention's.
     """
 
@@ -48,7 +48,7 @@ class Cache(NamedTuple):
 
 
 class EncoderContext(NamedTuple):
-    """What the layers of the encoder share."""
+    """Inputs that all layers of the encoder share."""
 
     bias_1xHxQxL: jax.Array
     mask_BxL: jax.Array
@@ -56,7 +56,7 @@ class EncoderContext(NamedTuple):
 
 
 class DecoderContext(NamedTuple):
-    """What the layers of the decoder share; the biases hide what must not be seen."""
+    """Inputs that all layers of the decoder share; the biases include the masks."""
 
     encoded_BxLxD: jax.Array
     self_bias: jax.Array  # [1 or B, H, S, L]
@@ -64,7 +64,7 @@ class DecoderContext(NamedTuple):
 
 
 class StepContext(NamedTuple):
-    """What the layers of the decoder share at one position."""
+    """Inputs that all layers of the decoder share at one position."""
 
     position: jax.Array
     self_bias: jax.Array  # [1 or B, H, 1, L]
@@ -108,7 +108,7 @@ def _relative_bias(config: T5Config, bidirectional: bool) -> layers.RelativeBias
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and MLP, each normed before and added after."""
+    """Self-attention and MLP, each with a norm before and a residual sum after."""
 
     config: T5Config
 
@@ -139,7 +139,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Causal self-attention, attention to the encoder, and MLP."""
+    """Causal self-attention, cross-attention to the encoder, and MLP."""
 
     config: T5Config
 
@@ -174,7 +174,7 @@ class DecoderLayer(nn.Module):
         kept: tuple[Cache, LayerExtra],
         context: StepContext,
     ) -> tuple[jax.Array, layers.KeysValues]:
-        """One position: (x [B, 1, D], the cache's `own` with this position's in place).
+        """One position: (x [B, 1, D], the cache's `own` with this position written).
 
         The keys in front are in the cache from the start.
         """
@@ -205,7 +205,7 @@ class DecoderLayer(nn.Module):
     def start(
         self, encoded_BxLxD: jax.Array, extra: LayerExtra, context: tuple[()]
     ) -> tuple[jax.Array, Cache]:
-        """(the encoder's output, a cache of no position yet)"""
+        """(the encoder's output, a cache without any position)"""
         own = self.self_attention.keys_values(encoded_BxLxD[:, :0], extra.front)
         across = self.encoder_decoder_attention.keys_values(encoded_BxLxD)
         return encoded_BxLxD, Cache(own, across)
@@ -214,8 +214,8 @@ class DecoderLayer(nn.Module):
 def _layers(
     layer: type[nn.Module], config: T5Config, number: int, *methods: str
 ) -> Layers:
-    """The layers of a stack: a list, or with scan_layers one module for all."""
-    if config.remat:  # inside of a loop nothing can be merged with the first pass
+    """The layers of a stack: a list or, with scan_layers, one module for all."""
+    if config.remat:  # in a scan, CSE does no harm
         layer = nn.remat(layer, prevent_cse=not config.scan_layers)
     if not config.scan_layers:
         return [layer(config) for _ in range(number)]
@@ -223,7 +223,7 @@ def _layers(
         layer,
         variable_axes={"params": 0},
         split_rngs={"params": True, "dropout": True},
-        # Flax means a tree, as of jax.vmap, and says int.
+        # Flax accepts a tree, as jax.vmap does, but its type says int.
         in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]
         length=number,
         metadata_params={nn.PARTITION_NAME: "layers"},
@@ -237,11 +237,11 @@ def _run(
     """x through each layer of a stack, (x, own, context) -> (x, out).
 
     Args:
-      own: a tree whose leaves have an axis of layers in front, arrays or lists: each
-        layer is given its own.
+      own: a tree whose leaves have a first axis of layers, arrays or lists: each layer
+        is given its own part.
 
     Returns:
-      (x, each layer's out in such a tree: lists, or arrays if layers are scanned)
+      (x, a tree with each layer's out: of lists, or of arrays if layers are scanned)
     """
     if isinstance(stack, nn.Module):
         return getattr(stack, method)(x, own, context)
@@ -254,7 +254,7 @@ def _run(
 
 
 def _front_mask(extra: LayerExtra) -> jax.Array:
-    """Which keys in front are there: [1 or B, P]."""
+    """The mask of the keys in front: [1 or B, P]."""
     mask = jnp.ones(extra.length, bool) if extra.mask is None else extra.mask
     return jnp.atleast_2d(mask)
 
@@ -278,7 +278,7 @@ class Encoder(nn.Module):
         extra: LayerExtra,
         positions_BxP: jax.Array | None,
     ) -> jax.Array:
-        """The encoder's output [B, L, D]; `positions_BxP` are the prompt's."""
+        """The encoder's output [B, L, D]; `positions_BxP` are the prompt's vectors'."""
         front, (batch, length, _) = extra.length, x_BxLxD.shape
         bias = self.relpos_bias(front + length, front + length)[:, :, front:]
         front_BxP = jnp.broadcast_to(_front_mask(extra), (batch, front))
@@ -290,9 +290,9 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The decoder stack over embedded targets, and its head: logits of the next token.
+    """The decoder stack over embedded targets, and its head: the next token's logits.
 
-    The head is a kernel of its own, or the embedding's table if they are tied.
+    The head has its own kernel, or shares the embedding's table if tied.
     """
 
     config: T5Config
@@ -318,7 +318,7 @@ class Decoder(nn.Module):
         )
 
     def _self_bias(self, length: int, extra: LayerExtra) -> jax.Array:
-        """Of `length` positions, behind the keys in front: [1 or B, H, S, P+S]."""
+        """The bias of `length` positions, with keys in front: [1 or B, H, S, P+S]."""
         front = extra.length
         bias = self.relpos_bias(front + length, front + length)[:, :, front:]
         causal_SxL = jnp.tri(length, front + length, front, dtype=bool)
@@ -379,7 +379,7 @@ class Decoder(nn.Module):
         extra: LayerExtra,
         label_rows: LabelRows | None,
     ) -> tuple[jax.Array, Cache]:
-        """Logits [B, V] of position `index` alone, and the cache that now holds it."""
+        """Logits [B, V] of position `index`, and the cache with that position added."""
         length = jax.tree.leaves(cache.own)[0].shape[-3] - extra.length
         self_bias = jax.lax.dynamic_slice_in_dim(
             self._self_bias(length, extra), index, 1, axis=2
@@ -392,11 +392,11 @@ class Decoder(nn.Module):
 
 
 class Transformer(nn.Module):
-    """T5 1.1. Each method is given the whole `extra`, and takes what is its own."""
+    """T5 1.1. Each method is given the whole `extra`, and uses its part of it."""
 
     config: T5Config
 
-    if TYPE_CHECKING:  # without `mutable`, apply returns what the method does alone
+    if TYPE_CHECKING:  # without `mutable`, apply returns only the method's result
 
         def apply(self, *args: Any, **options: Any) -> Any: ...
 
@@ -416,7 +416,7 @@ class Transformer(nn.Module):
     ) -> jax.Array:
         """Logits [B, S, V] in float32 under teacher forcing.
 
-        Applied with an rng "dropout" it drops out, else not.
+        Dropout is active if an rng "dropout" is given, and otherwise off.
 
         Args:
           batch: encoder_input_tokens [B, T] and decoder_input_tokens [B, S], int32, 0
@@ -428,7 +428,7 @@ class Transformer(nn.Module):
         if "encoder_segment_ids" in batch:
             raise UserError(
                 "the batch has encoder_segment_ids: several examples are packed into a "
-                "row, and would attend to each other here; have one example in a row "
+                "row, and would attend to each other here; put one example in a row "
                 "(pack=False)"
             )
         encoded_BxLxD, mask_BxL = self.encode(batch["encoder_input_tokens"], extra)
@@ -464,7 +464,7 @@ class Transformer(nn.Module):
     def start_cache(
         self, encoded_BxLxD: jax.Array, length: int, extra: Extra = NO_EXTRA
     ) -> Cache:
-        """What decoding keeps of each layer, for up to `length` positions."""
+        """The cache of every layer, for up to `length` positions."""
         return self.decoder.start(
             encoded_BxLxD, length, extra.decoder or NO_LAYER_EXTRA
         )
@@ -486,13 +486,13 @@ class Transformer(nn.Module):
 def _check_shift(extra: Extra) -> None:
     encoder, decoder = extra.encoder or NO_LAYER_EXTRA, extra.decoder or NO_LAYER_EXTRA
     if encoder.shift is not None and extra.prompt is None:
-        raise ValueError("extra.encoder.shift is where a prompt is, but there is none")
+        raise ValueError("extra.encoder.shift needs a prompt, but there is none")
     if decoder.shift is not None:
         raise ValueError("extra.decoder.shift is set, but the decoder has no prompt")
 
 
 def embedding_table(params: dict) -> jax.Array:
-    """The frozen model's input embeddings [V, D] in float32, however they are kept."""
+    """The frozen model's input embeddings [V, D] in float32, whatever their type."""
     kept = params["token_embedder"]
     table_VxD = kept["embedding"].astype(jnp.float32)
     if "embedding_scale" in kept:

@@ -1,4 +1,4 @@
-"""Where the vectors of a prompt go in an embedded input."""
+"""Placing the vectors of a prompt in an embedded input."""
 
 import jax
 import jax.numpy as jnp
@@ -15,25 +15,25 @@ def prefix(vectors: jax.Array) -> Prompt:
 
 
 def suffix(vectors: jax.Array) -> Prompt:
-    """Vectors [P, D] or [B, P, D] behind the input, before the EOS that closes it."""
+    """Vectors [P, D] or [B, P, D] after the input, before its final EOS."""
     return Prompt(vectors, jnp.full(vectors.shape[-2], END, jnp.int32))
 
 
 def combine(
     prompt: Prompt, x_BxTxD: jax.Array, tokens_BxT: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The prompt in an embedded input.
+    """Inserts the prompt into an embedded input.
 
-    Vectors before the same token keep their order. Padding and vectors that are not
-    there come last.
+    Vectors before the same token keep their order. Padding and masked vectors come
+    last.
 
     Args:
       x_BxTxD: the embedded tokens.
       tokens_BxT: int32, PAD_ID where padded.
 
     Returns:
-      (x [B, P+T, D] of the input's type, its mask [B, P+T], True at tokens and vectors,
-      and where each vector ended up, int32 [B, P])
+      (x [B, P+T, D] of the input's type; its mask [B, P+T], True at tokens and vectors;
+      the position of each vector in it, int32 [B, P])
     """
     key_BxP, key_BxT = _keys(prompt, tokens_BxT)
     key_BxL = jnp.concatenate([key_BxP, key_BxT], axis=1)
@@ -62,7 +62,7 @@ def shifted(
 
 
 def _keys(prompt: Prompt, tokens_BxT: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What vectors [B, P] and tokens [B, T] are sorted by: 2i+1 for token i."""
+    """Sort keys of the vectors [B, P] and tokens [B, T]: 2i+1 for token i."""
     batch, length = tokens_BxT.shape
     here_BxT = tokens_BxT != PAD_ID
     size_Bx1 = jnp.sum(here_BxT, axis=1, keepdims=True)
@@ -79,12 +79,12 @@ def _keys(prompt: Prompt, tokens_BxT: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _last(tokens_BxT: jax.Array) -> int:
-    """The key of what is not there."""
+    """The sort key of padding and of masked vectors."""
     return 2 * tokens_BxT.shape[1] + 1
 
 
 def _taken(x_BxL: jax.Array, index_BxL: jax.Array) -> jax.Array:
-    """x [B, L] or [B, L, D] at `index_BxL` along L, all of which are in bounds."""
+    """x [B, L] or [B, L, D] at `index_BxL` along L; all indices are in bounds."""
     index_BxL = index_BxL.reshape(*index_BxL.shape, *(1,) * (x_BxL.ndim - 2))
     return jnp.take_along_axis(x_BxL, index_BxL, axis=1, mode="promise_in_bounds")
 
@@ -95,10 +95,10 @@ def _permuted(
     source_BxL: jax.Array,
     targets: tuple[jax.Array, jax.Array],
 ) -> jax.Array:
-    """The two parts [B, P, D] and [B, T, D] in another order: [B, P+T, D].
+    """The two parts [B, P, D] and [B, T, D], concatenated and permuted: [B, P+T, D].
 
-    Its gradient gathers by the inverse permutation, each part alone: XLA would scatter,
-    which costs a CPU much more than the vectors of a prompt are worth.
+    The gradient gathers each part by the inverse permutation. XLA would scatter, which
+    is much slower on a CPU.
     """
     del targets
     return _taken(jnp.concatenate(parts, axis=1), source_BxL)

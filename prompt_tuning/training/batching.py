@@ -1,7 +1,7 @@
-"""A tokenised split -> NumPy batches.
+"""Makes NumPy batches from a tokenised split.
 
 Batch i is a function of (seed, i) alone, so the position in the data is the step
-number: a run resumes at no cost and a checkpoint holds nothing of the data. Examples
+number: resuming costs nothing, and a checkpoint holds nothing about the data. Examples
 are padded, never packed.
 """
 
@@ -15,7 +15,8 @@ import numpy as np
 Batch = dict[str, np.ndarray]
 Integers = Sequence[int] | np.ndarray
 
-BUCKETS = (64, 96, 128, 192, 256, 384)  # lengths of inputs in a batch, if they do
+# Lengths that a batch's inputs are padded to, where the longest of them fits.
+BUCKETS = (64, 96, 128, 192, 256, 384)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +24,9 @@ class Examples:
     """A tokenised split.
 
     inputs, targets: a row of int32 ids for each example, EOS included, no padding.
-    lengths: {"inputs": T, "targets": S}, what the rows are padded to in a batch.
-    cut: how many inputs and targets were longer than that and were cut.
-    sizes: examples of each task, in the order of the rows.
+    lengths: {"inputs": T, "targets": S}, the lengths that batches are padded to.
+    cut: how many inputs and targets were longer than that, and so were cut.
+    sizes: the number of examples of each task, in the order of the rows.
     rates: how often a mixture draws from each task, relative to the others.
     """
 
@@ -41,7 +42,7 @@ class Examples:
         return len(self.inputs)
 
     def rows(self, task_name: str) -> range:
-        """Where the examples of one task of a mixture are."""
+        """The rows that hold one task's examples in a mixture."""
         names = list(self.sizes)
         counts = list(self.sizes.values())
         start = sum(counts[: names.index(task_name)])
@@ -57,9 +58,9 @@ def pad(rows: Sequence[Integers], length: int) -> np.ndarray:
 
 
 def bucket(longest: int, length: int) -> int:
-    """What to pad inputs of `longest` tokens at most to, instead of to `length`.
+    """The length to pad inputs of at most `longest` tokens to, instead of `length`.
 
-    Nothing is computed for the rest, and each bucket compiles once.
+    Less padding is computed, and the step compiles only once for each bucket.
     """
     return min((b for b in BUCKETS if longest <= b < length), default=length)
 
@@ -72,23 +73,24 @@ def batches(
     host_rows: Integers | slice = slice(None),
     window: int = 1,
 ) -> Iterator[Batch]:
-    """Batches without end, the first being batch number `start_step`.
+    """Yields batches without end, the first being batch number `start_step`.
 
-    One task: every epoch is a permutation drawn from (seed, epoch), and a batch may
-    hold the end of one epoch and the start of the next. A mixture: from (seed, step),
-    each example's task is drawn by its rate and the example uniformly from the task.
+    With one task, every epoch is a permutation drawn from (seed, epoch), and a batch
+    may hold the end of one epoch and the start of the next. With a mixture, each
+    example's task is drawn by its rate and the example uniformly from that task, both
+    from (seed, step).
 
     Args:
-      seeds: N, one for each of the trained; their batches lie side by side.
-      host_rows: which rows of each batch this host makes, partitioning.host_rows.
-      window: of so many batches the examples are sorted by the length of their inputs,
-        and the order of the batches is drawn anew. Less is padded, but what goes with
-        the length, as a label may, is no longer mixed in a batch. 1 leaves them random.
+      seeds: one for each of the N trained trees; their batches lie side by side.
+      host_rows: which rows of each batch this host makes (partitioning.host_rows).
+      window: within this many batches examples are sorted by their inputs' length,
+        and the order of the batches is drawn anew. There is less padding, but batches
+        are less mixed in what correlates with length, such as labels. 1: no sorting.
 
     Yields:
       T5X's keys, int32: encoder_input_tokens [B, N, T], where T is the smallest bucket
-      that holds the batch's longest input, and [B, N, S] each decoder_target_tokens,
-      decoder_input_tokens (the targets moved right by one, 0 in front) and
+      that holds the batch's longest input; and, all [B, N, S], decoder_target_tokens,
+      decoder_input_tokens (the targets shifted right by one, 0 in front) and
       decoder_loss_weights (1 on the target, 0 on padding).
     """
     split = examples, batch_size
@@ -108,7 +110,7 @@ def batches(
 
 
 def teacher_forcing(inputs_BxT: np.ndarray, targets_BxS: np.ndarray) -> Batch:
-    """The batch of T5X's four keys that padded inputs and targets make."""
+    """The batch, with T5X's four keys, of padded inputs and targets."""
     return {
         "encoder_input_tokens": inputs_BxT,
         "decoder_input_tokens": np.pad(targets_BxS[:, :-1], ((0, 0), (1, 0))),
@@ -125,7 +127,7 @@ def input_lengths(
     steps: int,
     window: int = 1,
 ) -> list[int]:
-    """The lengths T of so many batches, each once, in order of first use."""
+    """The input lengths T of the next `steps` batches, each once, by first use."""
     coming = _rows_and_lengths_of_all(examples, batch_size, seeds, start_step, window)
     lengths = (
         max(length for _, length in each) for each in itertools.islice(coming, steps)
@@ -155,7 +157,7 @@ def _rows_and_lengths(
     if window > 1:
         rows_of = _by_length(rows_of, examples, seed, window)
     for step in itertools.count(start_step):
-        rows = np.asarray(rows_of(step))  # of all hosts, whose batches are as long
+        rows = np.asarray(rows_of(step))  # of all hosts, which pad to one length
         longest = max(len(examples.inputs[row]) for row in rows)
         yield rows, bucket(longest, examples.lengths["inputs"])
 
@@ -163,7 +165,7 @@ def _rows_and_lengths(
 def _by_length(
     rows_of: Callable[[int], Integers], examples: Examples, seed: int, window: int
 ) -> Callable[[int], Integers]:
-    """The same rows of every `window` steps, those of like lengths in one batch."""
+    """Regroups the rows of every `window` steps into batches of similar length."""
 
     @functools.lru_cache(maxsize=1)
     def batches_of(number):
@@ -179,7 +181,7 @@ def _by_length(
 def _rows_by_epoch(
     examples: Examples, batch_size: int, seed: int
 ) -> Callable[[int], Integers]:
-    @functools.lru_cache(maxsize=2)  # a batch may lie in two epochs
+    @functools.lru_cache(maxsize=2)  # a batch may span two epochs
     def permutation(epoch):
         return np.random.default_rng((seed, epoch)).permutation(len(examples))
 

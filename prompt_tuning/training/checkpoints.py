@@ -1,6 +1,6 @@
-"""Training states on disk: Orbax checkpoints of step, what is trained, its optimizer.
+"""Training states on disk: Orbax checkpoints of step, trained tree, optimizer state.
 
-Never of the frozen weights. Each is there whole or not at all.
+They never hold frozen weights. Each appears whole or not at all.
 """
 
 from pathlib import Path
@@ -20,10 +20,10 @@ from prompt_tuning.training.step import TrainState
 def manager(
     directory: Path, read_only: bool = False, last: int = 1
 ) -> ocp.CheckpointManager:
-    """Keeps the last state, or so many, and the one with the best development score.
+    """Keeps the `last` newest states, and the one with the best development score.
 
     States are written in the background, each under a temporary name until it is whole.
-    With `read_only`, what a run beside this one is writing is left alone.
+    With `read_only`, nothing is touched that a run is still writing.
     """
     options = ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(
@@ -63,7 +63,7 @@ def restore_state(
     try:
         saved = states.item_metadata(step).tree["trained"]
         problem = _difference(saved, like.trained)
-        if not problem:  # asked first, as Orbax tells of it at great length
+        if not problem:  # checked first, as Orbax's own message is very long
             target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
             tree = states.restore(step, args=ocp.args.StandardRestore(target))
             return type(like)(**tree)
@@ -77,7 +77,7 @@ def restore_state(
 
 
 def _difference(saved: Any, wanted: Any) -> str:
-    """The arrays of other shapes, as text."""
+    """The arrays whose shapes differ, as text."""
     saved, wanted = (
         {jax.tree_util.keystr(path): tuple(x.shape) for path, x in leaves}
         for leaves in map(jax.tree.leaves_with_path, (saved, wanted))
@@ -97,5 +97,5 @@ def score(states: ocp.CheckpointManager, step: int) -> float:
 
 
 def best_step(states: ocp.CheckpointManager) -> int:
-    """The kept step with the highest score; of equal ones the last."""
+    """The kept step with the highest score; the last of equal ones."""
     return max(states.all_steps(), key=lambda step: (score(states, step), step))

@@ -1,4 +1,4 @@
-"""MODEL_DIR: the folder of a run, its settings, its logs."""
+"""MODEL_DIR: a run's folder, with its settings and logs."""
 
 import json
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ def make_model_dir(run: Run) -> Path:
     """Makes MODEL_DIR, or raises UserError if it cannot be written."""
     if not run.model_dir:
         raise UserError(
-            "MODEL_DIR is not set; give the folder for what this run makes, "
+            "MODEL_DIR is not set; give the folder for what this run writes, "
             "--gin.MODEL_DIR=runs/mine"
         )
     if "://" in run.model_dir:
@@ -30,10 +30,10 @@ def make_model_dir(run: Run) -> Path:
 
 
 def keep_settings(path: Path, settings: Settings, check: bool) -> None:
-    """Writes the settings to `path`; with `check`, they must be those there.
+    """Writes the settings to `path`; with `check`, they must match those there.
 
     Raises:
-      UserError: the file there has other settings; it is left as it is.
+      UserError: the file there has other settings; it is not changed.
     """
     if check and path.exists():
         differ = config.differences(config.load([str(path)]), settings)
@@ -45,18 +45,18 @@ def keep_settings(path: Path, settings: Settings, check: bool) -> None:
         if changed:
             raise UserError(
                 f"{path.parent} holds a run with other settings: {'; '.join(changed)}. "
-                "Give the same settings to go on with it, or another MODEL_DIR"
+                "Give the same settings to resume it, or another MODEL_DIR"
             )
     with outputs.atomic(path) as temporary:
         temporary.write_text(config.text(settings), encoding="utf-8")
 
 
 def keep_lines(log: Path, last_step: int) -> list[dict]:
-    """Drops a log's lines after `last_step` (a killed run's), and returns the rest."""
+    """Drops a log's lines after `last_step`, left by a killed run; returns the rest."""
     if not log.exists():
         return []
     kept = [line for line in _records(log) if line["step"] <= last_step]
-    with outputs.atomic(log) as temporary:  # a kill in between must not cost the log
+    with outputs.atomic(log) as temporary:  # being killed here must not lose the log
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
     return kept
 
@@ -65,5 +65,5 @@ def _records(log: Path) -> Iterable[dict]:
     for line in log.read_text().splitlines():
         try:
             yield json.loads(line)
-        except ValueError:  # the line being written when the run was killed
+        except ValueError:  # a line cut short when the run was killed
             return

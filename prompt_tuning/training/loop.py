@@ -1,4 +1,4 @@
-"""The loop around the training step: batches ahead, steps compiled ahead, logs."""
+"""The training loop: batches made ahead, steps compiled ahead, logs."""
 
 import collections
 import contextlib
@@ -27,16 +27,16 @@ def _compiled_ahead(
     lengths: Sequence[int],
     mesh: Mesh,
 ) -> Iterator[Callable[[Batch], jax.stages.Compiled]]:
-    """A function from a batch to its compiled step, which waits for that one alone.
+    """A function from a batch to its compiled step; it waits for that one only.
 
-    The steps of `lengths` of inputs are compiled in the background, in this order.
+    Steps for inputs of `lengths` are compiled in the background, in this order.
     """
     states, frozen, rngs = jax.tree.map(_shape, arguments)
     steps: dict[tuple, Future] = {}
     pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2))
 
     def compile_for(batch: Batch) -> jax.stages.Compiled:
-        with jax.set_mesh(mesh):  # a thread's own
+        with jax.set_mesh(mesh):  # the mesh is set for each thread
             return compile_step(step_fn, states, frozen, batch, rngs)
 
     def compiled(batch: Batch) -> jax.stages.Compiled:
@@ -52,7 +52,7 @@ def _compiled_ahead(
 
     try:
         yield compiled
-    finally:  # what was not needed after all is not waited for
+    finally:  # do not wait for steps that nobody needed
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -64,7 +64,7 @@ def _shape(x: Any) -> jax.ShapeDtypeStruct:
 def _ahead(
     batches: Iterator[Batch], mesh: Mesh, count: int = 2
 ) -> Generator[Batch, None, None]:
-    """Batches on the devices, the next `count` always being made by another thread."""
+    """Batches on the devices; another thread always makes the next `count`."""
 
     def placed() -> Batch | None:
         batch = next(batches, None)
@@ -92,19 +92,19 @@ def fit(
     lengths: Sequence[int] = (),
     description: str = "training",
 ) -> States:
-    """Trains `states`, which are at one step, to step `steps`.
+    """Trains `states`, which are all at the same step, to step `steps`.
 
     Batches are made ahead and metrics fetched one step late, so that neither the device
     nor the host waits for the other.
 
     Args:
-      batches: this host's NumPy batches, whose second axis is the states', the first
-        one for the step after `states`.
-      period: every so many steps, and after the last, `at_period(states, step)` is
+      batches: this host's NumPy batches, from the one for the next step on; their
+        second axis has an entry for each state.
+      period: every `period` steps, and after the last, `at_period(states, step)` is
         called; it evaluates and saves, and what it returns is shown beside the loss.
       rngs: a key for each state.
-      logs: for each state a JSONL file that gets a line for each step.
-      lengths: of inputs in batches to come, whose steps are compiled ahead.
+      logs: a JSONL file for each state, which gets a line for each step.
+      lengths: input lengths of coming batches, whose steps are compiled ahead.
 
     Raises:
       UserError: the loss or a trained value is no longer finite. Nothing is saved.
@@ -166,8 +166,8 @@ def _report(
                 f"training diverged at step {step}{where}: the loss is {one['loss']} "
                 "and every later value would be NaN. The last good checkpoint is kept "
                 "in MODEL_DIR; lower the learning rate "
-                "(--gin.schedule.learning_rate=0.1, say) and start again in a new "
-                "MODEL_DIR" + (", or go on without this prompt" if where else "")
+                "(such as --gin.schedule.learning_rate=0.1) and start again in a new "
+                "MODEL_DIR" + (", or continue without this prompt" if where else "")
             )
     for lines, one in zip(logs.values(), each, strict=True):
         values = {name: one[name].item() for name in one if name != "ok"}

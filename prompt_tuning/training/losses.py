@@ -20,7 +20,7 @@ def cross_entropy(
         the released code).
 
     Returns:
-      (the loss in nats summed over the weighted tokens, the part of it that is z-loss).
+      (the loss in nats, summed over the weighted tokens; the z-loss that is part of it)
     """
     log_z_BxS = jax.nn.logsumexp(logits_BxSxV, axis=-1)
     target_BxS = jnp.take_along_axis(logits_BxSxV, targets_BxS[..., None], -1)[..., 0]

@@ -1,7 +1,7 @@
-"""Pre-training objectives over token ids: span corruption, prefix LM, their batches.
+"""Pre-training objectives on token ids, span corruption and prefix LM; batches.
 
 Pure NumPy. Every function draws from the generator it is given, and `batches` seeds one
-generator for each batch, so that batch i is the same whichever batches came before it.
+generator for each batch, so batch i does not depend on the batches before it.
 """
 
 import itertools
@@ -18,7 +18,7 @@ Objective = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.nda
 
 
 def _random_lengths(total: int, parts: int, rng: np.random.Generator) -> np.ndarray:
-    """Cuts `total` into `parts` lengths of at least 1, every way equally likely."""
+    """Splits `total` into `parts` lengths of at least 1, all splits equally likely."""
     cuts = 1 + rng.permutation(total - 1)[: parts - 1]
     cuts.sort()
     return np.diff(cuts, prepend=0, append=total)
@@ -27,9 +27,9 @@ def _random_lengths(total: int, parts: int, rng: np.random.Generator) -> np.ndar
 def _replace_runs(
     tokens: np.ndarray, is_in_run: np.ndarray, vocab_size: int
 ) -> np.ndarray:
-    """Puts one sentinel for each run of marked tokens, and EOS at the end.
+    """Replaces each run of marked tokens by one sentinel, and appends EOS.
 
-    The first sentinel is vocab_size - 1, the next one less, and so on.
+    Sentinels count down from vocab_size - 1.
     """
     is_first = is_in_run.copy()
     is_first[1:] &= ~is_in_run[:-1]
@@ -45,18 +45,18 @@ def span_corruption(
     noise_density: float = 0.15,
     mean_noise_span_length: float = 3.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """T5's pre-training objective: random spans are left out and asked for.
+    """T5's pre-training objective: random spans are left out, and are the target.
 
     Args:
         tokens: [length] ids without EOS, at least 2.
         rng: draws the spans.
-        vocab_size: sentinels included; span i is called vocab_size - 1 - i.
+        vocab_size: sentinels included; span i's sentinel is vocab_size - 1 - i.
         noise_density: share of the tokens that is left out.
         mean_noise_span_length: in tokens.
 
     Returns:
-        The tokens with a sentinel for each span, and the spans, each after its
-        sentinel; EOS ends both.
+        The tokens with a sentinel in place of each span, and the spans, each after
+        its sentinel; both end with EOS.
 
     Raises:
         ValueError: fewer than 2 tokens.
@@ -66,7 +66,7 @@ def span_corruption(
     spans = min(max(round(noise / mean_noise_span_length), 1), length - noise)
     kept = _random_lengths(length - noise, spans, rng)
     lost = _random_lengths(noise, spans, rng)
-    # Kept and lost runs take turns and a kept one is first, as in T5.
+    # As in T5, kept and lost runs alternate, and a kept one comes first.
     is_lost = np.repeat(
         np.tile([False, True], spans), np.stack([kept, lost], axis=1).ravel()
     )
@@ -86,7 +86,7 @@ def prefix_lm(
         rng: draws where to split, uniformly in [1, length).
 
     Returns:
-        The text before the split and the text after it; EOS ends both.
+        The text before the split and the text after it; both end with EOS.
 
     Raises:
         ValueError: fewer than 2 tokens.
@@ -98,7 +98,7 @@ def prefix_lm(
 def _checked_length(tokens: np.ndarray) -> int:
     if len(tokens) < 2:
         raise ValueError(
-            f"a text of {len(tokens)} tokens; an objective needs at least 2 to split it"
+            f"a text has {len(tokens)} tokens; an objective needs 2 or more to split it"
         )
     return len(tokens)
 
@@ -114,22 +114,22 @@ def batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields batches of documents drawn at random, without end.
 
-    Batch i depends on the seed and i alone, so a run that goes on at `start_step` sees
-    what it would have seen. A cut target has no EOS: its text did not end there.
+    Batch i depends on the seed and i alone, so a run that resumes at `start_step` sees
+    what it would have seen. A cut target has no EOS, as its text did not end there.
 
     Args:
-        documents: token ids without EOS, each at least 2.
+        documents: token ids without EOS, at least 2 in each.
         objective: `prefix_lm`, or `span_corruption` with its vocab_size bound.
         batch_size: B.
         input_length: T; longer inputs are cut.
         target_length: S; longer targets are cut.
-        seed: of the documents' order and the objective's draws.
+        seed: for the choice of documents and the objective's draws.
         start_step: the number of the first batch.
 
     Yields:
-        encoder_input_tokens [B, T], and [B, S] each decoder_input_tokens (the targets
+        encoder_input_tokens [B, T]; and, all [B, S], decoder_input_tokens (the targets
         shifted right by one), decoder_target_tokens and decoder_loss_weights (1 on the
-        target, 0 on padding), all int32.
+        target, 0 on padding). All are int32.
     """
     for step in itertools.count(start_step):
         rng = np.random.default_rng((seed, step))

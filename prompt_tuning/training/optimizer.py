@@ -7,7 +7,7 @@ from prompt_tuning.settings import Adafactor, InverseSquareRoot, Schedule, Setti
 
 
 def schedule(settings: Schedule) -> optax.Schedule:
-    """Step (from 0) -> learning rate, constant if nothing else is set."""
+    """Step (from 0) -> learning rate; constant unless warm-up or decay is set."""
     s = settings
 
     def rate(step):
@@ -37,8 +37,8 @@ def adafactor(
       learning_rate: a number, or a function of the step.
 
     Returns:
-      The optax transformation. Arrays with both sides of 128 or more keep factored
-      second moments, as in T5X: a prompt of 150 does, one of 100 does not.
+      The optax transformation. As in T5X, second moments are factored for arrays with
+      both sides of at least 128: for a prompt of length 150, not for one of 100.
     """
     return optax.adafactor(
         learning_rate,

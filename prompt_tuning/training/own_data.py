@@ -1,15 +1,15 @@
-"""A task of one's own without code: a file with a row for each example.
+"""The user's own task without any code: a file with a row for each example.
 
     --gin.MIXTURE_OR_TASK_NAME=reviews.csv
     --gin.INPUTS="'review: {text}'" --gin.TARGETS={sentiment}
 
-A .csv or .tsv with a header, or a .jsonl; or a folder with train.* and, if there are,
-validation.* (or dev.*) and test.* of them. Without the templates the columns are
-`inputs` and `targets`.
+It is a .csv or .tsv with a header, or a .jsonl; or a folder of such files: train.* and,
+optionally, validation.* (or dev.*) and test.*. Without templates the columns `inputs`
+and `targets` are used.
 
-Where the targets are few words, each of them often, they are labels, and the metrics
-are accuracy and the mean of the labels' F1; else they are text, and the metrics are
-exact match and word F1, as SQuAD's. All are in percent.
+If the targets are a few texts that recur often, they are labels, and the metrics are
+accuracy and the mean of the labels' F1. Otherwise they are free text, and the metrics
+are exact match and word F1, as SQuAD's. All are in percent.
 """
 
 import collections
@@ -43,17 +43,17 @@ SUFFIXES = (*DELIMITERS, ".jsonl")
 SPLITS = {"train": "train", "validation": "validation", "dev": "validation"}
 SPLITS |= {"test": "test"}  # file names -> splits
 MAX_LABELS = 20
-ROWS_A_LABEL = 2  # on average, at least; with less, the targets are text
-MAX_VALIDATION = 1_000  # rows to split off; else one in ten
+ROWS_A_LABEL = 2  # on average; with fewer, the targets are free text
+MAX_VALIDATION = 1_000  # rows to split off: one in ten, but no more than this
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
-Template = list[tuple[str, str | None]]  # a text and the column after it, if any
+Template = list[tuple[str, str | None]]  # text, and the column after it, if any
 
 
 class Row(NamedTuple):
-    """An example as text. where: its file and line, for a message."""
+    """An example as text. where: its file and line, for messages."""
 
     where: str
     inputs: str
@@ -61,10 +61,10 @@ class Row(NamedTuple):
 
 
 def is_own(name: str) -> bool:
-    """Whether the name of a task is that of a file or folder of one's own data.
+    """Whether a task's name is the path of a file or folder of the user's own data.
 
-    A folder without such a file in it is one if there is a / in its name: a MODEL_DIR
-    may be called like a task.
+    A folder without data files counts only if its name has a / in it: a MODEL_DIR may
+    have the same name as a task.
     """
     path = Path(name)
     if path.suffix.lower() in SUFFIXES:
@@ -79,18 +79,18 @@ def open_own(
     vocabulary: Vocabulary,
     seed: int,
 ) -> Task:
-    """Reads all of a task's files.
+    """Reads all the files of a task.
 
     Args:
       inputs, targets: templates with columns in braces, "premise: {premise}", and {{
         for a brace; by default the columns `inputs` and `targets`.
-      seed: of the choice of validation rows, where no file has any: one in ten of
-        train's, at least 1 and at most 1,000.
+      seed: for the choice of validation rows, if there is no file of them: one in ten
+        of train's, at least 1 and at most 1,000.
 
     Raises:
-      UserError: a file that is not there, or not as it must be; a template without
-        sense; a validation or test target that is none of train's label words; a label
-        word that the vocabulary cannot write.
+      UserError: a file is missing or malformed; a template is invalid; a validation or
+        test target is not one of train's label words; the vocabulary cannot write a
+        label word.
     """
     templates = (
         _parse("{inputs}" if inputs is None else inputs, "INPUTS"),
@@ -98,7 +98,7 @@ def open_own(
     )
     files = _files_of_splits(Path(path))
     rows = {split: _rows(file, templates) for split, file in files.items()}
-    words = _label_words(rows["train"])  # of all its rows, also those held out below
+    words = _label_words(rows["train"])  # of all rows, even those held out below
     if words:
         _check_words(words, vocabulary)
         _check_targets(rows, words)
@@ -111,7 +111,7 @@ def open_own(
 
 @dataclasses.dataclass(frozen=True)
 class _OwnTask:
-    """A Task: the rows of each split, and the label words if the targets are labels."""
+    """A Task made of rows. words: the label words, if the targets are labels."""
 
     name: str
     vocabulary: Vocabulary
@@ -170,14 +170,14 @@ def _files_of_splits(path: Path) -> dict[str, Path]:
     files = _files(path)
     if "train" not in files:
         raise UserError(
-            f"the folder {path} has no train.csv, train.tsv or train.jsonl; it is to "
-            "have one, and may have such files validation.* (or dev.*) and test.*"
+            f"the folder {path} has no train.csv, train.tsv or train.jsonl; it must "
+            "have one, and may also have validation.* (or dev.*) and test.*"
         )
     for split, found in files.items():
         if len(found) > 1:
             raise UserError(
                 f"the folder {path} has {len(found)} files of the split {split!r} "
-                f"({', '.join(file.name for file in found)}); leave one"
+                f"({', '.join(file.name for file in found)}); keep one of them"
             )
     order = dict.fromkeys(SPLITS.values())
     return {split: files[split][0] for split in order if split in files}
@@ -208,7 +208,7 @@ def _content(path: Path) -> str:
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); MIXTURE_OR_TASK_NAME may be a "
-            "task, or a .csv, .tsv or .jsonl file, or a folder of them"
+            "task, or a .csv, .tsv or .jsonl file, or a folder of such files"
         ) from None
     try:
         text = data.decode("utf-8-sig")
@@ -242,14 +242,14 @@ def _table(
                     raise UserError(
                         f"{path}, line {line}: found {len(values)} columns, expected "
                         f"the {len(columns)} of the header ({', '.join(columns)}); a "
-                        "value with the separator or a line's end in it needs quotes"
+                        "value that contains the separator or a line break needs quotes"
                     )
                 yield line, dict(zip(columns, values, strict=True))
             line = reader.line_num + 1
     except csv.Error as error:
         raise UserError(
             f"{path}, line {line}: {error}; a value that starts with a quote must end "
-            "with one, and a quote inside of it is written twice"
+            "with one, and a quote inside it is written twice"
         ) from None
 
 
@@ -262,8 +262,8 @@ def _json_lines(path: Path, content: str) -> Iterator[tuple[int, dict[str, objec
             pairs = json.loads(text, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError) as error:
             raise UserError(
-                f"{where}: no JSON ({getattr(error, 'msg', error)}); each line must be "
-                "an object"
+                f"{where}: not JSON ({getattr(error, 'msg', error)}); each line must "
+                "be an object"
             ) from None
         if not isinstance(pairs, _Pairs):
             raise UserError(
@@ -275,7 +275,7 @@ def _json_lines(path: Path, content: str) -> Iterator[tuple[int, dict[str, objec
 
 
 class _Pairs(list):
-    """A JSON object's names and values, of which dict would drop repeated ones."""
+    """A JSON object's names and values; a dict would drop repeated names."""
 
 
 def _check_columns(columns: Sequence[str], where: str) -> None:
@@ -283,7 +283,7 @@ def _check_columns(columns: Sequence[str], where: str) -> None:
     if twice:
         raise UserError(
             f"{where}: several columns are called {', '.join(map(repr, twice))}; each "
-            "needs a name of its own"
+            "needs its own name"
         )
 
 
@@ -291,23 +291,23 @@ def _check_columns(columns: Sequence[str], where: str) -> None:
 
 
 def _parse(template: str, macro: str) -> Template:
-    """What str.format would read, without formats, attributes and indices."""
+    """Parses a template as str.format does, without formats and conversions."""
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
         raise UserError(
-            f"{macro}={template!r} is no template ({error}); a column is written "
+            f"{macro}={template!r} is not a template ({error}); a column is written "
             "{column}, a brace {{ or }}"
         ) from None
     for _, field, form, conversion in parts:
         if form or conversion or field == "":
             raise UserError(
-                f"{macro}={template!r} has more or less than the name of a column in "
+                f"{macro}={template!r} has more or less than a column's name in "
                 "braces; a column is written {column}, a brace {{ or }}"
             )
     if all(field is None for _, field, *_ in parts):
         raise UserError(
-            f"{macro}={template!r} has no column in it; one is written {{column}}"
+            f"{macro}={template!r} names no column; a column is written {{column}}"
         )
     return [(text, field) for text, field, *_ in parts]
 
@@ -326,7 +326,7 @@ def _value(record: Mapping[str, object], column: str, where: str) -> str:
             "INPUTS and TARGETS say what to read: --gin.INPUTS={column}"
         )
     value = record[column]
-    if not isinstance(value, str | int | float):  # bool is an int
+    if not isinstance(value, str | int | float):  # a bool is an int too
         kind = "null" if value is None else "a list or an object"
         raise UserError(
             f"{where}: {column!r} is {kind}; it must be text, a number, true or false"
@@ -338,21 +338,21 @@ def _value(record: Mapping[str, object], column: str, where: str) -> str:
 
 
 def _label_words(train: Sequence[Row]) -> tuple[str, ...] | None:
-    """The distinct targets in their order, if they are few enough to be labels."""
+    """The distinct targets in order, if they are few enough to be labels."""
     words = tuple(dict.fromkeys(row.targets for row in train))
     few = len(words) <= min(MAX_LABELS, len(train) / ROWS_A_LABEL)
     return words if few else None
 
 
 def _check_words(words: Sequence[str], vocabulary: Vocabulary) -> None:
-    """Raises unless each word comes back from its ids, which are then its alone."""
+    """Raises UserError unless each word survives encoding and decoding."""
     for word in words:
         written = vocabulary.decode(vocabulary.encode(word))
         if written != word:
             raise UserError(
-                f"the model cannot write the label {word!r}: of its vocabulary's "
-                f"tokens that is {written!r}; give the labels other words, without "
-                "space around them"
+                f"the model cannot write the label {word!r}: its vocabulary turns that "
+                f"into {written!r}; give the labels other words, without space around "
+                "them"
             )
 
 
@@ -360,13 +360,13 @@ def _check_targets(rows: Mapping[str, Sequence[Row]], words: Sequence[str]) -> N
     for row in (row for split in rows.values() for row in split):
         if row.targets not in words:
             raise UserError(
-                f"{row.where}: the target {row.targets!r} is none of the labels in "
+                f"{row.where}: the target {row.targets!r} is not one of the labels in "
                 f"train ({', '.join(words)})"
             )
 
 
 def _held_out(rows: Sequence[Row], seed: int) -> tuple[list[Row], list[Row]]:
-    """Rows to train on and rows to validate on, both in their order."""
+    """The rows to train on and the rows to validate on, both in order."""
     size = min(max(len(rows) // 10, 1), MAX_VALIDATION)
     if size == len(rows):
         raise UserError(
@@ -417,9 +417,9 @@ def _score(
 def label_metrics(
     targets: Sequence[str], predictions: Sequence[str], words: Sequence[str]
 ) -> dict[str, float]:
-    """Accuracy, and the mean of the F1 of each label word, 0 if it is nowhere.
+    """Accuracy and the mean F1 of the label words, 0 for a word that never occurs.
 
-    A prediction that is none of the words is wrong. In percent.
+    A prediction that is none of the words is wrong. Both are in percent.
     """
     pairs = collections.Counter(zip(targets, predictions, strict=True))
     said, meant = collections.Counter(predictions), collections.Counter(targets)
@@ -434,9 +434,9 @@ def label_metrics(
 def text_metrics(
     targets: Sequence[str], predictions: Sequence[str]
 ) -> dict[str, float]:
-    """Exact match and word F1 as SQuAD's script has them, in percent.
+    """Exact match and word F1 as SQuAD's script computes them, in percent.
 
-    Upper case, punctuation and articles count nothing.
+    Case, punctuation and articles are ignored.
     """
     pairs = [
         (_bare(target), _bare(prediction))

@@ -1,4 +1,4 @@
-"""Plain text of one's own to pre-train on: a .txt file, a text a line."""
+"""The user's own plain text to pre-train on: a .txt file with one text a line."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import Vocabulary
 
 SUFFIX = ".txt"
-HELD_OUT = 100  # one text in so many, at least one, is kept to measure the loss on
+HELD_OUT = 100  # one text in 100, and at least one, is held out to measure the loss
 
 
 def is_text(name: str) -> bool:
-    """Whether the name of a task is that of a text file."""
+    """Whether a task's name is the name of a text file."""
     return Path(name).suffix.lower() == SUFFIX
 
 
@@ -21,17 +21,17 @@ def documents(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The token ids of the texts to train on and of those held out, without EOS.
 
-    Which are held out is drawn once and for all. Texts of one token are left out.
+    The choice of held-out texts is always the same. Texts of one token are left out.
 
     Raises:
-      UserError: the file cannot be read, or has not two texts.
+      UserError: the file cannot be read, or has fewer than two texts.
     """
     try:
         lines = Path(path).read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path} cannot be read ({error}); give a file of plain UTF-8 text, a text "
-            "a line"
+            f"{path} cannot be read ({error}); give a file of plain UTF-8 text, one "
+            "text a line"
         ) from None
     rows = [np.array(vocabulary.encode(line), np.int32) for line in lines]
     rows = [row for row in rows if len(row) > 1]

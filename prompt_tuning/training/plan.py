@@ -1,7 +1,7 @@
 """What a run needs: parameters, operations, and memory on each device.
 
-Nothing here makes a weight: shapes are enough to count parameters, and to compile the
-training step for devices that are not there.
+No weights are created: shapes are enough to count parameters, and to compile the
+training step for devices that this machine does not have.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from prompt_tuning.settings import Adafactor, Run, T5Config
 from prompt_tuning.t5 import network
 from prompt_tuning.training import losses, optimizer, step
 
-# Memory of one device in GB. A TPU v3 chip is two devices, its cores.
+# Memory of one device in GB. A TPU v3 chip counts as two devices, its two cores.
 MEMORY = {
     "TPU v3": 16,
     "TPU v5e": 16,
@@ -31,11 +31,11 @@ MEMORY = {
     "H200-141": 141,
 }
 LENGTHS = {"inputs": 512, "targets": 8}  # the released code's for SuperGLUE
-SHARE = 0.9  # of it, for the run; the rest is the runtime's
+SHARE = 0.9  # of the memory is for the run; the runtime needs the rest
 
 
 def count(model: network.Transformer) -> int:
-    """Parameters of the frozen model."""
+    """The number of parameters of the frozen model."""
     return sum(
         math.prod(x.shape) for x in jax.tree.leaves(partitioning.param_shapes(model))
     )
@@ -44,9 +44,9 @@ def count(model: network.Transformer) -> int:
 class Need(NamedTuple):
     """Bytes on each device.
 
-    weights: of the frozen model. state: the prompt and its optimizer's, whole on every
-    device. activations: what the forward pass keeps for the backward pass. temporaries:
-    the rest of what the step holds for a while.
+    weights: the frozen model's. state: the prompt and its optimizer state, whole on
+    every device. activations: what the forward pass keeps for the backward pass.
+    temporaries: everything else that the step holds for a while.
     """
 
     weights: int
@@ -60,7 +60,7 @@ class Need(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """What one training step works on: lengths in tokens, examples in all."""
+    """What one training step works on; lengths are in tokens."""
 
     prompt_length: int
     batch_size: int
@@ -72,22 +72,23 @@ class Workload(NamedTuple):
 def step_flops(config: network.T5Config, work: Workload) -> int:
     """Floating-point operations of the matrix products of a prompt-tuning step.
 
-    Forward, and the gradients of activations: of weights there are none, nor of what
-    the prompt does not reach, which is the decoder up to its first cross-attention.
+    These are the forward pass and the gradients of activations. There are no gradients
+    of weights, nor in the decoder up to its first cross-attention, which the prompt
+    does not reach.
     """
     c, heads = config, config.num_heads * config.head_dim
     source = work.prompt_length + work.inputs
-    # Few targets are brought to the encoder's width, not its output to the heads'.
+    # With few targets, queries are mapped to D; otherwise keys and values to heads.
     few = work.targets < c.head_dim
     width, rows = (c.num_heads * c.emb_dim, work.targets) if few else (heads, source)
-    # Multiplications for one position of each stack, or for one pair of positions.
+    # Multiplications for one position of a stack, or for one pair of positions.
     square, mlp = c.emb_dim * heads, (2 + c.gated_mlp) * c.emb_dim * c.mlp_dim
     encoder = c.num_encoder_layers * source * (4 * square + mlp)
     decoder = c.num_decoder_layers * (
         work.targets * (6 * square + mlp) + rows * 2 * square
     )
     logits = work.targets * c.emb_dim * c.vocab_size
-    # Scores and weighted sums; backward each has a product for either side.
+    # Scores and weighted sums; backward, each has a product for either factor.
     attention = 2 * heads * c.num_encoder_layers * source**2
     attention += 2 * width * c.num_decoder_layers * work.targets * source
     own = 2 * heads * c.num_decoder_layers * work.targets**2
@@ -105,22 +106,22 @@ def parse_mesh(text: str) -> tuple[int, int]:
     if not match:
         raise UserError(
             f"--mesh is {text!r}; it must be DATAxMODEL, the number of devices over "
-            "which the batch is split and over which the weights are, such as 8x4"
+            "which the batch is split by that over which the weights are, such as 8x4"
         )
     return int(match[1]), int(match[2])
 
 
-MOST_DEVICES = 64  # that are tried for the smallest mesh
+MOST_DEVICES = 64  # tried when looking for the smallest mesh
 
 
 def use_virtual_devices(number: int) -> None:
-    """Makes JAX see the CPU as many devices; before anything of JAX is used."""
+    """Makes JAX see the CPU as `number` devices; to be called before JAX is used."""
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", max(number, MOST_DEVICES))
 
 
 def virtual_mesh(data: int, model: int) -> Mesh:
-    """A mesh of the first data * model devices here."""
+    """A mesh of the first data * model virtual devices."""
     devices = jax.devices()[: data * model]
     return jax.make_mesh(
         (data, model), ("data", "model"), (AxisType.Auto,) * 2, devices=devices
@@ -133,9 +134,9 @@ def need(
     """What one prompt-tuning step needs on each device of `mesh`.
 
     Weights and state are exact. For the rest the step is compiled for the mesh in
-    float32, which every compiler does as it is written (the CPU's turns bfloat16 into
-    float32 and keeps both), and counted at the width of the model's activations.
-    Activations are what the step holds above the forward pass alone.
+    float32, and its bytes are scaled to the width of the model's activations: compiled
+    in bfloat16, the CPU would convert arrays to float32 and keep both. Activations are
+    what the step holds on top of the forward pass.
     """
     shapes = partitioning.param_shapes(model)
     shardings = partitioning.param_shardings(model, mesh, **sharding)
@@ -176,7 +177,7 @@ def _loss(
     batch: Any,
     rngs: Any,
 ) -> jax.Array:
-    """The loss alone, of as many examples as the step works on at once."""
+    """The forward pass: the loss of as many examples as one microbatch has."""
     batch = jax.tree.map(lambda x: x[::parts, 0], batch)
     params, extra = _METHOD.bind(states[0].trained, frozen)
     logits_BxSxV = model.apply({"params": params}, batch, extra)
@@ -187,7 +188,7 @@ def _loss(
 def _arguments(
     model: network.Transformer, mesh: Mesh, work: Workload, **sharding: bool
 ) -> tuple:
-    """Shapes and shardings of the step's arguments."""
+    """The step's arguments, as shapes with shardings."""
 
     def struct(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
@@ -221,17 +222,18 @@ def _temporaries(fn: Any, arguments: tuple, mesh: Mesh) -> int:
     with jax.set_mesh(mesh):
         compiled = jax.jit(fn).lower(*arguments).compile()
     analysis = compiled.memory_analysis()
-    assert analysis is not None  # nothing here runs on a backend that has none
+    assert analysis is not None  # the CPU backend, used here, always has one
     return analysis.temp_size_in_bytes
 
 
 def smallest_meshes(
     model: network.Transformer, work: Workload
 ) -> dict[str, tuple[Mesh, Need]]:
-    """For each kind of device in MEMORY the smallest mesh that fits, and its need.
+    """The smallest mesh on which the step fits, and its need, by device in MEMORY.
 
-    Meshes are powers of two, the weights split over all devices ("fully sharded"), the
-    batch too as far as it can be. What does not fit on MOST_DEVICES is left out.
+    Sizes are powers of two. Weights are split over all devices ("fully sharded"), and
+    so is the batch as far as possible. A kind of device is left out if the step does
+    not fit on MOST_DEVICES of it.
     """
     fits: dict[str, tuple[Mesh, Need]] = {}
     devices = 1
@@ -247,7 +249,7 @@ def smallest_meshes(
 
 
 def describe(config: T5Config, run: Run, mesh: str) -> Iterator[str]:
-    """Lines that tell what a run's training step needs on a mesh, and at least."""
+    """Lines that say what a training step needs on a mesh, and the fewest devices."""
     model = network.Transformer(config)
     work = Workload(
         run.prompt_length,
@@ -275,7 +277,7 @@ def describe(config: T5Config, run: Run, mesh: str) -> Iterator[str]:
     yield from ("", "fewest devices, weights and batch split over all of them", "")
     fits = smallest_meshes(model, work)
     for chip, memory in MEMORY.items():
-        text = "none fits"
+        text = "does not fit"
         if chip in fits:
             mesh_, needed = fits[chip]
             text = f"{mesh_.size:>3}, {needed.total / 1e9:.1f} GB used on each"

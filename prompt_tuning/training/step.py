@@ -3,9 +3,9 @@
     params, extra = method.bind(trained, frozen)
     loss, grad = value_and_grad(loss_fn)(trained, frozen, batch)
 
-What is not trained is an argument like any other: no gradient of it exists. A step is
-of one or several trained trees, which share the frozen model: each does what it would
-do alone.
+What is frozen is an ordinary argument, and has no gradient. A step updates one or
+several trained trees, which share the frozen model; the result is the same as if each
+were trained alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,14 +23,14 @@ Batch = dict[str, Any]
 
 
 class TrainState(NamedTuple):
-    """All that changes in training, and all that a checkpoint holds.
+    """Everything that changes in training, and everything that a checkpoint holds.
 
-    The position in the data is the step: batching.py makes batch i from (seed, i)
+    The step is also the position in the data: batching.py makes batch i from (seed, i)
     alone.
     """
 
     step: jax.Array
-    trained: Any  # what the method trains: the prompt [P, D], say
+    trained: Any  # what the method trains, such as a prompt [P, D]
     opt_state: Any
 
 
@@ -53,12 +53,12 @@ def make_step(
 
     Args:
       optimizers: one for each of the N states.
-      num_microbatches: the batch is worked through in this many parts, whose gradients
-        are added: the same update for less memory.
+      num_microbatches: the batch is processed in this many parts, and their gradients
+        are added: the same update with less memory.
 
     Returns:
       A function of N states, their N keys, and a batch whose second axis is N. Its
-      metrics are, for each state, scalars: loss (nats a target token, z-loss included),
+      metrics are scalars for each state: loss (nats per target token, with z-loss),
       accuracy (share of target tokens), grad_norm, and ok (False once the loss or an
       updated value is not finite).
     """
@@ -80,14 +80,14 @@ def make_step(
 
 
 def _each(gradients: Callable, trained: Sequence[Any], batch: Batch, rngs: Any) -> list:
-    """What `gradients` makes of each trained tree, its part of the batch, its key."""
+    """`gradients` of each trained tree, with its part of the batch and its key."""
     if len(trained) == 1:
         batch = jax.tree.map(lambda x: x[:, 0], batch)
         return [gradients(trained[0], batch, rngs[0])]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trained)
     batches = jax.tree.map(lambda x: x.swapaxes(0, 1), batch)
-    # An accelerator works on all at once. A CPU is busy with one, whose arrays may stay
-    # in its cache.
+    # An accelerator computes all of them at once. A CPU is busy with one, and keeps its
+    # arrays in cache.
     at_once = 1 if jax.default_backend() == "cpu" else len(trained)
     found = jax.lax.map(
         lambda own: gradients(*own), (stacked, batches, rngs), batch_size=at_once
@@ -111,7 +111,7 @@ def _gradients(
         targets = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
         loss, _ = losses.cross_entropy(logits_BxSxV, *targets, z_loss)
         correct = losses.correct_tokens(logits_BxSxV, *targets)
-        # The sum over target tokens, not their mean, is what T5 minimises.
+        # T5 minimises the sum over target tokens, not their mean.
         return loss, {"loss": loss, "correct": correct, "tokens": jnp.sum(targets[1])}
 
     grad_fn = jax.grad(loss_fn, has_aux=True)
@@ -119,7 +119,7 @@ def _gradients(
         return grad_fn
 
     def gradients(trained, frozen, batch, rng):
-        # Part i is rows i, i + n, i + 2n ...: every device has some of each part.
+        # Part i is rows i, i + n, i + 2n ..., so every device has some of each part.
         parts = jax.tree.map(
             lambda x: x.reshape(-1, num_microbatches, *x.shape[1:]).swapaxes(0, 1),
             batch,
@@ -157,9 +157,9 @@ def _updated(
 def compile_step(
     step_fn: Callable, states: States, frozen: Any, batch: Batch, rngs: Any
 ) -> jax.stages.Compiled:
-    """Compiles a step for one shape of batch; the states given to it are donated.
+    """Compiles a step for one shape of batch; it donates the states it is given.
 
-    All arguments but the first may be arrays or shapes.
+    All arguments but `step_fn` may be arrays or shapes.
     """
     # Keep the states' shardings, or the next step recompiles.
     shardings = jax.tree.map(lambda x: x.sharding, states)

@@ -1,6 +1,6 @@
-"""What training and evaluation need of a task, whoever reads its data.
+"""What training and evaluation need from a task, wherever its data is from.
 
-Tasks of seqio (tasks_io) and files of one's own (own_data.py) both give this.
+seqio tasks (tasks_io) and the user's own files (own_data.py) both provide it.
 """
 
 import collections
@@ -18,18 +18,18 @@ from prompt_tuning.frozen.vocabulary import SENTINEL, Vocabulary
 from prompt_tuning.training.batching import Examples, pad
 
 Metrics = dict[str, dict[str, float]]  # {task: {metric: value}}
-Record = dict[str, Any]  # of an example, a line of predictions.jsonl
+Record = dict[str, Any]  # of one example: a line of predictions.jsonl
 
-KEYS = ("inputs", "targets")  # what the model reads of an example
+KEYS = ("inputs", "targets")  # the parts of an example that a model is given
 MAX_INPUT_LENGTH = 512  # tokens; T5's length for SuperGLUE and GLUE
 
 
 class Evaluation(NamedTuple):
-    """What a model makes of a split.
+    """A model's results on a split.
 
-    metrics: {task: {metric: value}}; {task: {}} where the split has no labels.
-    illegal: {task: share, 0 to 1, of predictions that are none of the label words}, for
-      the tasks that say which words those are.
+    metrics: {task: {metric: value}}; {task: {}} if the split has no labels.
+    illegal: {task: share (0 to 1) of predictions that are none of its label words}, for
+      the tasks that have label words.
     """
 
     metrics: Metrics
@@ -41,10 +41,10 @@ class Split:
     """A split of a task or mixture, read and tokenised once.
 
     examples: the token ids, for batches.
-    score: predictions as texts, one an example in their order -> (what they are worth,
-      and for each example a record for predictions.jsonl: its task, index, inputs,
-      target and prediction; `legal` if the label words are known, `correct` if the
-      label is too).
+    score: predicted texts, one per example in the same order -> (their evaluation, and
+      for each example a record for predictions.jsonl: its task, index, inputs, target
+      and prediction; `legal` if the label words are known, `correct` if the label is
+      known too).
     """
 
     examples: Examples
@@ -54,9 +54,9 @@ class Split:
 class Task(Protocol):
     """A task, or a mixture of several.
 
-    name: as the user calls it.
+    name: the name that the user gave.
     splits: the names of its splits.
-    vocabulary: the frozen model's, whatever the task was registered with.
+    vocabulary: the frozen model's, not the one the task was registered with.
     """
 
     @property
@@ -70,12 +70,12 @@ class Task(Protocol):
         """Reads and tokenises a split.
 
         Args:
-          lengths: of "inputs" and "targets" in tokens, EOS included. One that is not
-            given is that of the longest example or label, for inputs at most 512.
-            Longer rows are cut before their EOS, and counted.
+          lengths: of "inputs" and "targets" in tokens, EOS included. By default the
+            length of the longest example or label, for inputs at most 512. Longer rows
+            are cut before their EOS, and counted.
 
         Raises:
-          UserError: there is no such split, or nothing in it; lengths make no sense.
+          UserError: there is no such split, or it is empty; lengths are invalid.
         """
         ...
 
@@ -84,7 +84,7 @@ class Task(Protocol):
         ...
 
     def class_words(self, split: str) -> tuple[str, ...] | None:
-        """Words for class-label initialisation, of the tasks that have the split."""
+        """Words for class-label initialisation, from the tasks that have the split."""
         ...
 
 
@@ -92,7 +92,7 @@ class Task(Protocol):
 
 
 def check_lengths(lengths: Mapping[str, int]) -> None:
-    """Raises a UserError unless these are lengths of "inputs" and "targets"."""
+    """Raises UserError unless these are valid lengths of "inputs" and "targets"."""
     for key, length in lengths.items():
         if key not in KEYS or not isinstance(length, int) or length < 1:
             raise UserError(
@@ -110,7 +110,8 @@ def encode_rows(
       length: T in tokens, EOS included; by default the longest text's, at most 512.
 
     Returns:
-      [N, T] int32 ids, 0 where padded, and how many texts were cut, before their EOS.
+      int32 ids [N, T] of the N texts, 0 where padded; and how many texts were cut
+      (before their EOS).
     """
     rows = [np.array([*vocabulary.encode(t), vocabulary.eos_id]) for t in texts]
     length = length or min(max(map(len, rows)), MAX_INPUT_LENGTH)
@@ -119,10 +120,10 @@ def encode_rows(
 
 
 def label_ids(words: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
-    """What the model writes for each of L label words: int32 [L, S], EOS included.
+    """The token ids of each of L label words: int32 [L, S], EOS included.
 
-    A sentinel in front is the last id, as tasks put it there whatever the vocabulary;
-    bytes have no name for it.
+    A sentinel in front of a word becomes the last id, where tasks have it in every
+    vocabulary; in bytes it has no name.
     """
     rows = []
     for word in words:
@@ -142,18 +143,18 @@ def make_examples(
     labels_LxS: np.ndarray | None,
     eos_ids: Mapping[str, int | None],
 ) -> Examples:
-    """Tokenised rows of a split's tasks -> examples of the lengths that are asked for.
+    """Makes examples from the tokenised rows of a split's tasks.
 
     Args:
-      parts: of each task its inputs and targets at their full length, EOS included.
+      parts: each task's inputs and targets at their full length, EOS included.
       lengths: as Task.load takes them.
       rates: how often a mixture draws from each task, relative to the others.
-      labels_LxS: what the model writes for each label, for which there must be room
-        also in a split without labels, or of another task's; None without label words.
-      eos_ids: of "inputs" and "targets" what ends a row that was cut; None is nothing.
+      labels_LxS: the label words' ids, for which targets must have room even in a split
+        without labels or with another task's; None without label words.
+      eos_ids: the id that ends a cut row of "inputs" or "targets"; None for no id.
 
     Raises:
-      UserError: a task has no rows; lengths make no sense.
+      UserError: a task has no rows; lengths are invalid.
     """
     check_lengths(lengths or {})
     for name, (inputs, _) in parts.items():
@@ -192,13 +193,13 @@ def _cut(row: np.ndarray, length: int, eos_id: int | None) -> np.ndarray:
     return np.append(row[: length - 1], np.int32(eos_id))
 
 
-# Predictions -> what they are worth.
+# Predictions -> scores.
 
 
 def verdict(
     prediction: str, target: str, words: Sequence[str] | None
 ) -> dict[str, bool]:
-    """A record's `legal`, if there are label words; `correct`, if the target is one."""
+    """A record's `legal`, if there are label words; `correct`, if it has a label."""
     if not words:
         return {}
     legal = {"legal": prediction in words}
@@ -206,7 +207,7 @@ def verdict(
 
 
 def illegal_shares(records: Iterable[Record]) -> dict[str, float]:
-    """Of each task with label words the share of its predictions that are none."""
+    """For each task with label words, the share of predictions that are not one."""
     legal = collections.defaultdict(list)
     for record in records:
         if "legal" in record:
@@ -215,7 +216,7 @@ def illegal_shares(records: Iterable[Record]) -> dict[str, float]:
 
 
 def write_predictions(records: Iterable[Record], path: Path) -> None:
-    """Writes records as JSON, one a line, in UTF-8; atomically."""
+    """Writes records as JSON lines in UTF-8, atomically."""
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     with outputs.atomic(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
@@ -224,15 +225,15 @@ def write_predictions(records: Iterable[Record], path: Path) -> None:
 def development_score(metrics: Metrics, trained: Collection[str] = ()) -> float:
     """One number to select by: the mean of a task's metrics (paper section 3).
 
-    Of a mixture, the mean of its tasks' means. (Of T5's SuperGLUE mixture that is the
-    SuperGLUE score.)
+    For a mixture it is the mean of its tasks' means. (For T5's SuperGLUE mixture that
+    is the SuperGLUE score.)
 
     Args:
-      trained: the tasks that were trained on. In zero-shot transfer they alone count;
-        if no metric is theirs, all do.
+      trained: the tasks that were trained on. In zero-shot transfer only they count;
+        if none of them has a metric, all tasks do.
 
     Raises:
-      UserError: there is no metric at all.
+      UserError: there are no metrics.
     """
     means = {
         task: np.mean(list(values.values()))
@@ -251,9 +252,9 @@ def development_score(metrics: Metrics, trained: Collection[str] = ()) -> float:
 def majority_predictions(
     train: Examples, development: Examples, vocabulary: Vocabulary
 ) -> list[str]:
-    """For each development example its task's most frequent target in `train`.
+    """For each development example, its task's most frequent target in `train`.
 
-    The empty text where the task was not trained on.
+    It is the empty text if the task was not trained on.
     """
     texts = []
     for name, size in development.sizes.items():
@@ -267,7 +268,7 @@ def majority_predictions(
 def majority_baseline(
     train: Examples, development: Split, vocabulary: Vocabulary
 ) -> Metrics:
-    """Metrics of the majority predictions, of the tasks that are in both splits."""
+    """Metrics of the majority predictions, for the tasks that are in both splits."""
     texts = majority_predictions(train, development.examples, vocabulary)
     metrics = development.score(texts)[0].metrics
     return {name: values for name, values in metrics.items() if name in train.sizes}

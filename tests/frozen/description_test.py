@@ -291,7 +291,7 @@ def test_an_encoder_alone_is_told_without_a_json_too(tmp_path):
     (path / "config.json").unlink()
     encoder = {k: v for k, v in tensors.items() if not k.startswith("decoder")}
     safetensors.save_file(encoder, path / "model.safetensors")
-    contradiction(path, {}, "holds no whole T5", "there is no decoder in it")
+    contradiction(path, {}, "does not hold a whole T5", "it has no decoder")
 
 
 def test_loading_checks_what_no_tensor_shows(tmp_path):

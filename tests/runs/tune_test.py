@@ -98,7 +98,7 @@ def test_a_longer_run_goes_on_from_a_shorter_one(run, tmp_path, frozen, capsys):
     assert steps(tmp_path / "train.jsonl") == [1, 2, 3, 4]
     capsys.readouterr()
     trained(tmp_path, frozen, TRAIN_STEPS=8)
-    assert f"going on from step 4 in {tmp_path}" in capsys.readouterr().out
+    assert f"resuming from step 4 in {tmp_path}" in capsys.readouterr().out
     assert everything(tmp_path) == everything(run)
 
 
@@ -122,7 +122,7 @@ def test_an_interrupted_run_goes_on(run, tmp_path, frozen, monkeypatch, capsys):
     assert steps(tmp_path / "train.jsonl") == [1, 2, 3, 4, 5]
     assert not (tmp_path / "prompt.npy").exists()
     trained(tmp_path, frozen)
-    assert "going on from step 4" in capsys.readouterr().out
+    assert "resuming from step 4" in capsys.readouterr().out
     assert everything(tmp_path) == everything(run)
 
 
@@ -335,7 +335,7 @@ def test_a_prompt_of_a_sweep_is_a_run_like_any_other(swept, frozen, capsys):
     rate = {"SEED": 1, "schedule.learning_rate": 0.1}
     before = (folder / "prompt.npy").read_bytes()
     trained(folder, frozen, **rate)
-    assert "going on from step 8" in capsys.readouterr().out
+    assert "resuming from step 8" in capsys.readouterr().out
     assert (folder / "prompt.npy").read_bytes() == before
 
 
@@ -360,7 +360,7 @@ def test_a_sweep_killed_between_two_saves_goes_on_from_the_last_common_step(
         flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
         assert small.main("train", *SWEEP, **flags) == 130
     trained(tmp_path, frozen, *SWEEP)
-    assert "going on from step 4" in capsys.readouterr().out
+    assert "resuming from step 4" in capsys.readouterr().out
     for folder in FOLDERS:
         assert everything(tmp_path / folder) == everything(swept / folder)
 

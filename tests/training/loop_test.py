@@ -103,7 +103,7 @@ def test_of_several_the_one_that_diverges_is_named(tmp_path, params):
         "rngs": jax.random.split(jax.random.key(0), 2),
         "logs": logs,
     }
-    named = f"at step 1 in {tmp_path / 'bad'}: .*or go on without this prompt"
+    named = f"at step 1 in {tmp_path / 'bad'}: .*or continue without this prompt"
     with pytest.raises(UserError, match=named):
         fitted(tmp_path, params, 1, batches=batches(), **several)
     assert [log.read_text() for log in logs] == ["", ""]

@@ -137,14 +137,14 @@ BAD = {
     "header alone": ("x.csv", "inputs,targets\n", "x.csv has no rows"),
     "no target": ("x.csv", "inputs,targets\na,b\nc, \n", "line 3: the target is empty"),
     "not UTF-8": ("x.csv", b"inputs,targets\n\xe4,b\n", "line 2: .*not UTF-8"),
-    "no JSON": ("x.jsonl", '{"inputs": "a", "targets": "b"}\n{a}', "line 2: no JSON"),
+    "no JSON": ("x.jsonl", '{"inputs": "a", "targets": "b"}\n{a}', "line 2: not JSON"),
     "a list": ("x.jsonl", '["a", "b"]\n', r"line 1: found '\[\"a\".*expected an obj"),
     "null": ("x.jsonl", '{"inputs": null, "targets": 1}', "line 1: 'inputs' is null"),
     "nested": ("x.jsonl", '{"inputs": {}, "targets": 1}', "line 1: 'inputs' is a list"),
     "missing": ("x.jsonl", '{"inputs": 1}', "no column 'targets'; there are inputs"),
     "other": ("x.csv", "text;label\na;b\n", "line 2: .*'inputs'; there are text;label"),
     "one row": ("x.csv", "inputs,targets\na,b\n", "at least two"),
-    "deep": ("x.jsonl", "[" * 100_000, "line 1: no JSON"),
+    "deep": ("x.jsonl", "[" * 100_000, "line 1: not JSON"),
     "surrogate": (
         "x.jsonl",
         '{"inputs": "\\ud800", "targets": 1}\n' * 2,
@@ -190,13 +190,13 @@ def test_templates_put_columns_into_text(write, tmp_path):
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{inputs", "INPUTS='{inputs' is no template"),
-        ("inputs}", "is no template"),
-        ("{}", "more or less than the name"),
+        ("{inputs", "INPUTS='{inputs' is not a template"),
+        ("inputs}", "is not a template"),
+        ("{}", "more or less than a column's name"),
         ("{inputs:>9}", "more or less"),
         ("{inputs!r}", "more or less"),
-        ("", "no column in it"),
-        ("inputs", "no column in it; one is written {column}"),
+        ("", "names no column"),
+        ("inputs", "names no column; a column is written {column}"),
         ("{inputs.__class__}", "no column 'inputs.__class__'; there are inputs, tar"),
         ("{inputs[0]}", r"no column 'inputs\[0\]'"),
         ("{0}", "no column '0'"),
@@ -240,10 +240,10 @@ def test_a_validation_target_must_be_a_label_of_train(write, tmp_path):
 def test_a_label_that_the_vocabulary_cannot_write_is_a_user_error(write):
     pocket = load_vocabulary(str(POCKET))
     spaced = write("spaced.csv", LABELLED.replace(",no", ", no"))
-    with pytest.raises(UserError, match=r"cannot write the label ' no': .* is 'no'"):
+    with pytest.raises(UserError, match=r"cannot write the label ' no': .* into 'no'"):
         open_own(spaced, vocabulary=pocket)
     alike = write("alike.csv", LABELLED.replace("no", "ﬁne").replace("yes", "fine"))
-    with pytest.raises(UserError, match=r"cannot write the label 'ﬁne': .* is 'fine'"):
+    with pytest.raises(UserError, match=r"cannot write the label 'ﬁne': .*into 'fine'"):
         open_own(alike, vocabulary=pocket)
     assert open_own(spaced).label_words() == ("yes", " no")
 

@@ -1,7 +1,7 @@
-"""Formats of T5 checkpoints: each becomes our parameter names and tensors to be read.
+"""Formats of T5 checkpoints, opened as tensors under our parameter names.
 
-Opening a checkpoint reads names and shapes alone. A tensor, or the part of it that a
-host needs, is read when it is asked for.
+Opening a checkpoint reads only names and shapes. A tensor, or the part of it that a
+host needs, is read on demand.
 """
 
 from collections.abc import Mapping
@@ -38,27 +38,27 @@ POCKET = Path(__file__).parents[2] / "pocket"
 
 
 def find(name: str) -> str:
-    """Where a frozen model is: `name` is a path, or a model that the package ships."""
+    """The path of a frozen model: `name` is a path, or a model in the package."""
     shipped = POCKET / f"{name}.safetensors"
     return str(shipped) if shipped.exists() else name
 
 
 def open_checkpoint(name: str) -> dict[str, Tensor]:
-    """Looks what is at `name`, and gives its tensors by our parameters' names.
+    """Detects the format of the checkpoint at `name`; its tensors by our names.
 
     Args:
       name: "pocket_nano", a model in the package; a .safetensors file; or a folder,
-        here or in a bucket (gs://...): of T5X (the older format with zarr arrays, or
-        Orbax), or of Hugging Face's transformers (.safetensors or pytorch_model.bin, in
-        one file or several).
+        here or in a bucket (gs://...), written by T5X (in the older format with zarr
+        arrays, or by Orbax) or by Hugging Face's transformers (.safetensors or
+        pytorch_model.bin, in one file or several).
 
     Raises:
-      UserError: nothing there, no such format, or not whole.
+      UserError: there is nothing, it has none of these formats, or it is not whole.
     """
     name = find(name)
     path = Path(name)
     try:
-        if path.is_file():  # ours or, where it was copied from a folder, Hugging Face's
+        if path.is_file():  # ours, or one copied from Hugging Face's folder
             return hugging_face.renamed(safetensors_file.open_file(path))
         if hugging_face.is_folder(path):
             return hugging_face.renamed(hugging_face.open_folder(path))
@@ -84,7 +84,7 @@ def open_checkpoint(name: str) -> dict[str, Tensor]:
 
 
 def _near(path: Path) -> str:
-    """What is in the folder instead, to end a message."""
+    """What is there instead, as the end of a message."""
     if not path.exists():
         return ": there is nothing of that name"
     if path.is_file():
@@ -96,19 +96,19 @@ def _near(path: Path) -> str:
     return f"; it holds {', '.join(there) or 'nothing'}"
 
 
-# Where a checkpoint holds a trained prompt: under our T5X engine, in a training state
-# of ours, and where google-research/prompt-tuning has it.
+# The names of a trained prompt in checkpoints: of our T5X engine, of our training
+# states, and of google-research/prompt-tuning.
 _PROMPTS = ("prompt", "trained", "trained/prompt", "encoder/prompt/prompt/prompt")
 
 
 def prompt_of(tensors: Mapping[str, Tensor]) -> Tensor | None:
-    """The trained prompt [P, D] in a checkpoint, beside a frozen model or alone."""
+    """The trained prompt [P, D] in a checkpoint, with or without a frozen model."""
     found = (tensors[name] for name in _PROMPTS if name in tensors)
     return next((tensor for tensor in found if len(tensor.shape) == 2), None)
 
 
 def without_trained(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint's tensors without its prompt, and whatever else it has trained."""
+    """A checkpoint's tensors without its prompt and anything else it has trained."""
     prompt = prompt_of(tensors)
     return {
         name: tensor

@@ -1,4 +1,4 @@
-"""The config.json that transformers writes beside a model: what it says of a T5."""
+"""Reads the config.json that transformers writes beside a T5."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ NAME = "config.json"
 
 
 class Said(NamedTuple):
-    """A T5Config field's value, and who says so in which words, for messages."""
+    """A T5Config field's value; and by whom it is said, in words for a message."""
 
     value: Any
     by: str
@@ -34,7 +34,7 @@ def read(path: Path) -> dict[str, Any]:
     raise UserError(f"{path} cannot be read ({problem}); copy it again")
 
 
-# Fields of ours by transformers' names.
+# Our fields by transformers' names.
 _SIZES = {
     "vocab_size": "vocab_size",
     "d_model": "emb_dim",
@@ -48,8 +48,8 @@ _SIZES = {
     "layer_norm_epsilon": "layer_norm_epsilon",
 }
 _LEFT_OUT = {"relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6}
-_MLP = {"t5": "relu", "mt5": "gated-gelu"}  # where feed_forward_proj is left out
-# To transformers "gelu" is exact, but its "gated-gelu" means gelu_new.
+_MLP = {"t5": "relu", "mt5": "gated-gelu"}  # if feed_forward_proj is left out
+# In transformers "gelu" is exact, but "gated-gelu" means gelu_new.
 _ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -61,14 +61,14 @@ _ACTIVATIONS = {
 
 
 def described(folder: Path) -> dict[str, Said]:
-    """The T5Config fields that config.json in `folder` says, as transformers 5 reads.
+    """The T5Config fields in `folder`'s config.json, as transformers 5 reads it.
 
-    What transformers has a default for is said where it is left out, too. That a head
-    is tied is not said, as transformers 5 writes so of every T5: tensors show it.
+    Fields that are left out have transformers' defaults. Whether the head is tied is
+    not taken from here, as transformers 5 says that every T5's is: the tensors tell.
 
     Raises:
-      UserError: the model is no T5 with encoder, decoder and head; or has an activation
-        that we do not have.
+      UserError: the model is not a T5 with encoder, decoder and head; or its activation
+        is not one of ours.
     """
     found = read(folder / NAME)
     there = {key: value for key, value in found.items() if value is not None}
@@ -102,7 +102,7 @@ def described(folder: Path) -> dict[str, Said]:
 
 
 def _mlp(source: str, there: Mapping[str, Any], default: str) -> tuple[str, bool]:
-    """The activation by our name, and whether there is a gate."""
+    """Our name of the activation, and whether there is a gate."""
     gate, _, name = there.get("feed_forward_proj", default).rpartition("-")
     if (gate, name) == ("gated", "gelu"):
         name = "gelu_new"
@@ -131,7 +131,7 @@ _ARCHITECTURES = {
 
 
 def _checked_kind(folder: Path, there: Mapping[str, Any]) -> str:
-    """The model_type, t5 or mt5; or a UserError that names what else is there."""
+    """The model_type, t5 or mt5; raises UserError for anything else, naming it."""
     kind = there.get("model_type", "t5")
     found = ""
     if kind not in _MLP:

@@ -1,4 +1,4 @@
-"""Hugging Face's transformers: its T5 models' folders, under our names and layouts."""
+"""Folders of Hugging Face's transformers: T5 models, in our names and layouts."""
 
 import functools
 import json
@@ -10,7 +10,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.formats import safetensors_file, torch_file
 from prompt_tuning.frozen.formats.tensors import Tensor
 
-# The index of several files, the one file, and what opens them.
+# The index if there are several files, the file if there is one, and its opener.
 _FILES = (
     (
         "model.safetensors.index.json",
@@ -27,7 +27,7 @@ def is_folder(path: Path) -> bool:
 
 
 def open_folder(path: Path) -> dict[str, Tensor]:
-    """The tensors of such a folder by transformers' names.
+    """The tensors in the folder, by transformers' names.
 
     Raises:
       UserError: an index names a file that is not there.
@@ -38,7 +38,7 @@ def open_folder(path: Path) -> dict[str, Tensor]:
 
 
 def _files(path: Path) -> tuple | None:
-    """The first of _FILES that is there: safetensors go before PyTorch's."""
+    """The first of _FILES that exists: safetensors before PyTorch's."""
     there = (f for f in _FILES if any((path / name).is_file() for name in f[:2]))
     return next(there, None)
 
@@ -60,7 +60,7 @@ def _open_files(
     return functools.reduce(dict.__or__, opened)
 
 
-# Each layer's parts, by their place in it: the norm before, and what it is before.
+# Each layer's parts, by their place in it: a norm, and the part it is before.
 _PARTS = {
     ("encoder", "0"): ("pre_attention_layer_norm", "attention"),
     ("encoder", "1"): ("pre_mlp_layer_norm", "mlp"),
@@ -74,7 +74,7 @@ _IN_LAYER = re.compile(
     r"(encoder|decoder)\.block\.(\d+)\.layer\.(\d)\.(?:layer_norm|"
     r"(?:SelfAttention|EncDecAttention|DenseReluDense)\.(\w+))\.weight"
 )
-# One table under several names, of which a file has one, two or all.
+# The names of one table, of which a file has some or all.
 _TABLES = (
     "shared.weight",
     "decoder.embed_tokens.weight",
@@ -90,15 +90,15 @@ _OUTSIDE = {"lm_head.weight": "decoder/logits_dense/kernel"} | {
         ),
     }.items()
 }
-# In some old files; transformers leaves it out too.
+# Some old files have it; transformers ignores it too.
 _UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
 
 def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of transformers' T5ForConditionalGeneration under our names and layouts.
 
-    Its kernels are [out, in] and ours [in, out]. Names that are not its stay as they
-    are. Without lm_head.weight the head is the embedding.
+    Its kernels are [out, in], ours are [in, out]. Unknown names are kept. Without
+    lm_head.weight the head is the embedding.
     """
     out = {
         our_name(name): tensor if name == our_name(name) else _transposed(tensor)
@@ -110,7 +110,7 @@ def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def our_name(name: str) -> str:
-    """Our name of a tensor of transformers; one that we do not have stays as it is."""
+    """Our name of one of transformers' tensors; an unknown name is kept."""
     if match := _IN_LAYER.fullmatch(name):
         stack, layer, place, kernel = match.groups()
         norm, part = _PARTS.get((stack, place), (None, None))

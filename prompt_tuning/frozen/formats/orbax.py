@@ -1,4 +1,4 @@
-"""Orbax's folders: T5X's newer format, and the states of ours and of others."""
+"""Folders of Orbax: T5X's newer format, and training states, ours and others'."""
 
 import functools
 from pathlib import Path
@@ -14,11 +14,11 @@ from prompt_tuning.frozen.formats.tensors import Tensor
 
 
 def check_ended(folder: str) -> None:
-    """Raises unless Orbax marked the folder, or a step with it inside, as whole."""
+    """Raises UserError unless Orbax marked the folder, or its parent step, as whole."""
     if not ocp.utils.is_checkpoint_finalized(_absolute(folder)):
         raise UserError(
-            f"{folder} is not whole: whoever wrote it was stopped before the end; give "
-            "a checkpoint that was finished"
+            f"{folder} is not whole: writing it was stopped before the end; give a "
+            "checkpoint that was finished"
         )
 
 
@@ -27,13 +27,13 @@ def _absolute(folder: str) -> str:
 
 
 def open_folder(folder: str) -> dict[str, Tensor]:
-    """Orbax: a tree that holds the parameters, or a T5X state that holds them.
+    """The tensors of a tree, or of a T5X state, that holds the parameters.
 
     Raises:
       UserError: it is damaged.
     """
     checkpointer = ocp.PyTreeCheckpointer()
-    where = _absolute(folder)  # as Orbax wants it
+    where = _absolute(folder)  # Orbax wants an absolute path
     found = checkpointer.metadata(where).item_metadata
     if found is None:
         raise UserError(
@@ -44,7 +44,7 @@ def open_folder(folder: str) -> dict[str, Tensor]:
     path = next(path for path in _PARAMS if _at(tree, path) is not None)
     flat: dict[str, Any] = traverse_util.flatten_dict(_at(tree, path), sep="/")
 
-    @functools.lru_cache(maxsize=1)  # several devices' parts of one tensor
+    @functools.lru_cache(maxsize=1)  # for several devices' parts of a tensor
     def whole(name: str) -> np.ndarray:
         item = traverse_util.unflatten_dict({(*path, *name.split("/")): 0})
         as_numpy = jax.tree.map(
@@ -57,11 +57,11 @@ def open_folder(folder: str) -> dict[str, Tensor]:
     return {
         name: Tensor(tuple(leaf.shape), lambda index, name=name: whole(name)[index])
         for name, leaf in flat.items()
-        if hasattr(leaf, "shape")  # a state of an optimizer is a list
+        if hasattr(leaf, "shape")  # an optimizer's state has lists
     }
 
 
-# Where the parameters are in a tree that Orbax saved: T5X's, and ours or anybody's.
+# Where a tree that Orbax saved may hold the parameters: in T5X's, ours, or others'.
 _PARAMS = (("target",), ("optimizer", "target"), ("params", "params"), ("params",), ())
 
 

@@ -1,4 +1,4 @@
-"""safetensors files, of ours or of Hugging Face's: tensors by the names in the file."""
+"""safetensors files, ours or Hugging Face's, with the names in the file."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ def open_file(path: Path) -> dict[str, Tensor]:
         file = safe_open(path, framework="numpy")
     except SafetensorError as error:
         raise UserError(
-            f"{path} is not a whole safetensors file ({error}); make or copy it anew"
+            f"{path} is not a whole safetensors file ({error}); make or copy it again"
         ) from None
 
     def tensor(name: str) -> Tensor:
         part = file.get_slice(name)
         return Tensor(tuple(part.get_shape()), lambda index: part[index or ...])
 
-    return {name: tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    return {name: tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping

@@ -1,4 +1,4 @@
-"""T5X's older format: an index in msgpack, the large arrays in zarr."""
+"""T5X's older format: an index in msgpack, and large arrays in zarr."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from prompt_tuning.frozen.formats.tensors import Tensor, first_line
 
 
 def open_folder(folder: str) -> dict[str, Tensor]:
-    """The parameters of a checkpoint, here or in a bucket, opened side by side.
+    """The parameters of a checkpoint, here or in a bucket, opened concurrently.
 
     Raises:
-      UserError: the index names an array that is not there.
+      UserError: an array that the index names is missing.
     """
     index = storage.keys(folder).read("checkpoint").result()
     tree = serialization.msgpack_restore(index.value)["optimizer"]["target"]
@@ -29,7 +29,7 @@ def open_folder(folder: str) -> dict[str, Tensor]:
         return {
             "driver": leaf["driver"],
             "kvstore": store | {"path": f"{store['path']}{inside}/"},
-            "fill_missing_data_reads": False,  # an error, not zeros
+            "fill_missing_data_reads": False,  # raise an error, do not return zeros
             "recheck_cached_data": False,
         }
 

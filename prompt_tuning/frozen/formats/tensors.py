@@ -1,4 +1,4 @@
-"""A checkpoint's tensors, to be read in parts, and what can go wrong meanwhile."""
+"""A checkpoint's tensors, which can be read in parts, and the errors of reading."""
 
 import pickle
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Index = tuple[slice, ...]
 
 
 class Tensor(NamedTuple):
-    """An array in a file. read(index) gives the part at `index`, a slice an axis."""
+    """An array in a file. read(index) returns its part at `index`, a slice per axis."""
 
     shape: tuple[int, ...]
     read: Callable[[Index], np.ndarray]
@@ -22,7 +22,7 @@ class Tensor(NamedTuple):
         return (slice(None),) * len(self.shape)
 
 
-# What goes wrong in files that are damaged, half-written or out of reach.
+# Raised by files that are damaged, half-written or out of reach.
 READ_ERRORS = (
     ValueError,
     KeyError,
@@ -36,6 +36,6 @@ READ_ERRORS = (
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, shortly."""
+    """An error's message, shortened."""
     lines = str(error).splitlines() or [""]
     return f"{type(error).__name__}: {lines[0][:200]}"

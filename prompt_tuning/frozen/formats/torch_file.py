@@ -1,4 +1,4 @@
-"""PyTorch's files, pytorch_model.bin, where PyTorch is installed."""
+"""PyTorch's files, such as pytorch_model.bin, if PyTorch is installed."""
 
 import functools
 import pickle
@@ -16,10 +16,10 @@ def open_file(path: Path) -> dict[str, Tensor]:
     """The tensors of one file, by the names in it.
 
     Raises:
-      UserError: PyTorch is not installed, or there is more than tensors in it.
+      UserError: PyTorch is not installed, or the file holds more than tensors.
     """
     try:
-        # Of no use to anybody who has no such file.
+        # Optional: only these files need it.
         import torch  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
@@ -32,7 +32,7 @@ def open_file(path: Path) -> dict[str, Tensor]:
             tensors = load(mmap=True)
         except RuntimeError:  # a file from before PyTorch 1.6 cannot be mapped
             tensors = load()
-    except pickle.UnpicklingError:  # whose text proposes to run what is in the file
+    except pickle.UnpicklingError:  # its own message proposes to run the file's code
         raise UserError(
             f"{path} is damaged, or holds more than tensors; give the "
             "pytorch_model.bin that transformers saves"
@@ -40,7 +40,7 @@ def open_file(path: Path) -> dict[str, Tensor]:
     others = [name for name, value in tensors.items() if not torch.is_tensor(value)]
     if others:
         raise UserError(
-            f"{path} holds more than a model's tensors ({others[0]}, say); give the "
+            f"{path} holds more than a model's tensors (such as {others[0]}); give the "
             "pytorch_model.bin that transformers saves"
         )
 
