@@ -1,7 +1,7 @@
 # make run     prompt-tunes the embedded frozen model and evaluates it
-# make test    the quick tests            make slow    the long ones
-# make lint    rules, format and types    make wheel   builds, installs, tries the wheel
-# make clean   removes what make made, but not your runs/
+# make test    the quick tests            make slow    the slow tests
+# make lint    rules, format and types    make wheel   builds, installs, tests the wheel
+# make clean   removes what make made, except your runs/
 #
 # Everything is installed into .venv; `make PYTHON=python3.12 run` chooses the Python.
 
@@ -13,8 +13,8 @@ BIN = $(VENV)/bin
 RUN = $(BIN)/prompt-tuning train --gin_file=gin/runs/prompt_tune.gin \
   --gin.MODEL_DIR=runs/pocket_kind
 
-# Bytecode is kept in .venv, even where the environment says not to: to compile what
-# TensorFlow imports at every start takes ten seconds.
+# Keep bytecode in .venv even if the environment says not to: compiling what TensorFlow
+# imports takes ten seconds at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test slow lint wheel clean
@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 run: $(VENV)/run.done
 	$(RUN)
 
-# Two processes, each keeping to one file at a time so that it compiles a model once.
+# Two processes, each on one file at a time, so that it compiles a model only once.
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
@@ -41,11 +41,11 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# Installed again when setup.py changes. Debian's Python may come without ensurepip; its
-# own pip then puts one into .venv. --no-compile: most of TensorFlow is never imported.
+# Installs again when setup.py changes. Debian's Python may lack ensurepip; then its own
+# pip installs one into .venv. --no-compile: most of TensorFlow is never imported.
 $(VENV)/test.done: EXTRAS = [test,lint]
 $(VENV)/run.done $(VENV)/test.done: setup.py
-	@echo "Installing prompt-tuning$(EXTRAS) into $(VENV), some minutes the first time"
+	@echo "Installing prompt-tuning$(EXTRAS) into $(VENV): takes some minutes the first time"
 	@$(PYTHON) -m venv $(VENV) >/dev/null || { \
 	  $(PYTHON) -m venv --without-pip $(VENV) && \
 	  $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }

@@ -1,10 +1,10 @@
-"""Packaging: `pip install .`, or `make run` to have it done in .venv."""
+"""Packaging: `pip install .`, or `make run`, which does it in .venv."""
 
 from pathlib import Path
 
 from setuptools import setup
 
-# The versions are those the tests ran with; older ones are untried.
+# The tests ran with these versions; older ones are untested.
 INSTALL = [
     # The array library everything runs on.
     "jax>=0.10.2",
@@ -24,11 +24,11 @@ INSTALL = [
     "sentencepiece>=0.2",
     # Arrays outside of JAX: batches, prompt files.
     "numpy>=2.0",
-    # The frozen models' file format, and one of a prompt's.
+    # The file format of frozen models, and optionally of prompts.
     "safetensors>=0.5",
     # Configuration files; below 0.6 because config.py reads its registry.
     "gin-config>=0.5,<0.6",
-    # What seqio and Orbax log through: to quieten them.
+    # seqio and Orbax log through it; needed to silence them.
     "absl-py>=2.1",
     # F1 scores and CoLA's correlation.
     "scikit-learn>=1.5",
@@ -36,46 +36,45 @@ INSTALL = [
     "scipy>=1.14",
     # The progress bar.
     "tqdm>=4.66",
-    # The picture of the learning curve.
+    # Draws the learning curve.
     "matplotlib>=3.9",
-    # Tasks, mixtures and their evaluation. `train` and `evaluate` need it, the core
-    # does not: without seqio and TensorFlow prompt_tuning.train still runs.
+    # Tasks, mixtures and their evaluation. Registered tasks need it; prompt_tuning on
+    # the user's own files, and predicting, run without seqio and TensorFlow.
     "seqio>=0.0.20",
-    # What seqio's preprocessors are written in.
+    # seqio's preprocessors are written in it.
     "tensorflow>=2.21",
     # Downloads the public datasets.
     "tensorflow-datasets>=4.9.10",
-    # What TFDS needs to download on Python 3.11, and does not ask for.
+    # TFDS needs it to download on Python 3.11, but does not require it.
     "importlib_resources>=6",
 ]
 
 EXTRAS = {
-    # JAX's own choice of CUDA, and its TPU runtime.
+    # The CUDA that JAX chooses, and its TPU runtime.
     "cuda": ["jax[cuda]>=0.10.2"],
     "tpu": ["jax[tpu]>=0.10.2"],
     "test": [
         "pytest>=8",
-        # Two processes for the quick suite.
+        # Runs the quick tests in two processes.
         "pytest-xdist>=3.6",
-        # Texts that nobody thinks of, for the comparison with seqio's vocabularies.
+        # Unexpected texts, for the comparison with seqio's vocabularies.
         "hypothesis>=6.100",
     ],
     "lint": [
-        # One minor version, as the next one formats differently.
+        # One minor version, as the next may format differently.
         "ruff==0.17.*",
-        # Types. It reads libraries that come without types, such as Orbax and seqio,
-        # where mypy takes all that they return for Any; and it brings its Node, which
-        # pyright's own package downloads at its first run. One version, as the next one
-        # may find more.
+        # Checks types. It infers the types of libraries without any, such as Orbax and
+        # seqio, where mypy assumes Any; and it includes Node, which pyright's own
+        # package downloads on its first run. One version, as the next may find more.
         "basedpyright==1.40.2",
     ],
     # The slow comparison with Hugging Face's T5 and PEFT's prompts, on the CPU. To save
-    # the CUDA libraries install PyTorch's CPU build first, where your registry has it.
+    # the CUDA libraries, install PyTorch's CPU build first, if your registry has it.
     "parity": ["torch>=2.5", "transformers>=4.50", "peft>=0.17"],
-    # What T5X imports, at the versions its tests here ran with. T5X itself is not on
-    # the package index: scripts/t5x.txt names its commits, to be installed without
-    # their own requirements. pip cannot resolve those, which name the newest commits
-    # of airio, Flax, seqio and others, and airio's an older grain and another TFDS.
+    # What T5X imports, in the versions that our tests of it ran with. T5X itself is not
+    # on the package index: scripts/t5x.txt names its commits, to be installed without
+    # their own requirements. pip cannot resolve those: they name the newest commits of
+    # airio, Flax, seqio and others, and airio wants an older grain and another TFDS.
     "t5x": [
         "clu==0.0.12",
         "fiddle==0.3.1",

@@ -1,8 +1,8 @@
-"""Builds the wheel and tries it away from the checkout: `make wheel`.
+"""Builds the wheel and tests it outside the checkout: `make wheel`.
 
-The wheel goes into a scratch environment that borrows its dependencies from the Python
-running this script, so that TensorFlow is not installed twice. prompt_tuning, tasks,
-gin files and pocket come from the wheel alone; the working directory is empty.
+The wheel is installed into a scratch environment that borrows its dependencies from the
+Python running this script, so TensorFlow is not installed twice. prompt_tuning, tasks,
+gin files and pocket come from the wheel alone, and the working directory is empty.
 """
 
 import importlib
@@ -18,7 +18,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Folders of the checkout, and where the wheel holds them.
+# Folders of the checkout, and their places in the wheel.
 PACKAGED = {
     "prompt_tuning": "prompt_tuning",
     "tasks": "tasks",
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def build(scratch: Path) -> Path:
-    """Builds from a copy, as a build/ in the checkout would add files since removed."""
+    """Builds from a copy, as an old build/ in the checkout would add removed files."""
     source = scratch / "source"
     for folder in PACKAGED:
         unwanted = shutil.ignore_patterns("__pycache__")
@@ -52,7 +52,7 @@ def build(scratch: Path) -> Path:
 
 
 def check_contents(wheel: Path) -> None:
-    """Exits unless the wheel holds each file of the packaged folders, and no other."""
+    """Exits unless the wheel holds exactly the files of the packaged folders."""
     expected = {
         f"{inside}/{path.relative_to(ROOT / folder).as_posix()}"
         for folder, inside in PACKAGED.items()
@@ -70,12 +70,12 @@ def check_contents(wheel: Path) -> None:
 
 
 def install(wheel: Path, scratch: Path) -> Path:
-    """The Python of a new environment with the wheel and this Python's packages."""
+    """The Python of a new environment, with the wheel and this Python's packages."""
     venv.create(scratch / "venv", symlinks=True)
     python = scratch / "venv" / "bin" / "python"
     pip("--python", python, "install", "--no-deps", "--no-compile", wheel)
-    # A path file inside a borrowed folder is not read, so that a checkout installed
-    # there in editable mode stays out of sight.
+    # Path files inside a borrowed folder are not read, so a checkout installed there in
+    # editable mode stays hidden.
     (packages,) = (scratch / "venv").glob("lib/python*/site-packages")
     (packages / "borrowed.pth").write_text("\n".join(site.getsitepackages()) + "\n")
     return python
@@ -99,9 +99,7 @@ def try_installed(python: Path, scratch: Path) -> None:
         [python, "-m", "prompt_tuning", "tasks"],
     ):
         if subprocess.run(command, cwd=elsewhere, env=environment).returncode:
-            sys.exit(
-                f"failed where the wheel is installed: {' '.join(map(str, command))}"
-            )
+            sys.exit(f"failed with the wheel installed: {' '.join(map(str, command))}")
 
 
 def check_installed() -> None:

@@ -1,4 +1,4 @@
-"""Makes tests/golden/network.npz: what Hugging Face's T5 1.1 answers on random weights.
+"""Makes tests/golden/network.npz: logits of Hugging Face's T5 1.1, random weights.
 
     python scripts/make_golden.py
 
@@ -6,9 +6,9 @@ Needs the extra `parity` (PyTorch and transformers). The file holds, in float32,
 model in this package's parameter tree ("params/encoder/layers_0/..."), whose heads
 together are narrower than the model; a batch with padding, long enough for every bucket
 of relative positions; a prompt; and the logits without and with it. The quick tests
-compare with these, so they prove the network without PyTorch; the slow ones in
-tests/network_test.py call the functions below on more sizes. Make it anew only when the
-parameter tree changes its names.
+compare with these, so they need no PyTorch to prove the network; the slow ones in
+tests/t5/network_test.py call the functions below on more sizes. Make it again only when
+names in the parameter tree change.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from transformers import T5ForConditionalGeneration as HuggingFaceT5
 
 PATH = Path(__file__).resolve().parents[1] / "tests/golden/network.npz"
 
-# Our names, in the order of Hugging Face's sub-layers.
+# Hugging Face's names of kernels -> ours.
 ATTENTION = {"q": "query", "k": "key", "v": "value", "o": "out"}
 ENCODER = (("pre_attention_layer_norm", "SelfAttention", "attention"),)
 DECODER = (
@@ -40,7 +40,7 @@ def hugging_face_model(seed: int = 0, **sizes: int) -> HuggingFaceT5:
         **sizes,
     )
     model = HuggingFaceT5(config).eval()
-    # Recent versions tie the head to the embedding whatever the configuration says.
+    # Recent versions tie the head to the embedding despite the configuration.
     model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     assert model.lm_head.weight is not model.shared.weight
     with torch.no_grad():
@@ -51,7 +51,7 @@ def hugging_face_model(seed: int = 0, **sizes: int) -> HuggingFaceT5:
                 weight.normal_()
             else:
                 weight.normal_(std=weight.shape[1] ** -0.5)
-            if name.endswith(".q.weight"):  # smaller in T5, whose scores have no scale
+            if name.endswith(".q.weight"):  # smaller in T5, whose scores are not scaled
                 weight *= config.d_kv**-0.5
     return model
 
@@ -102,7 +102,7 @@ def random_batch(vocab_size: int, inputs: int, targets: int, seed: int = 0) -> d
 def logits(
     model: HuggingFaceT5, batch: dict, prompt_PxD: np.ndarray | None = None
 ) -> np.ndarray:
-    """Logits [B, S, V], the prompt put in front through `inputs_embeds`."""
+    """Logits [B, S, V], with the prompt in front by way of `inputs_embeds`."""
     tokens = torch.as_tensor(batch["encoder_input_tokens"], dtype=torch.long)
     mask, embedded = tokens != 0, model.shared(tokens)
     if prompt_PxD is not None:

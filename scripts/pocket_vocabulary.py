@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python scripts/pocket_vocabulary.py
 
-The result depends on this file and tasks/pocket.py alone: run it again whenever the
-world's text changes, and pre-train the pocket models again after it.
+The result depends only on this file and tasks/pocket.py. Run it again whenever the
+world's text changes, and then pre-train the pocket models again.
 """
 
 import argparse
@@ -21,8 +21,8 @@ VOCAB_SIZE = 1948  # with the 100 sentinels of T5 (extra_ids), 2048
 DOCUMENTS = 40_000
 SEED = 2
 
-# The world's own text needs some 1,200 pieces. These words and word parts, common in
-# English and rare in the world, fill the rest, so that other text takes fewer pieces.
+# The world's own text needs about 1,200 pieces. These words and word parts, common in
+# English and rare in the world, fill the rest, so that other text needs fewer pieces.
 ENGLISH = """
 about above accept according account across act action active actually add after
 against age agree ago air allow almost along already also although american among
@@ -117,16 +117,16 @@ def train() -> bytes:
         bos_id=-1,
         byte_fallback=True,
         character_coverage=1.0,
-        # Capital letters, digits and punctuation: hardly in the world, but elsewhere.
+        # Capital letters, digits and punctuation: rare in the world, but not elsewhere.
         required_chars=string.ascii_letters + string.digits + string.punctuation,
-        num_threads=1,  # the sums of several threads depend on their order
+        num_threads=1,  # with several, sums depend on their order
         minloglevel=1,
     )
     return model.getvalue()
 
 
 def main() -> None:
-    """Writes the model where --output says, into the package by default."""
+    """Writes the model to --output, by default into the package."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, default=OUTPUT)
     output = parser.parse_args().output

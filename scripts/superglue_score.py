@@ -2,9 +2,9 @@
 
     python scripts/superglue_score.py runs/*/metrics.json
 
-Reads the files metrics.json that `prompt-tuning train` leaves in each MODEL_DIR, and
-prints the tasks' scores and their mean (paper, Table 3). Of a task that is there twice
-the last file counts.
+Reads the metrics.json that `prompt-tuning train` writes to each MODEL_DIR, and prints
+the tasks' scores and their mean (paper, Table 3). If a task occurs twice, the last file
+counts.
 """
 
 import json
@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from prompt_tuning.tasks_io.quiet import seqio
-from tasks import paper as paper  # which registers the tasks
+from tasks import paper as paper  # registers the tasks
 from tasks import scoring
 
 
 def alias(name: str) -> str | None:
-    """The short name of a task of SuperGLUE under any of its names; None for others."""
+    """The short name of a SuperGLUE task, given any of its names; None for others."""
     if name not in seqio.TaskRegistry.names():
         return None
     found = getattr(seqio.TaskRegistry.get(name).source, "alias", None)

@@ -1,7 +1,7 @@
-"""Rows for the table of tasks, a function for each family of data sets.
+"""Rows for the table of tasks, with a function for each family of data sets.
 
-Each knows how its family lays its files out, and what TFDS calls it; what differs from
-that in one task is given as a field of its Row.
+Each function knows how its family names its files and what TFDS calls it; where a task
+differs, fields of its Row are given.
 """
 
 import functools
@@ -16,12 +16,12 @@ TSV = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 
 
 def fields(*names: str, source: Sequence[str] = ()) -> Callable:
-    """Shows the model these fields, or the fields `source` under these names."""
+    """Renders these fields, or the fields `source` under these names."""
     return functools.partial(render.fields, names=names, source=source)
 
 
 def columns(*names: str, label: str = "label") -> dict[str, str]:
-    """Columns of a table that TFDS calls by the same names, and that of the label."""
+    """TFDS's field -> column, for columns with TFDS's own names and the label's."""
     return {name: name for name in names} | {"label": label}
 
 
@@ -35,7 +35,7 @@ def superglue(
     flat: Callable = lambda record: [record],
     **more: object,
 ) -> Row:
-    """Files in superglue/FOLDER: a JSON object a line, that `flat` makes records of."""
+    """Files in superglue/FOLDER: JSON lines, which `flat` turns into records."""
     row = Row(
         alias=alias,
         name=f"super_glue_{alias}_v102",
@@ -62,7 +62,7 @@ def glue(
 ) -> Row:
     """Files in glue/FOLDER: tables. `places`: TFDS's name of a field -> its column.
 
-    What the model reads are the fields by alphabet.
+    The model reads the fields in alphabetical order.
     """
     row = Row(
         alias=config,
@@ -102,7 +102,7 @@ def questions(
 
 
 def mrqa(name: str, file: str, tfds: str) -> Row:
-    """A set of MRQA that is out of domain; the released code's split is validation."""
+    """An out-of-domain MRQA set; its split is validation, as in the released code."""
     return questions(
         f"mrqa_{name}",
         f"mrqa_{name}_v001_examples",
@@ -116,7 +116,7 @@ def mrqa(name: str, file: str, tfds: str) -> Row:
 
 
 def squadshift(name: str, file: str) -> Row:
-    """A set of SQuADShifts; neither TFDS nor the released code has them."""
+    """A set of SQuADShifts, which neither TFDS nor the released code has."""
     alias = f"squadshifts_{name}"
     path = f"squadshifts/{file}_v1.0.json"
     return questions(alias, alias, {"test": path}, files.squad)

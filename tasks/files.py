@@ -1,12 +1,12 @@
-"""Official files -> records with TFDS's field names, one reader for each format.
+"""Reads official files as records with TFDS's field names: a reader per format.
 
     for where, parse in jsonl(Path("D/superglue/CB/train.jsonl")):
         for record in parse(): ...
 
-A reader raises a DataError if the file as a whole cannot be read. Then it yields each
-piece of the file (a line, a question) with the place to name in a message and a
-function that parses it; only that one raises the DataError of a bad piece, so that a
-caller may stop there or count it and go on.
+A reader raises a DataError if the file as a whole cannot be read. Otherwise it yields
+each piece of the file (a line, a question) as its place, for messages, and a function
+that parses it. Only that function raises the DataError of a bad piece, so a caller can
+stop there, or count it and continue.
 """
 
 import functools
@@ -19,19 +19,19 @@ from typing import Any
 
 from tasks import DataError
 
-# Field names to values; of the kinds str, int, float, bool, list and Record.
+# Field names to values of type str, int, float, bool, list or Record.
 Record = dict[str, Any]
 Pieces = Iterator[tuple[str, Callable[[], list[Record]]]]
 
-BOM = b"\xef\xbb\xbf"  # in front of MRPC's files
+BOM = b"\xef\xbb\xbf"  # MRPC's files start with it
 
 
 class BrokenLine(DataError):
-    """A line of a table that has not all of its columns."""
+    """A line of a table that lacks some of its columns."""
 
 
 def need(record: object, field: str, kind: type | tuple[type, ...] = str) -> Any:
-    """A field of a record; a DataError if it is not there or of another kind."""
+    """A field of a record; raises DataError if it is missing or of another type."""
     if not isinstance(record, dict) or field not in record:
         there = ", ".join(record) if isinstance(record, dict) else repr(record)[:80]
         raise DataError(f"there is no field {field!r}, only {there or 'nothing'}")
@@ -55,7 +55,7 @@ def _content(path: Path) -> bytes:
         data = path.read_bytes()
         data = gzip.decompress(data) if path.suffix == ".gz" else data
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is no whole gzip file ({error})") from None
+        raise DataError(f"{path} is not a whole gzip file ({error})") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})") from None
     if not data.strip():
@@ -64,10 +64,10 @@ def _content(path: Path) -> bytes:
 
 
 def _lines(path: Path) -> list[tuple[str, bytes]]:
-    """The lines that are not blank, each with the words that name it.
+    """The lines that are not blank, each with its place.
 
-    They end at a line feed, a carriage return or both, as in Python's text files, which
-    is how TFDS reads them.
+    A line ends at a line feed, a carriage return or both, as in Python's text files,
+    which is how TFDS reads them.
     """
     return [
         (f"{path}, line {number}", line)
@@ -91,7 +91,7 @@ def _json_object(line: bytes) -> Record:
 def jsonl(
     path: Path, flatten: Callable[[Record], list[Record]] = lambda record: [record]
 ) -> Pieces:
-    """SuperGLUE's files: a JSON object a line, which `flatten` makes into records."""
+    """SuperGLUE's files: JSON lines, which `flatten` turns into records."""
     for where, line in _lines(path):
         yield where, functools.partial(_flat, line, flatten)
 
@@ -101,10 +101,10 @@ def _flat(line: bytes, flatten: Callable[[Record], list[Record]]) -> list[Record
 
 
 def mrqa(path: Path) -> Pieces:
-    """MRQA's files: gzipped, a header line, then a context and its questions a line.
+    """MRQA's files: gzipped; a header, then lines with a context and its questions.
 
-    TFDS strips the texts, T5 does not; in what is rendered it shows only where a
-    context ends in a word and a space.
+    TFDS strips the texts, T5 does not. Once rendered, this shows only where a context
+    ends in a word and a space.
     """
     lines = _lines(path)
     if b'"header"' in lines[0][1][:80]:
@@ -123,11 +123,11 @@ def _mrqa_questions(line: bytes) -> list[Record]:
 
 
 def tsv(path: Path, columns: Mapping[str, str], headless: Sequence[str] = ()) -> Pieces:
-    """GLUE's files: cells between tabs, quotation marks like any other character.
+    """GLUE's files: tab-separated; quotation marks have no special meaning.
 
     Args:
-      columns: TFDS's field name -> column. A file may lack the column of the label.
-      headless: the columns of a file whose first line does not name them.
+      columns: TFDS's field name -> column. A file may lack the label's column.
+      headless: the columns of a file without a header line.
     """
     lines = _lines(path)
     header = _decoded(lines[0][1]).split("\t")
@@ -161,7 +161,7 @@ def _row(line: bytes, places: Mapping[str, int], width: int) -> list[Record]:
 
 
 def squad(path: Path) -> Pieces:
-    """SQuAD's format, one JSON object: articles, paragraphs, questions."""
+    """SQuAD's format: one JSON object of articles, paragraphs and questions."""
     data = _content(path)
     try:
         articles = need(json.loads(_decoded(data)), "data", list)
@@ -179,7 +179,7 @@ def squad(path: Path) -> Pieces:
 
 
 def _items(record: object, field: str) -> list:
-    """A list in a record. Without it the record itself, for _question to complain."""
+    """A list in a record; without one, the record, for _question to reject."""
     items = record.get(field) if isinstance(record, dict) else None
     return items if isinstance(items, list) else [record]
 
@@ -212,7 +212,7 @@ def _pronoun(block: Sequence[bytes]) -> list[Record]:
         )
     candidates = [candidate.strip() for candidate in texts[2].split(",")]
     if texts[3] not in candidates:
-        raise DataError(f"{texts[3]!r} is none of the candidates {texts[2]!r}")
+        raise DataError(f"{texts[3]!r} is not one of the candidates {texts[2]!r}")
     label = candidates.index(texts[3])
     return [
         {"sentence": texts[0], "pronoun": texts[1]}

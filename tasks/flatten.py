@@ -1,11 +1,11 @@
-"""A line of SuperGLUE's official files -> TFDS's records, where the two differ."""
+"""Lines of SuperGLUE's official files -> TFDS's records, where the two differ."""
 
 from tasks import DataError
 from tasks.files import Record, need
 
 
 def multirc(line: Record) -> list[Record]:
-    """A passage with questions with answer options -> a record for each option."""
+    """A passage with questions and their answer options -> a record per option."""
     passage = need(line, "passage", dict)
     records = []
     for question in need(passage, "questions", list):
@@ -22,7 +22,7 @@ def multirc(line: Record) -> list[Record]:
 
 
 def record(line: Record) -> list[Record]:
-    """A passage with queries -> a record for each; names once, in alphabetic order."""
+    """A passage with queries -> a record per query; names once, alphabetically."""
     passage = need(line, "passage", dict)
     text = need(passage, "text")
     entities = {
@@ -48,13 +48,13 @@ def record(line: Record) -> list[Record]:
 
 
 def winograd(line: Record) -> list[Record]:
-    """WSC with its spans mended to be in the text, as in TFDS's wsc.fixed."""
+    """WSC, its spans corrected so that the text contains them, as TFDS's wsc.fixed."""
     line = line | need(line, "target", dict)
     for span in ("span1", "span2"):
         text = need(line, "text")
         part = need(line, f"{span}_text")
         index = need(line, f"{span}_index", int)
-        # TFDS gives up on the two that other words interrupt.
+        # TFDS leaves the two spans alone that other words interrupt.
         if part in text or part.startswith("Kamenev"):
             continue
         if "theyscold" in part:

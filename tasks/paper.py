@@ -28,7 +28,7 @@ MNLI = ("entailment", "neutral", "contradiction")
 RTE = ("entailment", "not_entailment")
 MRPC = ("not_equivalent", "equivalent")
 QQP = ("not_duplicate", "duplicate")
-# The paper's words for tasks whose targets are free text (section 3.2, footnote 7).
+# The paper's class words where targets are free text (section 3.2, footnote 7).
 RECORD_WORDS = ("commonsense", "reasoning", "reading", "comprehension")
 WSC_WORDS = ("commonsense", "pronoun", "resolution")
 
@@ -56,7 +56,7 @@ MNLI_COLUMNS = {
     "hypothesis": "sentence2",
     "label": "gold_label",
 }
-COLA_COLUMNS = ("source", "label", "mark", "sentence")  # test.tsv alone names them
+COLA_COLUMNS = ("source", "label", "mark", "sentence")  # only test.tsv names them
 
 TABLE = (
     # SuperGLUE: alias, folder, what the model reads, labels, metrics
@@ -113,7 +113,7 @@ TABLE = (
         postprocess=scoring.text,
         class_words=WSC_WORDS,
     ),
-    # GLUE: alias, folder, columns (the model reads them by alphabet), labels, metrics
+    # GLUE: alias, folder, columns (to be read alphabetically), labels, metrics
     glue("cola", "CoLA", columns("sentence"), COLA, MATTHEWS, headless=COLA_COLUMNS),
     glue("sst2", "SST-2", columns("sentence"), ("negative", "positive")),
     glue("mrpc", "MRPC", MRPC_COLUMNS, MRPC, F1),
@@ -159,7 +159,7 @@ ROWS = {row.alias: row for row in TABLE}
 
 
 def _transferred(target: str, source: str, word: str, ours: str) -> Row:
-    """A task for a model of another one, whose `word` is `ours` in the labels."""
+    """A task for a model tuned on another; `ours` is our label for its `word`."""
     row = ROWS[target]
     return row._replace(
         alias=f"{target}_from_{source}",

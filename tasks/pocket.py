@@ -1,11 +1,11 @@
 """The pocket world: small English texts from a seed, and tasks on them.
 
-The world has things of eight kinds and moods of six, and every thing and every mood
-has invented names, spelled by one rule, so that nothing but the text tells what a name
-means. Pre-training text (`documents`) uses every name and says what it means. The
-tasks `pocket_kind` and `pocket_mood` then ask for the meaning of one name in a passage
-that is otherwise neutral, and validation asks only for names that training never
-shows: a prompt can pass it only by calling up what the frozen model has read.
+The world has eight kinds of things and six moods. Every kind and every mood has
+invented names, all spelled by one rule, so only the text tells what a name means.
+Pre-training text (`documents`) uses every name and says what it means. The tasks
+`pocket_kind` and `pocket_mood` then ask for the meaning of one name in an otherwise
+neutral passage, and validation asks only for names that training never shows: a prompt
+can solve it only by recalling what the frozen model has read.
 """
 
 import functools
@@ -31,7 +31,7 @@ _ENDINGS = "ab ack ap ash eb eck elt esh ig ilk im ob oft ook oom ub ug unk"
 
 
 def _names() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Deals invented names, all of one spelling rule, to the kinds and the moods."""
+    """Deals invented names, all spelled by one rule, to the kinds and the moods."""
     rng = random.Random("names")
     parts = (_ONSETS.split(), "aeiou", _MIDDLES.split(), _ENDINGS.split())
     needed = len(KINDS) * NAMES_PER_KIND + len(MOODS) * NAMES_PER_MOOD
@@ -300,15 +300,15 @@ _SHOW = {
 
 
 def _other(templates: Sequence[str]) -> tuple[str, ...]:
-    """The same sentences about the scene's other thing."""
+    """The same sentences, about the scene's other thing."""
     return tuple(t.replace("{w}", "{x}").replace("{k}", "{xk}") for t in templates)
 
 
 _OTHER_THING, _OTHER_ANSWER = _other(_THING), _other(_ANSWER)
 _OTHER_USE = {kind: _other(uses) for kind, uses in _USE.items()}
 
-# A genre is a sequence of parts, each a table to draw one sentence from; it is listed
-# once for each time out of all that it should be drawn.
+# A genre is a sequence of parts, each a table to draw one sentence from. How often it
+# is listed says how often it is drawn.
 _GENRES = (
     *[(_PLAIN, _THING, _ANSWER, _USE, _FELT, _FEELING)] * 3,
     *[(_THING, _ANSWER, _OTHER_THING, _OTHER_ANSWER)] * 6,
@@ -355,7 +355,7 @@ def documents(seed: int, count: int) -> Iterator[str]:
     draw = _drawer(f"documents {seed}")
     for _ in range(count):
         scene = _scene(draw)
-        # Three parts depend on the scene: tables by kind, by mood, by the other kind.
+        # Three parts depend on the scene: the tables by kind, mood and other kind.
         parts = [
             part[scene["k" if part is _USE else "l" if part is _SHOW else "xk"]]
             if isinstance(part, dict)
@@ -368,7 +368,7 @@ def documents(seed: int, count: int) -> Iterator[str]:
 def skill_probes(seed: int, count: int) -> list[tuple[str, str]]:
     """Beginnings of pre-training text, each with the one word that must follow.
 
-    Kinds and moods in turn: what a frozen model knows before a prompt is tuned on it.
+    Kinds and moods alternate. They probe what a frozen model knows before tuning.
     """
     draw = _drawer(f"probes {seed}")
     kind_parts = (_PLAIN, _THING), [t for t in _ANSWER if "{k}s" not in t], "{k}"
@@ -385,7 +385,7 @@ def skill_probes(seed: int, count: int) -> list[tuple[str, str]]:
 # The tasks' formats, and the label words in them, occur in no pre-training text.
 KIND_FORMAT = "passage: {} topic:"
 MOOD_FORMAT = "passage: {} mood:"
-EXAMPLES = {"train": 4_008, "validation": 480}  # of each task; 24 divides both
+EXAMPLES = {"train": 4_008, "validation": 480}  # in each task; 24 divides both
 DOCUMENTS = {"train": 400_000, "validation": 2_000}
 
 
@@ -398,9 +398,9 @@ def _examples(
 ) -> Iterator[dict[str, str]]:
     """Yields neutral passages with one invented name, and the label it stands for.
 
-    Every passage is used once with a name of each label, so that nothing but the name
-    tells them apart. The first two thirds of a label's names are for training, the rest
-    for validation.
+    Every passage is used once with a name of each label, so only the name tells them
+    apart. The first two thirds of a label's names are for training, the rest for
+    validation.
     """
     draw = _drawer(f"{form} {split}")
     for i in range(EXAMPLES[split] // len(names)):
@@ -437,7 +437,7 @@ def probe_examples(split: str) -> Iterator[dict[str, str]]:
 
 
 def first_word_index(text: str, label_classes: Sequence[str], **unused: object) -> int:
-    """As label_index, of a text's first word: what follows goes on with the story."""
+    """As label_index, for a text's first word; the words after it tell the story on."""
     return label_index(re.split(r"\W", text, maxsplit=1)[0], label_classes)
 
 
@@ -452,10 +452,10 @@ def _source(
         del shuffle_files, seed  # the generator has one order
         rows = list(examples(split))
         columns = {key: [row[key] for row in rows] for key in rows[0]}
-        # It takes any tree; the stubs know of none.
+        # It takes any tree, but the stubs do not say so.
         return tf.data.Dataset.from_tensor_slices(columns)  # pyright: ignore[reportArgumentType]
 
-    # None of seqio's own sources fits its protocol.
+    # seqio's own sources do not fit its protocol.
     return seqio.FunctionDataSource(  # pyright: ignore[reportReturnType]
         dataset, splits=tuple(counts), num_input_examples=counts
     )

@@ -1,8 +1,8 @@
 """The paper's Tables 7 to 16: {task: {split: (examples, {label: percent})}}.
 
-Of ReCoRD the paper counts queries, and of WSC's training split the true referents.
-RTE's training labels make 101 percent in Table 14; 50.2 must be meant by 51.2. The
-sizes of the MRQA sets stand as printed, though they seem to have changed places.
+For ReCoRD the paper counts queries, for WSC's training split the true referents. RTE's
+training labels add up to 101 percent in Table 14; its 51.2 must mean 50.2. The sizes of
+the MRQA sets are as printed, although they seem to be swapped.
 """
 
 PUBLISHED = {

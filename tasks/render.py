@@ -1,8 +1,8 @@
-"""Records -> what the model reads and writes, as T5 renders them.
+"""Renders records as the texts that a model reads and writes, exactly as T5 does.
 
 A renderer takes a record with TFDS's field names and yields features: the strings
-`inputs` and `targets`, without the data set's name in front, and what the task's
-metrics need besides. Its rules are T5's own (t5.data.preprocessors), down to the space.
+`inputs` and `targets`, without the data set's name in front, and whatever else the
+task's metrics need. The rules are T5's own (t5.data.preprocessors), to the last space.
 """
 
 import re
@@ -19,13 +19,13 @@ Features = dict[str, Any]
 FALSE_TRUE = ("False", "True")
 NO_LABEL = -1  # TFDS's label of an example without one
 
-# RE2's idea of white space and of punctuation, which are ASCII's alone.
+# What RE2 takes for white space and punctuation: only ASCII's.
 _SPACES = re.compile(r"[\t\n\f\r ]+")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 
 def label_word(record: Record, labels: Sequence[str]) -> str:
-    """The label in words, be it the word or its number; UNKNOWN for -1."""
+    """The label word, given as the word or its number; UNKNOWN for -1."""
     label = need(record, "label", (str, int))
     number = label if isinstance(label, int) else None
     if isinstance(label, str) and label not in labels and label.isdecimal():
@@ -42,7 +42,7 @@ def label_word(record: Record, labels: Sequence[str]) -> str:
 
 
 def _named(record: Record, names: Sequence[str], source: Sequence[str] = ()) -> str:
-    """`name: text` for each name; `source` has the fields if the names are others."""
+    """`name: text` for each name; `source` are the fields, if named otherwise."""
     texts = [need(record, field) for field in source or names]
     return " ".join(f"{name}: {text}" for name, text in zip(names, texts, strict=True))
 
@@ -53,13 +53,13 @@ def fields(
     names: Sequence[str],
     source: Sequence[str] = (),
 ) -> Iterator[Features]:
-    """The fields `names`, or `source` under those names, and a label."""
+    """The fields `names`, or the fields `source` under those names, and a label."""
     inputs = _named(record, names, source)
     yield {"inputs": inputs, "targets": label_word(record, labels)}
 
 
 def similarity(record: Record, labels: Sequence[str]) -> Iterator[Features]:
-    """STS-B: a score of 0 to 5, rounded to 0.2; -1.0 where there is none."""
+    """STS-B: a score from 0 to 5, rounded to 0.2; -1.0 without a score."""
     score = need(record, "label", (str, float, int))
     try:
         rounded = np.round(np.float32(score) * 5) / 5
@@ -72,7 +72,7 @@ def similarity(record: Record, labels: Sequence[str]) -> Iterator[Features]:
 
 
 def multirc(record: Record, labels: Sequence[str]) -> Iterator[Features]:
-    """MultiRC: an answer option; HTML taken out. Scored by question."""
+    """MultiRC: an answer option, without HTML. Scored by question."""
     inputs = _named(record, ("question", "answer", "paragraph")).replace("<br>", " ")
     yield {
         "inputs": inputs.replace("<b>", "").replace("</b>", ""),
@@ -103,10 +103,10 @@ def record(record: Record, labels: Sequence[str]) -> Iterator[Features]:
 def winograd(record: Record, labels: Sequence[str]) -> Iterator[Features]:
     """WSC as free text: the pronoun in asterisks; the target is span 1, right or not.
 
-    `label` tells whether it is right; `referent` is the target again, for scoring.
+    `label` says whether it is right; `referent` repeats the target, for scoring.
     """
     text, pronoun = need(record, "text"), need(record, "span2_text")
-    # T5 puts an X in the pronoun's place, then the pronoun in place of each " X ".
+    # T5 replaces the pronoun by an X, then each " X " by the pronoun.
     inputs = _without_pronoun(text, pronoun, need(record, "span2_index", int))
     word = label_word(record, FALSE_TRUE)
     referent = need(record, "span1_text")
@@ -119,10 +119,10 @@ def winograd(record: Record, labels: Sequence[str]) -> Iterator[Features]:
 
 
 def _without_pronoun(text: str, pronoun: str, index: int) -> str:
-    """The text with an X for the pronoun, its word number `index`.
+    """The text with an X in place of the pronoun, its word number `index`.
 
-    In one text of WSC that word has punctuation at its end, in another the pronoun is
-    the next word; T5 mends the two by hand, with this result.
+    In one text of WSC that word ends with punctuation, and in another the pronoun is
+    the next word. T5 corrects the two by hand, with this result.
     """
     words = text.split(" ")
     word, *after = words[index : index + 2] if 0 < index < len(words) else [""]
@@ -140,7 +140,7 @@ def _without_pronoun(text: str, pronoun: str, index: int) -> str:
 
 def pronoun(record: Record, labels: Sequence[str]) -> Iterator[Features]:
     """Definite pronoun resolution in WSC's form; the target is the right candidate."""
-    # Only the pronoun's first place counts.
+    # Only the pronoun's first occurrence counts.
     marked = re.sub(
         rf" ({re.escape(need(record, 'pronoun'))})( |\.|,)",
         r" *\1*\2",
@@ -152,12 +152,12 @@ def pronoun(record: Record, labels: Sequence[str]) -> Iterator[Features]:
 
 
 def _padded(text: str) -> str:
-    """Spaces around punctuation, and one where there were several."""
+    """Puts spaces around punctuation, and merges several spaces into one."""
     return _SPACES.sub(" ", _PUNCTUATION.sub(r" \1 ", text))
 
 
 def question(record: Record, labels: Sequence[str]) -> Iterator[Features]:
-    """SQuAD and its kin: the target is the first answer, scored against all."""
+    """SQuAD and similar sets: the target is the first answer, scored against all."""
     answers = need(record, "answers", (list, dict))
     if isinstance(answers, dict):  # TFDS's SQuAD
         answers = need(answers, "text", list)

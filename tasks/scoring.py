@@ -1,8 +1,8 @@
-"""Decoded text -> what is scored -> metrics, as T5 computes them, in percent.
+"""Postprocessing of decoded texts, and metrics in percent, as T5 computes them.
 
-Postprocess functions get the text that a model wrote, or with `is_target` a target's,
-and the `example`, whose features they may use. A metric of targets without any label
-is {}.
+Postprocess functions are given the text that a model wrote or, with `is_target`, a
+target's text, and the `example`, whose features they may use. Without any labelled
+target a metric is {}.
 """
 
 import collections
@@ -22,7 +22,7 @@ Example = Mapping[str, Any]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-# Words that do not tell one referent from another.
+# Words that do not distinguish one referent from another.
 _DETERMINERS = frozenset(
     """a an few her his each every many much my our some that the their these this
     those which whose your""".split()
@@ -36,9 +36,9 @@ def read_first(
     said_classes: Sequence[str] = (),
     **keywords: object,
 ) -> object:
-    """Postprocesses what `read` makes of a text: a label in the task's own words.
+    """Postprocesses read(text), a label in the task's own words.
 
-    `said_classes` are the labels in the model's words, for the engine.
+    `said_classes`, the labels in the model's words, are only for prompt_tuning to read.
     """
     return postprocess(read(text), **keywords)
 
@@ -50,7 +50,7 @@ def option_index(
     is_target: bool = False,
     **unused: object,
 ) -> dict[str, Any]:
-    """MultiRC: {"value": label, and of a target "group": the question it is about}."""
+    """MultiRC: {"value": label}; for a target also its question, as "group"."""
     group = {"group": int(example["idx/question"])} if is_target else {}
     return {"value": label_index(text, label_classes)} | group
 
@@ -58,7 +58,7 @@ def option_index(
 def entity(
     text: str, example: Example, is_target: bool = False, **unused: object
 ) -> dict[str, Any]:
-    """ReCoRD: {"value": text}; of a target all answers, and "group": the query."""
+    """ReCoRD: {"value": text}; for a target all answers, and its query as "group"."""
     if not is_target:
         return {"value": text}
     group = int(example["idx/passage"]), int(example["idx/query"])
@@ -68,7 +68,7 @@ def entity(
 def answers(
     text: str, example: Example, is_target: bool = False, **unused: object
 ) -> str | list[str]:
-    """SQuAD and its kin: the text; of a target all answers."""
+    """SQuAD and similar sets: the text; for a target all answers."""
     if not is_target:
         return text
     return [answer.decode() for answer in example["answers"]]
@@ -77,9 +77,9 @@ def answers(
 def same_referent(
     text: str, example: Example, is_target: bool = False, **unused: object
 ) -> int:
-    """WSC: whether the text names span 1 (1 or 0), whose label is the target.
+    """WSC: 1 if the text names span 1, else 0; for a target, the label.
 
-    It does if its words are among span 1's or the other way round; -1 for no words.
+    It does if its words are among span 1's, or the reverse; -1 if it has no words.
     """
     if is_target:
         return int(example["label"])
@@ -103,7 +103,7 @@ def text(text: str, **unused: object) -> str:
 
 
 def number(text: str, **unused: object) -> float:
-    """STS-B's score; -1 for a text that is no number."""
+    """STS-B's score; -1 for a text that is not a number."""
     try:
         return float(text)
     except ValueError:
@@ -125,7 +125,7 @@ def mean_3class_f1(targets: Sequence[int], predictions: Sequence[int]) -> Metric
 
 
 def f1(targets: Sequence[int], predictions: Sequence[int]) -> Metrics:
-    """F1 of class 1 of two; a prediction that is neither counts as the wrong one."""
+    """F1 of class 1 of two; a prediction of neither counts as the wrong one."""
     if not _labelled(targets):
         return {}
     valid = [
@@ -180,7 +180,7 @@ def multirc_f1(targets: Sequence[dict], predictions: Sequence[dict]) -> Metrics:
 def multirc_exact_match(
     targets: Sequence[dict], predictions: Sequence[dict]
 ) -> Metrics:
-    """MultiRC's EM: the share of questions all of whose options are right."""
+    """MultiRC's EM: the share of questions with all options right."""
     if not _labelled([target["value"] for target in targets]):
         return {}
     right = collections.defaultdict(list)
@@ -190,9 +190,9 @@ def multirc_exact_match(
 
 
 def squad(targets: Sequence[Sequence[str]], predictions: Sequence[str]) -> Metrics:
-    """Exact match and word F1, each with the best of an example's answers.
+    """Exact match and word F1, each against the best of an example's answers.
 
-    Upper case, punctuation and articles count nothing, as in SQuAD's own script.
+    Case, punctuation and articles are ignored, as in SQuAD's own script.
     """
     pairs = [
         ([_normal(answer) for answer in answers], _normal(prediction))
@@ -209,7 +209,7 @@ def squad(targets: Sequence[Sequence[str]], predictions: Sequence[str]) -> Metri
 
 
 def record(targets: Sequence[dict], predictions: Sequence[dict]) -> Metrics:
-    """SQuAD's metrics, the first example of each query alone."""
+    """SQuAD's metrics, on only the first example of each query."""
     first = {}
     for target, prediction in zip(targets, predictions, strict=True):
         first.setdefault(target["group"], (target["value"], prediction["value"]))
@@ -241,7 +241,7 @@ def superglue_score(metrics: Mapping[str, Metrics]) -> float:
       metrics: {task, by its alias: {metric: percent}}.
 
     Raises:
-      ValueError: a task is not there.
+      ValueError: a task is missing.
     """
     missing = [task for task in SUPERGLUE if not metrics.get(task)]
     if missing:

@@ -1,4 +1,4 @@
-"""A row of the table of tasks -> a seqio task, from TFDS or from official files.
+"""Turns a row of the table of tasks into a seqio task on TFDS or official files.
 
 register(row)                                   # taskless_super_glue_cb_v102, cb
 register(row, prefix=True)                      # super_glue_cb_v102
@@ -26,7 +26,7 @@ from tasks.scoring import read_first
 SENTINEL = "<extra_id_0>"  # T5's first; its id is the vocabulary's last
 
 
-# Read when they are first used. The engine puts the frozen model's in their place
+# Their files are read on first use; the frozen model's vocabulary usually replaces them
 # (prompt_tuning.tasks_io.tasks.open_task).
 VOCABULARIES = {
     "t5": seqio.SentencePieceVocabulary(
@@ -43,18 +43,18 @@ VOCABULARIES = {
 class Row(NamedTuple):
     """A task.
 
-    alias: its short name. name: T5's name for it, or the released code's.
-    files: {split: a path in data_dir}. read: the reader of their format.
+    alias: its short name. name: its name in T5 or in the released code.
+    files: {split: a path in data_dir}. read: the reader for their format.
     tfds: the name and version in TFDS; "" if TFDS does not have it.
-    tfds_splits: TFDS's names of the splits where they are others.
+    tfds_splits: TFDS's names of the splits, where they differ.
     render: (record, labels) -> features, one of render.py.
-    labels: the words, in TFDS's order.
-    metrics, postprocess: as seqio's.
-    prefix: what T5 puts in front of the inputs; "" if nothing.
-    class_words: for the initialiser, where there are no labels.
-    trains_on: the label of the only examples to train on.
-    translate: a word of another task's labels, and ours in its place.
-    ragged: whether the official file is known to hold broken lines, to be left out.
+    labels: the label words, in TFDS's order.
+    metrics, postprocess: as in seqio.
+    prefix: what T5 puts in front of the inputs, or "".
+    class_words: for the initialiser, if there are no labels.
+    trains_on: train only on examples with this label.
+    translate: a word in another task's labels, and our word for it.
+    ragged: whether the official file is known to have broken lines, to be skipped.
     """
 
     alias: str
@@ -75,10 +75,10 @@ class Row(NamedTuple):
 
 
 class Source(seqio.FunctionDataSource):
-    """A row's rendered examples: from the official files in data_dir, else from TFDS.
+    """A row's rendered examples, from the official files in data_dir or from TFDS.
 
-    Both pass through the row's render function. A DataError says what is wrong with a
-    file, or that TFDS could not be had.
+    Both go through the row's render function. A DataError says what is wrong with a
+    file, or that TFDS is not available.
     """
 
     def __init__(self, row: Row, data_dir: str | None = None) -> None:
@@ -95,28 +95,28 @@ class Source(seqio.FunctionDataSource):
     def at(self, data_dir: str) -> "Source":
         """The same examples read from the official files in `data_dir`.
 
-        The engine calls it when the user gives --data_dir.
+        prompt_tuning calls it when the user gives --data_dir.
         """
         return Source(self._row, data_dir)
 
     def origin(self, split: str) -> str:
-        """Where a split comes from: a path, or TFDS's name and version."""
+        """Where a split comes from: a path, or its name and version in TFDS."""
         if self._data_dir:
             return str(Path(self._data_dir, self._row.files[split]))
         return f"TFDS {self._row.tfds}" if self._row.tfds else "files alone"
 
     def available(self, split: str) -> bool:
-        """Whether a split is there to be read, and need not be downloaded."""
+        """Whether a split can be read without downloading it."""
         if self._data_dir:
             return Path(self.origin(split)).exists()
         try:
             source = seqio.TfdsDataSource(self._row.tfds)
             return bool(self._row.tfds) and source.tfds_dataset.builder.is_prepared()
-        except Exception:  # of whatever library; then it is not there
+        except Exception:  # any library's: then it is not available
             return False
 
     def published(self, split: str) -> tuple[int, dict[str, float]] | None:
-        """The paper's number of examples, and percent of each label (Tables 7-16)."""
+        """The paper's number of examples, and each label's percent (Tables 7 to 16)."""
         return PUBLISHED.get(self._row.alias, {}).get(split)
 
     def read(
@@ -125,9 +125,9 @@ class Source(seqio.FunctionDataSource):
         """Yields a split's examples, each with the number of its record in the source.
 
         Args:
-          on_error: called with what is wrong with a line, which is then left out. By
-            default it is raised, but for the broken lines a file is known to have:
-            those are left out and named on stderr.
+          on_error: called with the error of a bad line, which is then left out. By
+            default the error is raised, except for the broken lines that a file is
+            known to have: those are left out, and named on stderr.
 
         Raises:
           DataError: there is nothing to read.
@@ -176,14 +176,13 @@ def _reason(error: DataError | UnicodeError) -> str:
 def _tell_once(origin: str, places: tuple[str, ...]) -> None:
     numbers = ", ".join(place.rpartition(" ")[2] for place in places)
     print(
-        f"{origin}: {len(places)} lines have not all columns and are left out: "
-        f"line {numbers}",
+        f"{origin}: {len(places)} lines lack columns and are left out: line {numbers}",
         file=sys.stderr,
     )
 
 
 def _render(row: Row, split: str, record: Record) -> list[Features]:
-    """A record's examples, none if the split leaves it out."""
+    """A record's examples; none if the split leaves it out."""
     labelled = not split.startswith("test")
     record = {key: value for key, value in record.items() if value is not None}
     if not labelled:
@@ -210,7 +209,7 @@ def _encoded(value: Any) -> Any:
 
 
 def _dataset(examples: Sequence[Features]) -> tf.data.Dataset:
-    """Examples of the same features; a list of strings may be of any length."""
+    """A data set of examples with the same features; string lists vary in length."""
     if not examples:
         raise DataError("there are no examples to read")
     columns = {key: [example[key] for example in examples] for key in examples[0]}
@@ -218,7 +217,7 @@ def _dataset(examples: Sequence[Features]) -> tf.data.Dataset:
         if isinstance(values[0], list):
             flat = tf.constant([text for texts in values for text in texts], tf.string)
             lengths = [len(texts) for texts in values]
-            # The stubs know neither this nor that a data set takes any tree.
+            # The stubs lack this, and that a data set takes any tree.
             columns[key] = tf.RaggedTensor.from_row_lengths(flat, lengths)  # pyright: ignore[reportAttributeAccessIssue]
     return tf.data.Dataset.from_tensor_slices(columns)  # pyright: ignore[reportArgumentType]
 
@@ -226,18 +225,18 @@ def _dataset(examples: Sequence[Features]) -> tf.data.Dataset:
 def _read_tfds(row: Row, split: str) -> Pieces:
     if not row.tfds:
         raise DataError(
-            f"TFDS does not have {row.alias}; give with --data_dir the folder that "
+            f"TFDS does not have {row.alias}; give --data_dir the folder that "
             f"holds {_layout(row)}"
         )
     # Without a network, TFDS's own 10 attempts at a download take over 3 minutes.
     downloader.MAX_RETRIES = 5
     try:
         dataset = seqio.TfdsDataSource(row.tfds).get_dataset(split, shuffle=False)
-    except Exception as error:  # of whatever library meets the trouble first
+    except Exception as error:  # from any library that fails first
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:200]
         raise DataError(
             f"TFDS could not provide {row.tfds} ({reason}). Get the official files "
-            f"and give with --data_dir the folder that holds {_layout(row)}"
+            f"and give --data_dir the folder that holds {_layout(row)}"
         ) from error
     for number, example in enumerate(dataset.as_numpy_iterator()):
         where = f"TFDS {row.tfds}, {split}, example {number}"
@@ -249,7 +248,7 @@ def _layout(row: Row) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What TFDS yields as Python's own types."""
+    """Converts what TFDS yields to Python's own types."""
     match value:
         case dict():
             return {key: _plain(part) for key, part in value.items()}
@@ -263,7 +262,7 @@ def _plain(value: Any) -> Any:
 
 
 def _add_text(dataset: tf.data.Dataset, feature: str, text: str) -> tf.data.Dataset:
-    """Puts a text in front of a feature's."""
+    """Puts text in front of a feature."""
     return dataset.map(lambda example: {**example, feature: text + example[feature]})
 
 
@@ -290,7 +289,7 @@ def _translated(text: str, word: str, ours: str) -> str:
 
 
 def _postprocessor(row: Row, sentinel: bool) -> Callable[..., object]:
-    """The row's, its words for the engine as keywords, text read as a variant asks."""
+    """The row's postprocess function, with its words as keywords and texts as read."""
     keywords = {}
     if row.labels:
         keywords["label_classes"] = row.labels
@@ -320,7 +319,7 @@ def register(
     """Adds a row to seqio's tasks, under its name and, without a prefix, its alias.
 
     Args:
-      prefix: keep the data set's name in front of the inputs, as T5 has it.
+      prefix: put the data set's name in front of the inputs, as T5 does.
       sentinel: put <extra_id_0> in front of targets and take it from predictions, the
         paper's setting "Span Corruption + Sentinel" (section 3.2).
       vocabulary: one of VOCABULARIES.
@@ -336,7 +335,7 @@ def register(
     for name in dict.fromkeys(names):
         seqio.TaskRegistry.add(
             name,
-            # No source of seqio's fits its protocol either.
+            # seqio's own sources do not fit its protocol either.
             source=source,  # pyright: ignore[reportArgumentType]
             preprocessors=[
                 *[named] * prefix,

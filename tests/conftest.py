@@ -27,7 +27,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="module")
 def compiled_once(tmp_path_factory):
-    """Keeps what XLA compiles, as most runs of a module are of one shape."""
+    """Caches what XLA compiles, as most runs in a module have the same shapes."""
     folder = tmp_path_factory.getbasetemp() / "compiled"
     options = {
         "jax_compilation_cache_dir": str(folder),
@@ -45,7 +45,7 @@ def compiled_once(tmp_path_factory):
 @pytest.fixture(scope="module")
 def frozen(tmp_path_factory):
     """The file of a small frozen model with random weights."""
-    import small  # and with it TensorFlow, which most tests do without
+    import small  # imports TensorFlow, which most tests do not need
 
     folder = tmp_path_factory.mktemp("model")
     return small.save_frozen(folder / "frozen.safetensors")
@@ -53,7 +53,7 @@ def frozen(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, frozen):
-    """The folder of a run of 8 steps with evaluations at 0, 4 and 8, to be read."""
+    """The folder of a run of 8 steps, evaluated at 0, 4 and 8; only to be read."""
     import small
 
     return small.trained(tmp_path_factory.mktemp("run"), frozen)

@@ -1,4 +1,4 @@
-"""T5 in NumPy for one example, by transformers' names. Nothing here is a test."""
+"""T5 in NumPy, for one example, with transformers' names. Nothing here is a test."""
 
 import math
 
@@ -31,7 +31,7 @@ CONFIG = {
 
 
 def shapes(config, tied):
-    """The tensors that transformers has for a config.json."""
+    """The shapes of the tensors that transformers has for a config.json."""
     c, d, out = config, config["d_model"], {}
     joined, buckets = c["num_heads"] * c["d_kv"], c["relative_attention_num_buckets"]
     out["shared.weight"] = c["vocab_size"], d
@@ -59,7 +59,7 @@ def shapes(config, tied):
 
 
 def tensors(config, tied=False, seed=0):
-    """Random ones, small enough for an epsilon of 0.1 to be seen."""
+    """Random tensors, so small that an epsilon of 0.1 makes a difference."""
     rng = np.random.default_rng(seed)
     return {
         name: (rng.normal(size=shape) / (1 if len(shape) == 1 else 2)).astype("float32")
@@ -68,7 +68,7 @@ def tensors(config, tied=False, seed=0):
 
 
 def bucket(distance, buckets, farthest, both_ways):
-    """Of a key `distance` positions after the query."""
+    """The bucket of a key `distance` positions after the query."""
     first = 0
     if both_ways:
         buckets //= 2
@@ -83,7 +83,7 @@ def bucket(distance, buckets, farthest, both_ways):
 
 
 class T5:
-    """config: as CONFIG, with all its names. scale: of what goes to the head."""
+    """config: with all the names of CONFIG. scale: multiplies the head's inputs."""
 
     def __init__(self, weights, config, scale=1.0):
         self.w, self.config, self.scale = weights, config, scale

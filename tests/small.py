@@ -1,7 +1,7 @@
 """A whole run made small: a task, a text, a frozen model, the command line.
 
-The flags name this file as MIXTURE_OR_TASK_MODULE, as a user names his own module. The
-frozen model is random; its vocabulary is pocket's. Nothing here is a test.
+The flags set MIXTURE_OR_TASK_MODULE to this file, as users do with their own modules.
+The frozen model is random; its vocabulary is pocket's. Nothing here is a test.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ _FEATURE = seqio.Feature(VOCABULARY, add_eos=True)
 
 
 def examples(split):
-    """The first word is the label; 10 validation examples fill no batches of 8."""
+    """The first word is the label; 10 validation examples are no multiple of 8."""
     numbers = {"train": range(24), "validation": range(30, 40)}[split]
     labels = [LABELS[number % 3] for number in numbers]
     inputs = [
@@ -88,7 +88,7 @@ def save_frozen(path, model=MODEL):
 
 
 def flags(**settings):
-    """The flags of a short run; None takes a setting out."""
+    """The flags of a short run; None removes a setting."""
     settings = {
         "MIXTURE_OR_TASK_MODULE": "small",
         "MIXTURE_OR_TASK_NAME": "small_kind",
@@ -100,12 +100,12 @@ def flags(**settings):
     return [f"--gin.{k}={v}" for k, v in settings.items() if v is not None]
 
 
-# Of a model to be made; a frozen one says it itself.
+# For a model to be pre-trained; a frozen model's file says its size.
 SIZE = {f"T5Config.{k}": v for k, v in dataclasses.asdict(CONFIG).items()}
 
 
 def main(command, *arguments, **settings):
-    """`prompt-tuning COMMAND` with the flags: its exit code."""
+    """Runs `prompt-tuning COMMAND` with the flags; returns its exit code."""
     settings = (SIZE if command == "pretrain" else {}) | settings
     return cli.main([command, *map(str, arguments), *flags(**settings)])
 
@@ -136,7 +136,7 @@ def prompt(folder):
 
 @contextlib.contextmanager
 def interrupted(monkeypatch, module, name, call):
-    """Ctrl-C at the so-manyth call of a module's function."""
+    """Ctrl-C at call number `call` of a module's function."""
     function, count = getattr(module, name), itertools.count(1)
 
     def counted(*args):

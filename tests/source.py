@@ -1,4 +1,4 @@
-"""What the source code says of itself, by its syntax tree. Nothing here is a test."""
+"""Facts about the source code, from its syntax tree. Nothing here is a test."""
 
 import ast
 from pathlib import Path
@@ -11,10 +11,10 @@ def tree(path):
 
 
 def imports(path):
-    """Dotted names of what a file imports, inside functions too."""
+    """Dotted names of what a file imports, even inside functions."""
     for node in ast.walk(tree(path)):
         match node:
             case ast.Import():
                 yield from (alias.name for alias in node.names)
-            case ast.ImportFrom():  # absolute: ruff sees to that
+            case ast.ImportFrom():  # absolute, as ruff demands
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)

@@ -1,8 +1,8 @@
 """The paper's Table 4. Nothing here is a test."""
 
-# Table 4, trained and total at P = 1, 5, 20, 50, 100, 150. Three of its numbers are
-# slips, and are put right: Small's 10,420 and 76,971,572 at 20, Large's 0.01907% at
-# 100, and XXL's 11,137,380,352 at 50.
+# Table 4, trained and total at P = 1, 5, 20, 50, 100, 150. Its misprints are corrected
+# here: Small's 10,420 and 76,971,572 at 20, Large's 0.01907% at 100, and XXL's
+# 11,137,380,352 at 50.
 TABLE_4 = {
     "small": (
         (512, 2_560, 10_240, 25_600, 51_200, 76_800),

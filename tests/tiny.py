@@ -36,7 +36,7 @@ def params(model=MODEL, seed=0):
 
 
 def batch(examples=8, inputs=6, targets=4, seed=0):
-    """Rows of random length, EOS (1) at the end of each, 0 behind it."""
+    """Rows of random length, each with EOS (1) at its end and 0 after it."""
     rng = np.random.default_rng(seed)
 
     def rows(length):
@@ -60,7 +60,7 @@ def prompt(length=3, seed=1):
 
 
 def extra(vectors=None):
-    """What the network takes for a prompt in front of the input; nothing for None."""
+    """The network's extra inputs with a prompt in front, or without one for None."""
     return Extra() if vectors is None else Extra(placing.prefix(vectors))
 
 
@@ -70,6 +70,6 @@ def joint(*batches):
 
 
 def digest(tree):
-    """A hash of all of a tree's arrays."""
+    """A hash of all the arrays in a tree."""
     leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
     return hashlib.sha256(b"".join(leaves)).hexdigest()

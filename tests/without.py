@@ -21,7 +21,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def without_tensorflow(folder, *arguments):
-    """What `prompt-tuning ARGUMENTS` prints in `folder`; it must not fail."""
+    """Runs `prompt-tuning ARGUMENTS` in `folder`; returns what it prints."""
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, *map(str, arguments)],
         capture_output=True,

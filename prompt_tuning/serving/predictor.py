@@ -1,4 +1,4 @@
-"""What a frozen model predicts with what was trained, compiled once for all batches."""
+"""Predicting with a frozen model and what was trained, compiled only once."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import batching
 
-# Token ids [N, T] -> those of predictions [N, S]; N is always the batch size.
+# Token ids [N, T] -> ids of the predictions [N, S]; N is always the batch size.
 PredictFn = Callable[[np.ndarray], np.ndarray]
 
 
@@ -25,18 +25,18 @@ def make_predict_fn(
     length: int,
     labels_LxS: np.ndarray | None = None,
 ) -> Callable[[Any, Extra], PredictFn]:
-    """A function (params, extra) -> predict_fn, compiled once for all of either.
+    """Makes (params, extra) -> predict_fn, compiled once for all params and extras.
 
     Args:
-      length: the most tokens of a greedy prediction, EOS included.
-      labels_LxS: score these labels and predict the best, instead of decoding; then
-        no prediction is illegal.
+      length: the most tokens in a greedy prediction, EOS included.
+      labels_LxS: the ids of L labels, to be scored instead of decoding. The best is
+        predicted, so that no prediction is illegal.
     """
     labels = labels_LxS is not None
     fn = jax.jit(
         functools.partial(decoding.label_scores if labels else decoding.greedy, model),
         static_argnums=() if labels else 3,
-        out_shardings=partitioning.replicated(mesh),  # each host has them all
+        out_shardings=partitioning.replicated(mesh),  # every host has all of them
     )
 
     def with_extra(params: Any, extra: Extra) -> PredictFn:
@@ -61,10 +61,10 @@ def make_predict_fn(
 def predict_in_batches(
     predict_fn: PredictFn, inputs_NxT: np.ndarray, batch_size: int
 ) -> np.ndarray:
-    """Predicts for any number of inputs in batches of one size.
+    """Predicts for any number of inputs, in batches of one size.
 
-    Inputs of like lengths go together, cut to a bucket that holds them. The last
-    batch repeats its last row, whose predictions are dropped.
+    Inputs of similar length are batched together, padded to a bucket. The last batch
+    repeats its last row, and the extra predictions are dropped.
 
     Returns:
       [N, S] token ids.
@@ -87,6 +87,6 @@ def predict_texts(
     batch_size: int,
     vocabulary: Vocabulary,
 ) -> Sequence[str]:
-    """The predictions of `predict_in_batches` as texts."""
+    """The predictions of `predict_in_batches`, as texts."""
     tokens_NxS = predict_in_batches(predict_fn, inputs_NxT, batch_size)
     return [vocabulary.decode(row) for row in tokens_NxS.tolist()]

@@ -1,1 +1,1 @@
-"""seqio tasks: the one place that imports TensorFlow."""
+"""seqio tasks: one of the few places that import TensorFlow."""

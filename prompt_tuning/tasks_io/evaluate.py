@@ -1,7 +1,7 @@
-"""Predictions as texts -> a task's own metrics, as seqio.Evaluator computes them.
+"""A task's own metrics of predicted texts, computed as seqio.Evaluator does.
 
-A split's rows are read once. Their targets are postprocessed once, when predictions
-are first scored; predictions each time.
+A split's rows are read once. Targets are postprocessed once, when predictions are
+first scored; predictions are postprocessed each time.
 """
 
 import copy
@@ -22,13 +22,13 @@ from prompt_tuning.training.task import (
     verdict,
 )
 
-Row = Mapping[str, Any]  # an example as seqio has it: every feature, in NumPy
+Row = Mapping[str, Any]  # an example from seqio: all its features, in NumPy
 
 _PREDICTION = seqio.metrics.ModelOutputType.PREDICTION
 
 
 def text(task: seqio.Task | seqio.Mixture, row: Row, key: str) -> str:
-    """A feature of a row as text, from before the tokens if that is kept."""
+    """A feature of a row as text: the one before tokenising, if seqio kept it."""
     before_tokens = row.get(f"{key}_pretokenized")
     if isinstance(before_tokens, bytes):
         return before_tokens.decode()
@@ -38,12 +38,12 @@ def text(task: seqio.Task | seqio.Mixture, row: Row, key: str) -> str:
 
 
 def keywords(task: seqio.Task) -> Mapping[str, Any]:
-    """What a task says of its labels: its postprocess function's keywords.
+    """What a task says about its labels: the keywords of its postprocess function.
 
-    That is a functools.partial then, as in T5's own tasks. `label_classes` are the
-    words that targets are taken from; `read` makes such a word of a text, before it is
-    looked up; `said_classes` is what the model writes for each label, if that is
-    another word; `class_words` are for class-label initialisation.
+    The function is then a functools.partial, as in T5's own tasks. `label_classes` are
+    the words that targets are taken from; `read` turns a text into such a word before
+    it is looked up; `said_classes` are the words that the model writes for the labels,
+    if they are different; `class_words` are for class-label initialisation.
     """
     return getattr(task.postprocessor, "keywords", {})
 
@@ -54,8 +54,8 @@ def make_score(
     """A split's `score`, from each task's rows in the order of the predictions.
 
     Raises:
-      UserError: a target is none of its task's labels. When it scores: a task has no
-        metrics, or one that is not of predictions.
+      UserError: a target is not one of its task's labels. `score` raises it if a task
+        has no metrics, or a metric that does not take predictions.
     """
     scored = [_Part(task, split, rows) for task, rows in parts]
     count = sum(len(part.rows) for part in scored)
@@ -76,19 +76,19 @@ def make_score(
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """A task's rows of a split, and what its predictions are worth."""
+    """One task's rows of a split, to score predictions with."""
 
     task: seqio.Task
     split: str
     rows: Sequence[Row]
 
     def __post_init__(self):
-        _ = self._labelled  # raises where a target makes no sense
+        _ = self._labelled  # raises if a target is not a label
 
     def score(
         self, predictions: Sequence[str]
     ) -> tuple[dict[str, float], list[Record]]:
-        """Metrics, {} without labels, and records."""
+        """Metrics ({} without labels), and records."""
         _check_metrics(self.task)
         said = [
             self.task.postprocess_fn(prediction, example=row, is_target=False)
@@ -120,7 +120,7 @@ class _Part:
 
     @functools.cached_property
     def _labelled(self) -> bool:
-        """False where all targets are one text that is no label, such as <unk>."""
+        """False if all targets are the same text and not a label, such as <unk>."""
         words, read = (keywords(self.task).get(k) for k in ("label_classes", "read"))
         if not words:
             return True
@@ -132,14 +132,14 @@ class _Part:
             raise UserError(
                 f"{self.task.name}: example {none[0]} of {self.split} has the target "
                 f"{targets[none[0]]!r}; it must be one of the task's label words "
-                f"{', '.join(words)}. {len(none)} of {len(targets)} are none; a split "
+                f"{', '.join(words)}. {len(none)} of {len(targets)} are not; a split "
                 "without labels has <unk> for all"
             )
         return True
 
     @functools.cached_property
     def _targets(self) -> list[Any]:
-        """What the task makes of the targets; some need the whole row for it."""
+        """The targets, postprocessed; some tasks need the whole row for it."""
         if not self._labelled:
             return [None] * len(self.rows)
         return [
@@ -151,7 +151,7 @@ class _Part:
 
     @functools.cached_property
     def _legal(self) -> list[list[Any]]:
-        """What the task makes of its label words, for each row."""
+        """The label words, postprocessed, for each row."""
         words = keywords(self.task).get("label_classes") or ()
         process = self.task.postprocess_fn
         return [
@@ -161,14 +161,14 @@ class _Part:
 
 
 def _target(task: seqio.Task, row: Row) -> Any:
-    """The target as seqio gives it to the postprocess function: a text, mostly."""
+    """The target as seqio gives it to the postprocess function: usually text."""
     before_tokens = row.get("targets_pretokenized", b"")
     is_text = isinstance(before_tokens, bytes)
     return text(task, row, "targets") if is_text else before_tokens
 
 
 def _value(postprocessed: Any) -> Any:
-    """The answer alone where there is more beside it, as in MultiRC."""
+    """The answer without what is returned beside it, as in MultiRC."""
     if isinstance(postprocessed, Mapping):
         return postprocessed.get("value", postprocessed)
     return postprocessed
@@ -185,18 +185,18 @@ def _check_metrics(task: seqio.Task) -> None:
 
 
 def _own(task: seqio.Task) -> Sequence[Any]:
-    """The metrics of a task that are classes or objects of its own, not functions."""
+    """The metrics of a task that are classes or objects, not functions."""
     return task.metric_objs[: len(task.metric_objs) - len(task.metric_fns)]
 
 
 def _computed(
     metric: Any, task: seqio.Task, rows: Sequence[Row], predictions: Sequence[str]
 ) -> Mapping[str, Any]:
-    """The values of a metric that takes the model's token ids."""
+    """The values of a metric that is computed from token ids."""
     feature = task.output_features["targets"]
     ids = [feature.vocabulary.encode(prediction) for prediction in predictions]
-    tokens_NxS = batching.pad(ids, max(map(len, ids)) + 1)  # padding ends a text too
-    # A copy, as some keep the targets that they saw first.
+    tokens_NxS = batching.pad(ids, max(map(len, ids)) + 1)  # padding ends each text
+    # A copy, as some metrics keep the first targets they see.
     made = copy.deepcopy(metric).from_model_output(
         rows, tokens_NxS, task.output_features, "targets"
     )
@@ -206,7 +206,7 @@ def _computed(
 
 
 def _scalars(task: seqio.Task, values: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """A task's metrics as numbers; seqio also has texts and histograms, left out."""
+    """A task's metrics as numbers, without seqio's texts and histograms."""
     plain = {}
     for name, value in (item for each in values for item in each.items()):
         if name in plain:

@@ -1,4 +1,4 @@
-"""What `tasks` shows: the tasks there are, their texts, whether their data is good."""
+"""What `tasks` shows: all tasks, a task's texts, a check of the data."""
 
 import collections
 import itertools
@@ -14,15 +14,15 @@ from prompt_tuning.tasks_io.evaluate import text
 from prompt_tuning.tasks_io.quiet import seqio
 from prompt_tuning.training.task import KEYS
 
-NAMED = 20  # bad rows of a split that `check` names; it counts all
+NAMED = 20  # bad rows that `check` names in each split; it counts all
 
 
 @runtime_checkable
 class Told(Protocol):
-    """A source that tells more of itself than seqio asks, for `check`.
+    """A data source with more methods than seqio's, for `check`.
 
-    It may have an `alias`, too. published: a number of examples and {label: percent}.
-    read yields (number of the record, features).
+    It may also have an `alias`. `published` returns (number of examples, {label:
+    percent}), and `read` yields (number of the record, features).
     """
 
     @property
@@ -37,13 +37,13 @@ class Told(Protocol):
 
 
 def describe(module: str | Sequence[str]) -> str:
-    """A line for each registered task and mixture: its names, then its label words.
+    """A line for each registered task and mixture: its names and label words.
 
     Args:
       module: imported first, for the tasks that it registers.
     """
     tasks.import_tasks(module)
-    names = collections.defaultdict(list)  # names of one source are one task's
+    names = collections.defaultdict(list)  # one source: names of one task
     for name in seqio.TaskRegistry.names():
         names[id(seqio.TaskRegistry.get(name).source)].append(name)
     for name in seqio.MixtureRegistry.names():
@@ -56,7 +56,7 @@ def describe(module: str | Sequence[str]) -> str:
 
 
 def _parts(name: str) -> tuple:
-    """What makes two mixtures one under two names: its tasks and their rates."""
+    """Tasks and rates; mixtures that share them are one mixture with two names."""
     return tuple(seqio.MixtureRegistry.get(name).rate_per_task_name.items())
 
 
@@ -74,7 +74,7 @@ def render(
     tfds_data_dir: str | None = None,
     limit: int | None = None,
 ) -> Iterator[str]:
-    """Yields "inputs<TAB>targets" of a task's examples, before tokens, in their order.
+    """Yields "inputs<TAB>targets" of a task's examples in order, before tokenising.
 
     Args:
       module, vocabulary, data_dir, tfds_data_dir: as open_task takes them.
@@ -101,22 +101,22 @@ def check(
     data_dir: str | None = None,
     tfds_data_dir: str | None = None,
 ) -> Iterator[str]:
-    """Yields a report on each task's data: rows, tokens, labels, rows that are bad.
+    """Yields a report on each task's data: rows, tokens, labels, bad rows.
 
-    The paper's numbers stand beside ours. Data that would have to be downloaded is left
-    alone. Tokens are counted with EOS.
+    The paper's numbers are shown beside ours. Data that would have to be downloaded is
+    skipped. Tokens are counted with EOS.
 
     Args:
       module, vocabulary, data_dir, tfds_data_dir: as open_task takes them.
 
     Raises:
-      UserError: at the end, if there were rows that cannot be read.
+      UserError: at the end, if there were bad rows.
     """
     tasks.import_tasks(module)
     if tfds_data_dir:
         seqio.set_tfds_data_dir_override(tfds_data_dir)
     seen, bad = set(), 0
-    yield f"tokens are those of the vocabulary {vocabulary.file or 'byt5'}"
+    yield f"tokens are counted with the vocabulary {vocabulary.file or 'byt5'}"
     for name in seqio.TaskRegistry.names():
         source = seqio.TaskRegistry.get(name).source
         alias = getattr(source, "alias", name)
@@ -125,7 +125,7 @@ def check(
         seen.add(alias)
         yield f"\n{alias}"
         if not isinstance(source, Told):
-            yield f"  its own source, a {type(source).__name__}; not looked into"
+            yield f"  its own source, a {type(source).__name__}; not checked"
             continue
         source = source.at(data_dir) if data_dir else source
         for split in source.splits:
@@ -143,7 +143,7 @@ def check(
 def _check_split(
     source: Told, split: str, vocabulary: Vocabulary
 ) -> tuple[list[str], int]:
-    """Lines on a split, and how many of its rows are bad."""
+    """A split's report, and how many of its rows are bad."""
     errors: list[Exception] = []
     records, labels = set(), collections.Counter()
     lengths: dict[str, list[int]] = {key: [] for key in KEYS}
@@ -154,7 +154,7 @@ def _check_split(
             for key in KEYS:
                 tokens = vocabulary.encode(features[key].decode())
                 lengths[key].append(len(tokens) + 1)
-    except ValueError as error:  # of the whole file
+    except ValueError as error:  # about the whole file
         if not getattr(error, "user_message", False):
             raise
         errors.append(error)
@@ -173,7 +173,7 @@ def _check_split(
 
 
 def _label(features: dict[str, Any]) -> str:
-    """The label in words; of free text that has one, whether the text is right."""
+    """The label word; for free text with a label, whether the text is right."""
     if "label" in features:
         return {0: "False", 1: "True"}.get(features["label"], "none")
     return features["targets"].decode()
@@ -188,7 +188,7 @@ def _count(examples: int, records: int, published: int | None) -> str:
 
 def _lengths(lengths: list[int]) -> str:
     return (
-        f"{np.mean(lengths):.1f} tokens in the mean, 95% have at most "
+        f"{np.mean(lengths):.1f} tokens on average, 95% have at most "
         f"{np.percentile(lengths, 95, method='higher')}, the longest {max(lengths)}"
     )
 

@@ -1,4 +1,4 @@
-"""seqio and TensorFlow, started without their chatter: to be imported from here."""
+"""Imports seqio and TensorFlow without their chatter; import them from here."""
 
 import contextlib
 import logging
@@ -27,8 +27,8 @@ def held_stderr() -> Iterator[None]:
             os.close(stderr)
 
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only, once it has started
-with held_stderr():  # it tells of its start whatever the level
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # only errors, once it has started
+with held_stderr():  # it logs its start at any level
     import seqio
     import tensorflow as tf
     import tensorflow_datasets as tfds
@@ -37,7 +37,7 @@ with held_stderr():  # it tells of its start whatever the level
 
 
 def is_no_chatter(record: logging.LogRecord) -> bool:
-    """False for what seqio and TFDS have to say below an error."""
+    """False for what seqio and TFDS log below the level of errors."""
     packages = {"seqio", "tensorflow_datasets"}
     return record.levelno >= logging.ERROR or packages.isdisjoint(
         Path(record.pathname).parts
@@ -45,7 +45,7 @@ def is_no_chatter(record: logging.LogRecord) -> bool:
 
 
 absl.logging.get_absl_logger().addFilter(is_no_chatter)
-for _name in ("tensorflow", "urllib3"):  # urllib3 tells of every attempt of a download
+for _name in ("tensorflow", "urllib3"):  # urllib3 logs every attempt to download
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 __all__ = ["held_stderr", "is_no_chatter", "seqio", "tf", "tfds"]

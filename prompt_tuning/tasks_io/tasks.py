@@ -1,4 +1,4 @@
-"""Registered seqio tasks and mixtures as training and evaluation take them.
+"""Registered seqio tasks and mixtures, as training and evaluation need them.
 
     task = open_task("cb", "tasks.paper", load_vocabulary("t5"), data_dir="D")
     split = task.load("validation")
@@ -29,15 +29,15 @@ from prompt_tuning.training.task import (
     make_examples,
 )
 
-SEED = 42  # of stochastic preprocessors; seqio.Evaluator's default
+SEED = 42  # for stochastic preprocessors; seqio.Evaluator's default
 
 
 @dataclasses.dataclass(frozen=True)
 class SeqioTask:
     """A seqio task or mixture as a training.task.Task.
 
-    seqio_task: fitted to the model and to local files; seqio does not have it by name.
-    vocabulary: the model's, and the one of seqio_task's features.
+    seqio_task: a copy fitted to the model and to local files; it is not registered.
+    vocabulary: the frozen model's, which seqio_task's features also have.
     """
 
     seqio_task: seqio.Task | seqio.Mixture
@@ -53,21 +53,21 @@ class SeqioTask:
         return tuple(dict.fromkeys(split for part in parts for split in part.splits))
 
     def load(self, split: str, lengths: Mapping[str, int] | None = None) -> Split:
-        """Reads and tokenises a split; of a mixture, of the tasks that have it.
+        """Reads and tokenises a split of a task, or of a mixture's tasks that have it.
 
         Args:
           lengths: as Task.load takes them.
 
         Raises:
-          UserError: there is no such split, or nothing in it; lengths make no sense, or
-            a preprocessor needs them; the task is plain text; a target is none of its
-            task's labels.
+          UserError: there is no such split, or it is empty; lengths are invalid, or
+            missing where a preprocessor needs them; the task is plain text; a target is
+            not one of its task's labels.
         """
         check_lengths(lengths or {})
         features = self.seqio_task.output_features
         if "inputs" not in features:
             raise UserError(
-                f"{self.name} has no inputs: it is plain text, to `pretrain` on; give "
+                f"{self.name} has no inputs: it is plain text, for `pretrain`; give "
                 "MIXTURE_OR_TASK_NAME a task of inputs and targets"
             )
         parts = [(part, read_rows(part, split, lengths)) for part in self.parts(split)]
@@ -89,7 +89,7 @@ class SeqioTask:
         return Split(examples, evaluate.make_score(split, parts))
 
     def documents(self, split: str) -> list[np.ndarray]:
-        """The token ids of a split's texts, without EOS and without one-token texts.
+        """The token ids of a split's texts, without EOS; one-token texts are left out.
 
         Raises:
           UserError: there are none.
@@ -111,24 +111,24 @@ class SeqioTask:
     def label_words(self) -> tuple[str, ...] | None:
         """What the model writes for each label; None if the task does not say.
 
-        They are the `said_classes` of each task's postprocess function, else its
+        They are the `said_classes` of a task's postprocess function, or else its
         `label_classes`. A mixture has those of all its tasks.
         """
         parts = seqio.get_subtasks(self.seqio_task)
         return first_words(parts, "said_classes", "label_classes")
 
     def class_words(self, split: str) -> tuple[str, ...] | None:
-        """Words for class-label initialisation, also of tasks without label words.
+        """Words for class-label initialisation, which need not be label words.
 
-        They are the `class_words`, else the `label_classes`, of the tasks that have the
-        split, which is the one to train on.
+        They are the `class_words`, or else the `label_classes`, of the tasks that have
+        `split`, the one to train on.
         """
         parts = seqio.get_subtasks(self.seqio_task)
         parts = [part for part in parts if split in part.splits]
         return first_words(parts, "class_words", "label_classes")
 
     def parts(self, split: str) -> list[seqio.Task]:
-        """The tasks that have a split, or a UserError if none has."""
+        """The tasks that have a split; raises UserError if there are none."""
         if split not in self.splits:
             raise UserError(
                 f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}"
@@ -148,17 +148,17 @@ def open_task(
     data_dir: str | None = None,
     tfds_data_dir: str | None = None,
 ) -> SeqioTask:
-    """Finds a registered task or mixture and fits it to the model and to local files.
+    """Finds a registered task or mixture; fits it to the model and to local files.
 
     Args:
       module: imported first, for the tasks that it registers.
-      vocabulary: the frozen model's; it takes the place of the registered one.
-      data_dir: a folder of official files, for the sources that can read them: those
-        with a method `at(data_dir)`, which returns the source that does.
+      vocabulary: the frozen model's, which replaces the registered one.
+      data_dir: a folder of official files, for sources that can read them: those with a
+        method `at(data_dir)`, which returns a source that does.
       tfds_data_dir: where TFDS keeps what it downloads.
 
     Raises:
-      UserError: no such module, task or mixture.
+      UserError: there is no such module, task or mixture.
     """
     import_tasks(module)
     names = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
@@ -166,7 +166,7 @@ def open_task(
         near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
         raise UserError(
             f"there is no task or mixture {name!r} (MIXTURE_OR_TASK_NAME); "
-            + (f"near it: {', '.join(near)}" if near else "`tasks` lists all there are")
+            + (f"near it: {', '.join(near)}" if near else "`tasks` lists them all")
         )
     if tfds_data_dir:
         seqio.set_tfds_data_dir_override(tfds_data_dir)
@@ -176,7 +176,10 @@ def open_task(
 
 
 def import_tasks(module: str | Sequence[str]) -> None:
-    """Imports what registers tasks: modules, or their names with spaces between.
+    """Imports the modules that register tasks.
+
+    Args:
+      module: their names, as a sequence or in one text with spaces between.
 
     Raises:
       UserError: there is no such module.
@@ -189,22 +192,22 @@ def import_tasks(module: str | Sequence[str]) -> None:
                 raise  # the module is there; what it imports is not
             raise UserError(
                 f"there is no module {name!r} (MIXTURE_OR_TASK_MODULE); it must be "
-                "installed or in the folder you are in; its name is like tasks.pocket"
+                "installed or in the working directory, and named like tasks.pocket"
             ) from None
 
 
 def seqio_vocabulary(vocabulary: Vocabulary) -> seqio.Vocabulary:
-    """seqio's own vocabulary of the same file and ids, for tokenising in tf.data."""
+    """seqio's vocabulary with the same file and ids, to tokenise in tf.data."""
     if vocabulary.file is None:
         made = seqio.ByteVocabulary
     else:
         made = functools.partial(seqio.SentencePieceVocabulary, vocabulary.file)
-    sentinels = vocabulary.vocab_size - made().vocab_size  # that the file has not
+    sentinels = vocabulary.vocab_size - made().vocab_size  # those not in the file
     return made(extra_ids=sentinels)
 
 
 def first_words(parts: Sequence[seqio.Task], *names: str) -> tuple[str, ...] | None:
-    """Of each task the words that the first of these keywords has, if one has any."""
+    """Each task's words under the first of these keywords that it has; None: none."""
     found: dict[str, None] = {}
     for part in parts:
         there = evaluate.keywords(part)
@@ -215,10 +218,10 @@ def first_words(parts: Sequence[seqio.Task], *names: str) -> tuple[str, ...] | N
 def read_rows(
     task: seqio.Task, split: str, lengths: Mapping[str, int] | None = None
 ) -> list[evaluate.Row]:
-    """A split's examples with all their features, tokenised at their full length.
+    """A split's examples with all their features, tokenised at full length.
 
     Args:
-      lengths: for the preprocessors that cannot do without.
+      lengths: for the preprocessors that need them.
 
     Raises:
       UserError: there are such preprocessors, and no lengths.
@@ -235,9 +238,9 @@ def read_rows(
 def _needed_lengths(
     task: seqio.Task, lengths: Mapping[str, int] | None
 ) -> Mapping[str, int] | None:
-    """The lengths, if a preprocessor of the task cannot do without; else None.
+    """The lengths if a preprocessor of the task needs them, else None.
 
-    None makes seqio return whole rows, whose cutting we count ourselves.
+    With None seqio returns whole rows, so that we can count those that we cut.
     """
     parameters = (
         inspect.signature(preprocessor).parameters.get("sequence_length")
@@ -261,7 +264,7 @@ def _fitted(
     if isinstance(task, seqio.Mixture):
         parts = [
             (_fitted(part, vocabulary, data_dir), task.get_rate(part))
-            for part in task.tasks  # those of nested mixtures among them
+            for part in task.tasks  # those of nested mixtures too
         ]
         return seqio.Mixture(task.name, parts)
     features = {

@@ -1,23 +1,23 @@
-"""The training step on this machine's device, every table in one go; made for one GPU.
+"""Times the training step on this machine's device, meant to be one GPU.
 
     python scripts/bench/accelerator.py [--peft_python=PYTHON] [--sizes=small,base]
         [--tables=sizes,attention,prompts,peft] [--batch=32] [--inputs=512]
         [--dtype=bfloat16] [--steps=10]
 
-Prompt tuning of T5 1.1 with random weights, made on the device; targets of 8, a prompt
-of 100. TensorFlow and seqio are not needed. PYTHON is that of an environment with torch
-for this device, transformers and peft.
+Prompt tuning of T5 1.1 with random weights, made on the device; targets of 8 tokens, a
+prompt of 100. TensorFlow and seqio are not needed. PYTHON is the one of an environment
+with torch for this device, transformers and peft. The tables are:
 
   sizes       weights in --dtype and in int8
-  attention   the platform's attention or the plain one, layers computed again or not,
+  attention   the platform's attention or the plain one, layers recomputed or not,
               scanned or not
-  prompts     1 to 16 prompts in one step, each with --batch examples of its own
-  peft        the same step of transformers and PEFT
+  prompts     1 to 16 prompts in one step, each with its own --batch examples
+  peft        the same step in transformers and PEFT
 
-A figure is the median of --steps steps after two that do not count. Each case is a
-process of its own, so that its peak of memory is its own: what the device tells, or on
-a CPU the process's with its libraries. The rate is that of matrix products of --dtype;
-model FLOPs are 4 a weight and token. What does not fit or run says so.
+A figure is the median of --steps steps, after two that do not count. Each case runs in
+its own process, to have its own peak of memory: the device's or, on a CPU, the
+process's, libraries included. The rate is measured on matrix products in --dtype; model
+FLOPs are 4 per weight and token. A case that does not fit or run says so.
 """
 
 import argparse
@@ -37,7 +37,7 @@ SIZES = "small,base,large,xl,xxl"
 
 
 def ours(case: dict[str, Any]) -> dict[str, Any]:
-    """Times a step of ours; {"ms", "gb", "flops": model FLOPs, "device"}."""
+    """Times our step: {"ms", "gb", "flops": model FLOPs, "device"}."""
     import dataclasses
 
     import jax
@@ -65,7 +65,7 @@ def ours(case: dict[str, Any]) -> dict[str, Any]:
     ms = 1e3 * timed(step, case["steps"])
     stats = jax.devices()[0].memory_stats()
     shapes = partitioning.param_shapes(Transformer(size))
-    weights = {  # that a token of each stack meets
+    weights = {  # the weights that a token of each stack meets
         stack: sum(x.size for x in jax.tree.leaves(shapes[stack]))
         for stack in ("encoder", "decoder")
     }
@@ -79,7 +79,7 @@ def ours(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def peft(case: dict[str, Any]) -> dict[str, Any]:
-    """The same of transformers and PEFT, without dropout."""
+    """Times the same step in transformers and PEFT, without dropout."""
     import torch
     from transformers import Adafactor
 
@@ -113,7 +113,7 @@ def peft(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def rate(case: dict[str, Any]) -> dict[str, Any]:
-    """FLOP/s of large matrix products."""
+    """Measures the FLOP/s of large matrix products."""
     import jax
     import jax.numpy as jnp
 
@@ -125,7 +125,7 @@ def rate(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def timed(step: Callable[[], None], steps: int) -> float:
-    """The median of seconds of a call."""
+    """The median time of a call, in seconds."""
     times = []
     for _ in range(2 + steps):
         start = time.perf_counter()
@@ -135,7 +135,7 @@ def timed(step: Callable[[], None], steps: int) -> float:
 
 
 def measured(python: str, case: dict[str, Any]) -> dict[str, Any]:
-    """What a process of its own measures, or {"error": the last line it wrote}."""
+    """What a new process measures, or {"error": the last line it wrote}."""
     command = [python, __file__, f"--case={json.dumps(case)}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
@@ -147,7 +147,7 @@ def measured(python: str, case: dict[str, Any]) -> dict[str, Any]:
 
 
 def cases(args: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(table, name, case) of every line."""
+    """Yields (table, name, case) for every line."""
     shape = {name: getattr(args, name) for name in ("batch", "inputs", "steps")}
     best = {"dtype": args.dtype, "scan_layers": True, "remat": False}
     for size in args.sizes.split(","):

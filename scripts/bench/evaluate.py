@@ -1,22 +1,22 @@
-"""Evaluation of RTE's validation set against PEFT's generate.
+"""Times evaluation on RTE's validation set, ours and PEFT's generate.
 
     python scripts/bench/evaluate.py [--rte=RTE/val.jsonl] [--vocabulary=spiece.model]
         [--peft_python=PYTHON] [--turns=10]
 
 T5 1.1 Small, random weights, float32, a prompt of 100, batches of 32. Without RTE's
-file 277 examples of like lengths are drawn; without T5's vocabulary that of the
-embedded model stands in, whose rows are longer. PYTHON is that of an environment with
-torch, transformers and peft. Programs take turns, each the whole set; tokenising and
-compiling do not count. The figures are medians.
+file 277 examples of similar lengths are drawn; without T5's vocabulary the embedded
+model's is used, whose rows are longer. PYTHON is the one of an environment with torch,
+transformers and peft. The programs take turns, on the whole set each time; tokenising
+and compiling do not count. The figures are medians.
 
   greedy       ours: sorted by length, each batch cut to its bucket
   labels       ours: the same batches, the score of both labels
   peft         PEFT's generate on batches in the file's order, padded to their longest
   peft_sorted  the same on batches sorted by length
-  peft_512     the same padded to 512, as the released setup does; one batch a turn
+  peft_512     the same padded to 512, as in the released setup; one batch a turn
 
-With random weights nothing ends by itself: all decode as many tokens as the longest
-label has with its EOS (PEFT by min_new_tokens), greedily (num_beams=1).
+With random weights no prediction ends by itself: all programs greedily (num_beams=1)
+decode as many tokens as the longest label has with its EOS (PEFT by min_new_tokens).
 """
 
 import argparse
@@ -37,11 +37,11 @@ BATCH, PROMPT = 32, step.PROMPT
 LABELS = ("entailment", "not_entailment")
 OURS = ("greedy", "labels")
 PEFT = ("peft", "peft_sorted", "peft_512")
-GENERATED = 4.4, 0.55  # of log lengths in tokens: RTE's by T5's vocabulary
+GENERATED = 4.4, 0.55  # mean and deviation of RTE's log lengths in T5's tokens
 
 
 def ours(name: str, rows: list, labels_CxS: np.ndarray) -> Callable[[], int]:
-    """A function that evaluates once; it returns the number of examples."""
+    """Makes a function that evaluates once, and returns the number of examples."""
     import jax
 
     from prompt_tuning import partitioning
@@ -74,14 +74,14 @@ def ours(name: str, rows: list, labels_CxS: np.ndarray) -> Callable[[], int]:
     def run() -> int:
         tokens_NxS = predictor.predict_in_batches(predict, inputs_NxT, BATCH)
         assert tokens_NxS.shape == (len(rows), length)
-        assert name == "labels" or not (tokens_NxS == 1).any(), "an early stop"
+        assert name == "labels" or not (tokens_NxS == 1).any(), "it stopped early"
         return len(rows)
 
     return run
 
 
 def peft(name: str, rows: list, labels_CxS: np.ndarray) -> Callable[[], int]:
-    """The same with PEFT's generate."""
+    """Makes the same function, with PEFT's generate."""
     import torch
 
     model = step.peft_model().eval()
@@ -114,7 +114,7 @@ def peft(name: str, rows: list, labels_CxS: np.ndarray) -> Callable[[], int]:
 
 
 def serve(name: str, examples: str) -> None:
-    """Times an evaluation for each line of standard input: examples/s."""
+    """Times an evaluation for each line of standard input; prints examples/s."""
     arrays = np.load(examples)
     rows = [row[row != 0] for row in arrays["inputs"]]
     run = (ours if name in OURS else peft)(name, rows, arrays["labels"])

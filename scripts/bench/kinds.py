@@ -1,9 +1,9 @@
-"""Where a step's time goes, by kind of operation, from XLA's own profile.
+"""Shows where a step's time goes, by kind of operation, from XLA's own profile.
 
     python scripts/bench/kinds.py [--attention=plain]
 
-The step of step.py, ten times. Operations run side by side, and the threads that help
-one are not seen: the shares are of the operations' own times, added up.
+It runs the step of step.py ten times. Operations run concurrently, and the profile does
+not show the threads that help one of them, so shares are of the sum of their own times.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import step
 
 from prompt_tuning.runs import parameters
 
-# The first that a name and a shape match says the kind.
+# An operation's kind is the first whose pattern it matches.
 KINDS = {
     "MLP, products": r"product .*encoder.*/mlp/.*(wi_|wo)",
     "attention's projections": r"product .*encoder.*/(query|key|value|out)/",
@@ -34,7 +34,7 @@ KINDS = {
 
 
 def operations(hlo: str) -> dict[str, str]:
-    """{name: "product ..." or "other ...", with where in the model it comes from}."""
+    """{name: "product ..." or "other ...", followed by its place in the model}."""
     bodies, body = collections.defaultdict(list), ""
     for line in hlo.splitlines():
         if line.endswith("{") and (head := re.match(r"(ENTRY )?%?([\w.-]+) \(", line)):
@@ -55,7 +55,7 @@ def operations(hlo: str) -> dict[str, str]:
 
 
 def events(folder: str) -> Iterator[tuple[str, float]]:
-    """(name, seconds) of what ran under the profiler."""
+    """Yields (name, seconds) of what ran under the profiler."""
     for file in Path(folder).rglob("*.xplane.pb"):
         for plane in jax.profiler.ProfileData.from_file(str(file)).planes:
             for line in plane.lines:

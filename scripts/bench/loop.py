@@ -1,12 +1,12 @@
-"""What surrounds the steps: starting, and whether the device waits for the host.
+"""Times what surrounds the steps: the start, and the device waiting for the host.
 
     python scripts/bench/loop.py [--turns=10]
 
-`prompt-tuning --help` is timed, and `train` of pocket_kind on the embedded model from
-the command to the line of its first step, with an empty compilation cache and then with
-the cache of the run before; the figures are medians. Then, in one run of 400 steps of
-the same, each step's end is compared with the time the next was given to the device:
-what lies between is the device's waiting. A model this small is the hardest case.
+It times `prompt-tuning --help`, and `train` of pocket_kind on the embedded model from
+the command to the log line of the first step, with an empty compilation cache and then
+with the cache of the run before; the figures are medians. Then, in one such run of 400
+steps, it compares each step's end with the time when the next step was given to the
+device: in between, the device waits. A model this small is the hardest case.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 COMMAND = [sys.executable, "-m", "prompt_tuning"]
 TRAIN = ["train", "--gin_file=gin/runs/prompt_tune.gin"]
 STEPS = 400
-# Python keeps the bytecode of what it imports, unless it is told not to.
+# Let Python keep the bytecode of what it imports.
 ENVIRONMENT = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
 
 
@@ -51,7 +51,7 @@ def time_to_first_step(model_dir: Path, cache: Path) -> float:
 
 
 def waiting(model_dir: Path) -> tuple[float, float]:
-    """Seconds that the device waited, and from the first step's end to the last's."""
+    """Seconds that the device waited, and seconds between the first and last ends."""
     from prompt_tuning import cli
     from prompt_tuning.training import loop
 

@@ -1,12 +1,13 @@
-"""What cutting batches to the bucket of their longest input saves, on real files.
+"""Measures what padding batches only to a bucket saves, on real files.
 
     python scripts/bench/padding.py --data_dir=D --vocabulary=spiece.model
 
 T5 1.1 Small, random weights, float32, targets of 8, prompts of 20 and 100. A step of 4
-examples is timed at each bucket, the median of ten turns. Batches of 32 are drawn as
-`train` draws them, with LENGTH_WINDOW 1 and 16, and their buckets counted: examples a
-second against all at 512. The mix of a batch is the standard deviation, over batches,
-of the share of the most frequent target: what a window adds goes with the length.
+examples is timed at each bucket; the time is the median of ten turns. Batches of 32 are
+drawn as in `train`, with LENGTH_WINDOW 1 and 16, and their buckets are counted, which
+gives examples per second, compared with padding all to 512. The mix of a batch is the
+standard deviation, over batches, of the share of the most frequent target; a window
+raises it if targets correlate with length.
 """
 
 import argparse
@@ -81,7 +82,7 @@ def main() -> None:
         for split in (args.split, "validation"):
             try:
                 examples = task.load(split, {"inputs": LENGTH}).examples
-            except ValueError:  # this file is not in the folder
+            except ValueError:  # the folder lacks this file
                 continue
             break
         random, windows = (counted(examples, window) for window in (1, WINDOW))

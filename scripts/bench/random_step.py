@@ -1,6 +1,6 @@
-"""The training step that the benchmarks time: a T5 1.1 of random weights.
+"""The training step that the benchmarks time: a T5 1.1 with random weights.
 
-One model for all of them; it is no program of its own.
+The benchmarks import it; it is not a program.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from prompt_tuning.training import batching, optimizer, step
 
 
 class Parts(NamedTuple):
-    """A step function and its arguments; the states are given away to a step."""
+    """A step function and its arguments; a step donates the states."""
 
     mesh: Mesh
     step_fn: Callable
@@ -27,12 +27,12 @@ class Parts(NamedTuple):
     keys: jax.Array
 
     def compiled(self) -> Any:
-        """The step for these shapes."""
+        """The step, compiled for these shapes."""
         with jax.set_mesh(self.mesh):
             return step.compile_step(self.step_fn, *self[2:])
 
     def runner(self, compiled: Any = None) -> Callable[[], Any]:
-        """A function that goes one step on, and returns its metrics."""
+        """A function that runs the next step, and returns its metrics."""
         compiled, states = compiled or self.compiled(), self.states
 
         def run() -> Any:

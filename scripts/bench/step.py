@@ -1,12 +1,12 @@
-"""The training step against the machine's matmul rate and against PEFT's.
+"""Compares the training step with the machine's matmul rate and with PEFT's step.
 
     python scripts/bench/step.py [--peft_python=PYTHON]
 
 Prompt tuning of T5 1.1 Small, random weights, float32, 8 examples of 256 tokens,
 targets of 16, a prompt of 100. The programs take turns, and each figure is the median
-of its turns. PYTHON is that of an environment with torch, transformers and peft.
-`in_parts` is ours with NUM_MICROBATCHES=2: the same update, whose arrays are smaller.
-Memory is each program's peak, with its libraries.
+of its turns. PYTHON is the one of an environment with torch, transformers and peft.
+`in_parts` is ours with NUM_MICROBATCHES=2: the same update with smaller arrays. Memory
+is each program's peak, libraries included.
 """
 
 import argparse
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 BATCH, INPUTS, TARGETS, PROMPT = 8, 256, 16, 100
 SIZE = {"vocab": 32_128, "width": 512, "heads": 6, "mlp": 1_024, "layers": 8}
-TEXTBOOK = 309e9  # products with cross-attention as written: plan.step_flops has ours
-TURNS, STEPS = 10, 2  # each turn is the time of so many steps
+TEXTBOOK = 309e9  # FLOPs with textbook cross-attention; ours: plan.step_flops
+TURNS, STEPS = 10, 2  # a turn times STEPS steps
 
 
 def ours(num_microbatches: int = 1) -> Callable[[], object]:
-    """A function that runs one step of ours."""
+    """Makes a function that runs one of our steps."""
     import random_step
 
     from prompt_tuning.runs import parameters
@@ -48,7 +48,7 @@ def ours(num_microbatches: int = 1) -> Callable[[], object]:
 
 
 def matmul_rate() -> float:
-    """GFLOP/s of large float32 products in JAX: the median of five."""
+    """GFLOP/s of large float32 matrix products in JAX: the median of five."""
     import jax
     import jax.numpy as jnp
 
@@ -63,7 +63,7 @@ def matmul_rate() -> float:
 def peft_model(
     size: dict[str, int] = SIZE, dtype: "torch.dtype | None" = None
 ) -> "PeftModel":
-    """T5 1.1 with random weights and a prompt, of transformers and PEFT."""
+    """T5 1.1 with random weights and a prompt, in transformers and PEFT."""
     import torch
     from peft import PromptTuningConfig, TaskType, get_peft_model
     from transformers import T5Config, T5ForConditionalGeneration
@@ -93,7 +93,7 @@ def peft_model(
 
 
 def peft() -> Callable[[], None]:
-    """A function that runs one step of transformers and PEFT, with no dropout."""
+    """Makes a function that runs one step of transformers and PEFT without dropout."""
     import torch
     from transformers import Adafactor
 
@@ -115,7 +115,7 @@ def peft() -> Callable[[], None]:
 
 
 def timed(step: Callable[[], None]) -> float:
-    """Seconds of one call, the mean of STEPS after one that does not count."""
+    """Seconds per call, the mean of STEPS calls after one that does not count."""
     step()
     start = time.perf_counter()
     for _ in range(STEPS):
@@ -133,7 +133,7 @@ def serve(make_step: Callable[[], Callable[[], None]]) -> None:
 
 
 def resident() -> int:
-    """Bytes of memory that this process held at its peak."""
+    """The peak memory of this process, in bytes."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status)[1])
 
@@ -182,8 +182,8 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(
         f"T5 1.1 Small, float32, {json.dumps(work._asdict())}\n"
-        f"our step's products: {flops / 1e9:.0f} GFLOP, with keys and values for each "
-        f"position of the encoder {TEXTBOOK / 1e9:.0f}; the machine's rate: {rate:.0f} "
+        f"our step's products: {flops / 1e9:.0f} GFLOP, or {TEXTBOOK / 1e9:.0f} with "
+        f"keys and values of every encoder position; the machine's rate: {rate:.0f} "
         f"GFLOP/s\n"
     )
     for name, seconds in medians.items():

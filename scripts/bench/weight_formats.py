@@ -1,10 +1,10 @@
-"""What keeping the frozen model in fewer bits costs: logits, and pocket's accuracy.
+"""Measures what storing the frozen model in fewer bits costs: logits and accuracy.
 
     python scripts/bench/weight_formats.py --prompt=runs/pocket_kind/prompt.npy
 
-Two tables. Logits: the largest and the mean difference from float32 on random weights
-of T5 1.1 Base's shape, in standard deviations of the logits (with seeds 0). Accuracy:
-of the prompt that `make run` made, on the frozen model in each format.
+For logits: the largest and the mean difference from float32, with random weights in T5
+1.1 Base's shape (seed 0), in standard deviations of the logits. For accuracy: that of
+the prompt that `make run` trained, with the frozen model in each format.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from prompt_tuning.t5 import network, placing
 from prompt_tuning.t5.extra import Extra
 
 EXAMPLES, INPUTS, TARGETS, PROMPT = 2, 128, 16, 100
-# (param_dtype, dtype), of which the first is what the others are compared with.
+# (param_dtype, dtype); the others are compared with the first.
 KEPT = [
     ("float32", "float32"),
     ("bfloat16", "float32"),
@@ -35,7 +35,7 @@ KEPT = [
 
 
 def logits() -> Iterator[np.ndarray]:
-    """Logits [B, S, V] of one random Base in each format."""
+    """Yields the logits [B, S, V] of one random Base in each format."""
     base = parameters.size("base")
     mesh = partitioning.mesh()
     params = partitioning.init_params(
@@ -60,7 +60,7 @@ def logits() -> Iterator[np.ndarray]:
 
 
 def accuracies(prompt: Path) -> Iterator[float]:
-    """Percent of pocket_kind's validation split, in each format."""
+    """Yields the accuracy on pocket_kind's validation split in percent, by format."""
     for param_dtype, dtype in KEPT:
         kept = [f"T5Config.param_dtype={param_dtype}", f"T5Config.dtype={dtype}"]
         settings = config.load(["gin/runs/prompt_tune.gin"], kept)

@@ -111,7 +111,7 @@ def test_mrqa_is_gzipped_with_a_header_line(tmp_path):
     "content", [b"no gzip", gzip.compress(b"x" * 99, mtime=0)[:-9]]
 )
 def test_a_broken_archive_is_named(tmp_path, content):
-    with pytest.raises(DataError, match=r"a\.gz is no whole gzip file"):
+    with pytest.raises(DataError, match=r"a\.gz is not a whole gzip file"):
         records(files.mrqa, tmp_path, content, "a.gz")
 
 

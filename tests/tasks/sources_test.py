@@ -252,7 +252,7 @@ def test_known_broken_lines_are_left_out_and_named(tmp_path, capsys):
     source = sources.Source(row, str(tmp_path))
     assert len(pairs(source, "train")) == 1
     assert capsys.readouterr().err == (
-        f"{path}: 2 lines have not all columns and are left out: line 3, 4\n"
+        f"{path}: 2 lines lack columns and are left out: line 3, 4\n"
     )
     errors = []
     list(source.read("train", errors.append))

@@ -116,7 +116,7 @@ def test_check_reports_and_counts_bad_rows(capsys, data_dir):
     start = lines.index(f"validation: {data_dir}/superglue/CB/val.jsonl")
     count, inputs, targets, labels, bad, named = lines[start + 1 : start + 7]
     assert count == "3 examples (paper: 56)"
-    assert "tokens in the mean, 95% have at most" in inputs
+    assert "tokens on average, 95% have at most" in inputs
     assert targets.startswith("targets: ")
     assert labels == (
         "labels: contradiction 0.0% (paper: 50.0%), entailment 66.7% (paper: 41.1%), "
@@ -137,7 +137,7 @@ def test_check_downloads_nothing(monkeypatch):
         seqio.TfdsDataSource, "get_dataset", lambda *a, **k: pytest.fail("downloads")
     )
     lines = list(listing.check("tasks.paper", BYTES))
-    assert lines[0] == "tokens are those of the vocabulary byt5"
+    assert lines[0] == "tokens are counted with the vocabulary byt5"
     assert "  train: not there (TFDS super_glue/cb:1.0.2)" in lines
     checked = {line.strip() for line in lines if line.startswith("\n")}
     assert {row.alias for row in paper.TABLE} <= checked
@@ -173,7 +173,7 @@ def test_lengths_are_counted_with_eos():
     lines, _ = listing._check_split(Source(), "train", BYTES)
     assert lines == [
         "2 examples of 1 records (paper: 2)",
-        "inputs: 4.0 tokens in the mean, 95% have at most 4, the longest 4",
-        "targets: 2.0 tokens in the mean, 95% have at most 2, the longest 2",
+        "inputs: 4.0 tokens on average, 95% have at most 4, the longest 4",
+        "targets: 2.0 tokens on average, 95% have at most 2, the longest 2",
         "labels: True 100.0% (paper: 50.0%)",
     ]
