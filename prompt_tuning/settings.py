@@ -328,9 +328,7 @@ class Pretrain(_Section):
     span_corruption_steps: int = setting(2_000, "steps of T5's objective", least=0)
     prefix_lm_steps: int = setting(3_000, "steps of LM adaptation after that", least=0)
     skill_task: str = setting(
-        "pocket_skill",
-        "a task that the model should solve without a prompt, measured during training;"
-        " '' for none",
+        "", "a task that the model should do without any prompt, measured as it goes"
     )
 
 

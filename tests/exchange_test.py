@@ -254,3 +254,24 @@ def test_a_prompt_is_read_out_of_a_step_and_out_of_no_other_folder(tmp_path):
     np.testing.assert_array_equal(loaded, tiny.prompt())
     with pytest.raises(UserError, match="no checkpoint with a prompt; give a fini"):
         exchange.load_prompt(tmp_path / "checkpoints")
+
+
+def test_a_safetensors_file_alone_says_what_its_json_said(tmp_path):
+    said = {"place": "suffix", "length": 3, "label_words": ["no"], "vocabulary": None}
+    exchange.save_prompt(tmp_path / "p.safetensors", tiny.prompt(), said)
+    (tmp_path / "p.json").unlink()
+    assert exchange.read_description(tmp_path / "p.safetensors") == said
+    old = {"place": "suffix", "length": "3", "score": "0.5"}  # as 0.1.0 wrote them
+    safetensors.save_file({"prompt": tiny.prompt()}, tmp_path / "old.safetensors", old)
+    expected = {"place": "suffix", "length": 3, "score": 0.5}
+    assert exchange.read_description(tmp_path / "old.safetensors") == expected
+    (tmp_path / "none.safetensors").write_bytes(b"none")
+    assert exchange.read_description(tmp_path / "none.safetensors") == {}
+
+
+def test_a_prompt_to_start_from_stood_in_the_same_place():
+    path = Path("p.npy")
+    for said in ({}, {"place": "suffix"}):
+        exchange.check_start(path, said, "suffix")
+    with pytest.raises(UserError, match=r"'prefix', but .*p\.npy, says 'suffix': set"):
+        exchange.check_start(path, {"place": "suffix"}, "prefix")

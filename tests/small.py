@@ -79,11 +79,10 @@ _add_task(
 _add_task("small_text", texts, ("targets",))
 
 
-def save_frozen(path, model=MODEL):
+def save_frozen(path, model=MODEL, seed=0):
     """Writes random parameters, and returns their path."""
-    weights.save_frozen(
-        path, tiny.params(model), model.config, weights.POCKET / weights.VOCABULARY
-    )
+    vocabulary = weights.POCKET / weights.VOCABULARY
+    weights.save_frozen(path, tiny.params(model, seed), model.config, vocabulary)
     return path
 
 

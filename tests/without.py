@@ -21,13 +21,18 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def without_tensorflow(folder, *arguments):
-    """Runs `prompt-tuning ARGUMENTS` in `folder`; returns what it prints."""
-    result = subprocess.run(
+    """What `prompt-tuning ARGUMENTS` prints in `folder`; it must not fail."""
+    result = run(folder, *arguments)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return result.stdout
+
+
+def run(folder, *arguments):
+    """The finished process, whatever came of it."""
+    return subprocess.run(
         [sys.executable, "-c", PROGRAM, *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    assert result.returncode == 0, result.stderr[-2000:]
-    return result.stdout

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import absl.logging
@@ -15,14 +16,18 @@ from prompt_tuning.runs import trained
 from prompt_tuning.settings import Settings
 
 
-def settings(args: argparse.Namespace, base: Settings | None = None) -> Settings:
-    """The settings from the flags and the gin files they name.
+def settings(
+    args: argparse.Namespace, base: Settings | None = None, more: Sequence[str] = ()
+) -> Settings:
+    """The settings that the flags and the files they name describe.
 
     Args:
-      base: used in place of the defaults.
+      base: what holds where they say nothing; by default the defaults.
+      more: `NAME=VALUE` on top of the flags.
     """
     search_paths = [path for path in args.gin_search_paths.split(",") if path]
-    found = config.load(args.gin_file, args.bindings, search_paths, base)
+    bindings = [*args.bindings, *more]
+    found = config.load(args.gin_file, bindings, search_paths, base)
     folders = {"data_dir": args.data_dir, "tfds_data_dir": args.tfds_data_dir}
     given = {name: value for name, value in folders.items() if value}
     return dataclasses.replace(found, run=dataclasses.replace(found.run, **given))

@@ -1,6 +1,8 @@
 """`train`: tune a prompt (or the model) and evaluate it."""
 
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
 from prompt_tuning.commands import flags
 
@@ -23,6 +25,9 @@ def run(args: argparse.Namespace) -> None:
     from prompt_tuning.commands import common
     from prompt_tuning.runs import sweep, tune
 
-    settings = common.settings(args)
+    def load(more: Sequence[str] = ()) -> Any:
+        return common.settings(args, more=more)
+
+    found = sweep.sweep(load, args.sweep) if args.sweep else [load()]
     common.start(args)
-    tune.train(sweep.sweep(settings, args.sweep) if args.sweep else [settings])
+    tune.train(found)

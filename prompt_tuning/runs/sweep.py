@@ -2,10 +2,9 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from prompt_tuning import config
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import Settings
 
@@ -13,18 +12,22 @@ from prompt_tuning.settings import Settings
 _MAY_DIFFER = r"(Run\.)?(seed|prompt_init|prompt_file)|(schedule|adafactor)\.\w+"
 
 
-def sweep(settings: Settings, sweeps: Sequence[str]) -> list[Settings]:
-    """The settings of each run: every combination of values, each in its own folder.
+def sweep(
+    load: Callable[[Sequence[str]], Settings], sweeps: Sequence[str]
+) -> list[Settings]:
+    """The settings of each run: every combination, in its own folder.
 
     Args:
-      sweeps: each is `NAME=VALUE,VALUE...`.
+      load: some `NAME=VALUE` more -> the settings with them.
+      sweeps: `NAME=VALUE,VALUE...` each.
 
     Returns:
-      The settings of each run; its MODEL_DIR is a folder in that of `settings`, such as
-      seed_1-learning_rate_0.1.
+      The settings with each combination of values, and its MODEL_DIR below what they
+      say, such as seed_1-learning_rate_0.1.
 
     Raises:
-      UserError: a name in which runs that are trained together cannot differ.
+      UserError: a name is none that runs trained together may differ in, or two runs
+        have one folder.
     """
     names, choices = [], []
     for text in sweeps:
@@ -37,12 +40,17 @@ def sweep(settings: Settings, sweeps: Sequence[str]) -> list[Settings]:
             )
         names.append(name)
         choices.append([value.strip() for value in values.split(",")])
-    found = []
+    found = {}
     for values in itertools.product(*choices):
         chosen = list(zip(names, values, strict=True))
         folder = "-".join(f"{n.rpartition('.')[2].lower()}_{v}" for n, v in chosen)
         folder = re.sub(r"[^\w.+-]", "_", folder)
         bindings = [f"{name}={value}" for name, value in chosen]
-        path = str(Path(settings.run.model_dir, folder))
-        found.append(config.changed(settings, [*bindings, f"MODEL_DIR={path!r}"]))
-    return found
+        if folder in found:
+            raise UserError(
+                f"--sweep makes two runs of one folder, {folder}; give each value once"
+            )
+        base = load(bindings).run.model_dir
+        path = base and str(Path(base, folder))
+        found[folder] = load([*bindings, f"MODEL_DIR={path!r}"])
+    return list(found.values())

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import absl.logging
 
+from prompt_tuning.errors import UserError
+
 
 @contextlib.contextmanager
 def held_stderr() -> Iterator[None]:
@@ -27,11 +29,18 @@ def held_stderr() -> Iterator[None]:
             os.close(stderr)
 
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # only errors, once it has started
-with held_stderr():  # it logs its start at any level
-    import seqio
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only, once it has started
+with held_stderr():  # it tells of its start whatever the level
+    try:
+        import seqio
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the task is one of seqio's, which is not installed whole ({error}): `pip "
+            "install seqio tensorflow tensorflow-datasets`, or give "
+            "MIXTURE_OR_TASK_NAME a file of your own"
+        ) from None
 
     tf.config.set_visible_devices([], "GPU")  # the accelerators are JAX's
 

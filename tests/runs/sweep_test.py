@@ -6,11 +6,13 @@ from prompt_tuning import config
 from prompt_tuning.errors import UserError
 from prompt_tuning.runs.sweep import sweep
 
-BASE = config.load([], ["MODEL_DIR=runs/x", "PROMPT_LENGTH=7"])
+
+def base(more, *given):
+    return config.load([], ["MODEL_DIR=runs/x", "PROMPT_LENGTH=7", *given, *more])
 
 
 def test_every_combination_has_its_settings_and_a_folder_of_its_own():
-    found = sweep(BASE, ["SEED=0, 1", "schedule.learning_rate=0.3,0.1"])
+    found = sweep(base, ["SEED=0, 1", "schedule.learning_rate=0.3,0.1"])
     told = [(s.run.seed, s.schedule.learning_rate, s.run.model_dir) for s in found]
     assert told == [
         (seed, rate, f"runs/x/seed_{seed}-learning_rate_{rate}")
@@ -21,7 +23,7 @@ def test_every_combination_has_its_settings_and_a_folder_of_its_own():
 
 
 def test_what_is_no_word_in_a_value_is_none_in_the_folder():
-    (found,) = sweep(BASE, ["PROMPT_FILE=a b/c:d.npy"])
+    (found,) = sweep(base, ["PROMPT_FILE=a b/c:d.npy"])
     assert found.run.prompt_file == "a b/c:d.npy"
     assert found.run.model_dir == "runs/x/prompt_file_a_b_c_d.npy"
 
@@ -31,9 +33,24 @@ def test_what_is_no_word_in_a_value_is_none_in_the_folder():
 )
 def test_what_cannot_be_swept_is_an_error(text):
     with pytest.raises(UserError, match=r"--sweep is .* SEED, PROMPT_INIT"):
-        sweep(BASE, [text])
+        sweep(base, [text])
+
+
+def test_a_setting_may_need_what_is_swept():
+    found = sweep(lambda more: base(more, "PROMPT_INIT=file"), ["PROMPT_FILE=a,b"])
+    assert [settings.run.prompt_file for settings in found] == ["a", "b"]
+
+
+def test_two_runs_with_one_folder_are_an_error():
+    with pytest.raises(UserError, match="two runs of one folder, seed_0;"):
+        sweep(base, ["SEED=0,1,0"])
+
+
+def test_without_a_model_dir_there_is_none():
+    found = sweep(lambda more: config.load([], more), ["SEED=0,1"])
+    assert [settings.run.model_dir for settings in found] == ["", ""]
 
 
 def test_a_swept_value_is_checked_like_any_other():
     with pytest.raises(UserError, match="SEED is -1"):
-        sweep(BASE, ["SEED=0,-1"])
+        sweep(base, ["SEED=0,-1"])

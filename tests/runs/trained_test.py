@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pytest
 import small
-import tiny
 from without import without_tensorflow
 
 from prompt_tuning.errors import UserError
@@ -57,13 +56,7 @@ def test_a_flag_against_it_is_an_error_that_names_both(suffix, flag, expected):
 
 
 def test_another_frozen_model_of_the_same_shape_is_an_error(suffix, tmp_path, capsys):
-    other = tmp_path / "other.safetensors"
-    weights.save_frozen(
-        other,
-        tiny.params(small.MODEL, seed=5),
-        small.CONFIG,
-        weights.POCKET / weights.VOCABULARY,
-    )
+    other = small.save_frozen(tmp_path / "other.safetensors", seed=5)
     flag = f"--gin.INITIAL_CHECKPOINT_PATH={other}"
     error = evaluated(capsys, f"--prompt={suffix}", flag)
     assert "was trained on" in error and f"frozen model {other} is another" in error
@@ -115,6 +108,16 @@ def test_prepended_tokens_go_with_the_model_they_were_trained_with(
     assert expected["small_kind"]["accuracy"] > 60
     for flag in (f"--prompt={folder / 'prompt.npy'}", f"--gin.MODEL_DIR={folder}"):
         assert evaluated(capsys, flag)["metrics"] == expected
+    alone = tmp_path / "alone" / "prompt.npy"
+    alone.parent.mkdir()
+    for name in ("prompt.npy", "prompt.json"):
+        shutil.copy(folder / name, alone.parent)
+    for path in (alone, folder / "checkpoints" / "30"):
+        error = evaluated(capsys, f"--prompt={path}")
+        assert "goes with the weights that were trained together with it" in error
+    flags = [f"--gin.MODEL_DIR={folder}", f"--output={tmp_path / 'out.npy'}"]
+    assert small.cli.main(["export", *flags]) == 2
+    assert "there is no prompt that is of use without them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("decoding", ["greedy", "labels"])

@@ -243,6 +243,20 @@ def test_training_starts_from_the_prompt_of_a_file(run, tmp_path, frozen):
     assert abs(lines(folder / "train.jsonl")[0]["loss"] - last) < abs(first - last) / 2
 
 
+def test_the_prompt_of_a_file_must_fit_what_is_to_be_trained(
+    run, tmp_path, frozen, capsys
+):
+    flags = {"PROMPT_INIT": "file", "PROMPT_FILE": run, "MODEL_DIR": tmp_path / "new"}
+    other = small.save_frozen(tmp_path / "other.safetensors", seed=1)
+    for wrong, message in (
+        ({"INITIAL_CHECKPOINT_PATH": other}, "was trained on"),
+        ({"PROMPT_PLACE": "suffix"}, "PROMPT_PLACE is 'suffix', but the prompt to"),
+    ):
+        wrong = {"INITIAL_CHECKPOINT_PATH": frozen} | wrong
+        assert small.main("train", **flags | wrong) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_the_prompt_may_stand_behind_the_input(run, tmp_path, frozen):
     folder = trained(tmp_path, frozen, PROMPT_PLACE="suffix")
     assert json.loads((folder / "prompt.json").read_text())["place"] == "suffix"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import without
 
 from prompt_tuning.tasks_io import quiet
 
@@ -24,6 +25,12 @@ def test_seqio_is_silent_below_errors_and_others_are_not(caplog):
         ("/lib/orbax/checkpoint.py", logging.WARNING, True),
     ):
         assert bool(logger.filter(record(path, level))) == is_heard
+
+
+def test_a_task_of_seqio_without_seqio_is_a_plain_error(tmp_path):
+    result = without.run(tmp_path, "train", "--gin.MODEL_DIR=run")
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert "one of seqio's, which is not installed whole" in result.stderr
 
 
 def test_starting_writes_nothing_and_leaves_gpus_to_jax():
