@@ -42,6 +42,8 @@ def _wrong_type(value: Any, expected: Any) -> str:
         if kinds == (float,):
             return "a finite number"
         return f"of type {' or '.join(kind.__name__ for kind in kinds)}"
+    if isinstance(value, list | tuple) and not all(isinstance(v, str) for v in value):
+        return "of texts, each in quotes"
     return ""
 
 

@@ -103,6 +103,12 @@ def test_a_setting_that_makes_no_sense_is_named(wrong, message):
         Run(**wrong)
 
 
+@pytest.mark.parametrize("labels", [[0, 1], ("yes", None), [["a"]]])
+def test_words_are_texts(labels):
+    with pytest.raises(UserError, match=r"CLASS_LABELS is .*; it must be of texts"):
+        Run(class_labels=labels)
+
+
 def test_what_makes_sense_is_taken():
     Run(seed=0), Run(seed=2**32 - 1), Run(mixture_or_task_module="mine")
     Run(mixture_or_task_module=["a", "b"], class_labels=("yes", "no"), inputs=None)

@@ -80,6 +80,7 @@ def test_what_may_change_is_told_apart_from_what_may_not(tmp_path):
     path = tmp_path / "config.gin"
     keep(path, "SEED=3", check=True)  # the first start: nothing is there to differ
     free = ["DATA_DIR=there", "EVAL_PERIOD=7", "mesh.data=4", "mesh.model=2"]
+    free += ["pretrain.skill_task=mine"]
     keep(path, "SEED=3", *free, "param_shardings.fully_sharded=True")
     for other in ("METHOD=whole", "BATCH_SIZE=8", "adafactor.weight_decay=0"):
         with pytest.raises(UserError, match=f"{other.split('=')[0].lower()} is "):
