@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from prompt_tuning import config, exchange, partitioning
+from prompt_tuning import config, exchange, methods, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.methods import prompt as prompts
@@ -54,6 +54,7 @@ def load(settings: Settings, source: Source) -> tuple[parts.Model, Any, Extra]:
     """
     path, said = source
     exchange.check_settings(path, said, settings)
+    methods.of(settings.run)  # a later version may have more than this one
     folder = path if path.is_dir() else path.parent
     tuned = folder / exchange.MODEL
     ships_prompt = not path.is_dir() or (path / exchange.PROMPT).exists()
