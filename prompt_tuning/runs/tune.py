@@ -100,7 +100,7 @@ def train(sweep: Sequence[Settings]) -> None:
         at_period(tuple(member.state for member in members), 0)
     else:
         where = folders[0].parent if len(sweep) > 1 else run.model_dir
-        print(f"going on from step {last} in {where}", flush=True)
+        print(f"resuming from step {last} in {where}", flush=True)
     try:
         _fit(members, method, model, frozen, data.training, at_period)
     finally:  # after an error or Ctrl-C, too, finish writing the last state
