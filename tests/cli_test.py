@@ -296,4 +296,4 @@ def test_what_export_cannot_use(frozen, tmp_path, capfd):
     flags["MODEL_DIR"] = tmp_path / "whole"
     assert small.main("train", TRAIN_STEPS=1, METHOD="whole", **flags) == 0
     message = fails(capfd, "export", *output, METHOD="whole", **flags)
-    assert "no checkpoint with a prompt" in message
+    assert "trains the weights: there is no prompt" in message
