@@ -115,5 +115,5 @@ setup(
         "prompt_tuning": ["py.typed", "pocket/*"],
         "prompt_tuning.gin": ["**/*.gin"],
     },
-    entry_points={"console_scripts": ["prompt-tuning = prompt_tuning.cli:main"]},
+    entry_points={"console_scripts": ["prompt-tuning = prompt_tuning.cli:console"]},
 )

@@ -1,7 +1,5 @@
 """`python -m prompt_tuning COMMAND` is `prompt-tuning COMMAND`."""
 
-import sys
+from prompt_tuning.cli import console
 
-from prompt_tuning.cli import main
-
-sys.exit(main())
+console()

@@ -8,8 +8,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from os import _exit as end_at_once
 
+from prompt_tuning import interrupts
 from prompt_tuning.commands import flags
+from prompt_tuning.errors import UserError
 
 PROG = "prompt-tuning"
 COMMANDS = {  # one file in commands/ for each
@@ -26,27 +29,57 @@ COMMANDS = {  # one file in commands/ for each
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0, 2 for a user's mistake, or 130 if interrupted."""
+    """Runs one command, and returns its exit code.
+
+    0; 2 for a user's mistake or a full disk; 130 if interrupted by Ctrl-C; 143 if
+    stopped by SIGTERM.
+    """
     # Keep the start-up messages of TensorFlow and XLA off stderr.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Otherwise Orbax and JAX's cache import TensorFlow to write to folders.
     os.environ.setdefault("EPATH_USE_TF", "false")
     args = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        args.run(args)
+        with interrupts.handled():
+            args.run(args)
         sys.stdout.flush()  # here, where a closed pipe is caught below
         return 0
     except KeyboardInterrupt:
         print(f"\n{PROG}: interrupted; run the same command to resume", file=sys.stderr)
         return 130
+    except interrupts.Terminated:
+        print(
+            f"\n{PROG}: stopped by SIGTERM; run the same command to resume",
+            file=sys.stderr,
+        )
+        return 143
     except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, OSError) and error.strerror:  # a full disk, a folder gone
+            where = f" {error.filename!r}" if error.filename else ""
+            error = UserError(
+                f"cannot read or write{where}: {error.strerror}; mend that, and the "
+                "same command goes on"
+            )
         if not getattr(error, "user_message", False):
             raise
         print(f"{PROG}: error: {error}", file=sys.stderr)
         return 2
+
+
+def console() -> None:
+    """`prompt-tuning`: a command that failed ends at once.
+
+    The interpreter would first wait for what runs in the background: a save that cannot
+    be written, a compilation, other processes of the run.
+    """
+    code = main()
+    if code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        end_at_once(code)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

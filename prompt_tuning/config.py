@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import difflib
 import importlib
+import re
 import tokenize
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -229,7 +230,9 @@ def _read(
     try:
         path = find_file(file, search_paths)
         text = path.read_text(encoding="utf-8")
-    except (UserError, OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{asked_by}: {file} is not UTF-8 ({error.reason})") from None
+    except (UserError, OSError) as error:
         raise UserError(f"{asked_by}: {error}") from None
     if path in read:
         return
@@ -294,7 +297,7 @@ def _takes_text(name: str) -> bool:
 def _is_literal(text: str) -> bool:
     try:
         ast.literal_eval(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
     return True
 
@@ -328,6 +331,8 @@ def _statements(text: str, place: Callable[[int], str]) -> Iterator[tuple[Any, s
             "expected NAME = VALUE, where VALUE is a Python literal (a string in "
             "quotes) or %MACRO"
         ) from None
+    except (RecursionError, MemoryError):
+        raise UserError(f"{place(1)}: brackets in brackets, too many to read") from None
     except tokenize.TokenError as error:
         problem, (line, _) = error.args
         raise UserError(
@@ -336,8 +341,9 @@ def _statements(text: str, place: Callable[[int], str]) -> Iterator[tuple[Any, s
     except ValueError as error:  # raised by _Values; gin adds a line to it
         if isinstance(error, UserError):
             raise
-        problem, location, *_ = [*str(error).splitlines(), "line 1"]
-        raise UserError(f"{place(int(location.split()[-1]))}: {problem}") from None
+        problem, location, *_ = [*str(error).splitlines(), ""]
+        line = re.search(r"line (\d+)$", location)
+        raise UserError(f"{place(int(line[1]) if line else 1)}: {problem}") from None
 
 
 def _named(

@@ -8,23 +8,28 @@ from the description (`said_settings`) and checks what it loads against it (`che
 
 import contextlib
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
 import prompt_tuning
+from prompt_tuning import files
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import formats, weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.outputs import atomic, write_json
-from prompt_tuning.settings import Settings, T5Config
+from prompt_tuning.settings import MOST_TOKENS, Settings, T5Config
 from prompt_tuning.training import own_data
 
 PROMPT, MODEL = "prompt.npy", "model.safetensors"  # in MODEL_DIR
+PEFT = "adapter_model.safetensors"  # in a folder of PEFT's
+MOST_BYTES = 2**30  # of a prompt's file; 100 vectors of the largest T5 have 2 MB
 DESCRIPTION = "description.json"  # written when a run starts
 
 
@@ -160,19 +165,19 @@ def read_description(path: Path) -> dict[str, Any]:
     """
     for place in _description_places(path):
         if place.is_file():
-            try:
-                found = json.loads(place.read_text("utf-8"))
-            except (OSError, ValueError) as error:
-                raise UserError(
-                    f"{place} cannot be read ({error}); it describes the prompt beside "
-                    "it: copy it again from where the prompt came from, or remove it"
-                ) from None
-            return found if isinstance(found, dict) else {}
-    return _metadata(path) if path.suffix == ".safetensors" else {}
+            found = files.read_json(
+                place,
+                "it describes the prompt beside it: copy it again from where the "
+                "prompt came from, or remove it",
+            )
+            return _checked(place, found) if isinstance(found, dict) else {}
+    return _checked(path, _metadata(path)) if path.suffix == ".safetensors" else {}
 
 
 def _metadata(path: Path) -> dict[str, Any]:
     """A description by the metadata of a file; {} if there is none to be read."""
+    if not path.is_file():  # a pipe would be waited on
+        return {}
     try:
         texts = safe_open(path, framework="numpy").metadata() or {}
     except (OSError, SafetensorError):  # load_prompt says so
@@ -182,9 +187,38 @@ def _metadata(path: Path) -> dict[str, Any]:
 
 def _from_json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return files.parse_json(text)
     except ValueError:  # 0.1.0 wrote texts as they are
         return text
+
+
+# What is read of a description without being a setting, and of which type it is.
+_TYPES = {
+    "frozen_fingerprint": str,
+    "vocabulary_fingerprint": str,
+    "label_words": list,
+    "target_length": int,
+    "ships_model": bool,
+}
+
+
+def _checked(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    wrong = [
+        key
+        for key, kind in _TYPES.items()
+        if found.get(key) is not None and type(found[key]) is not kind
+    ]
+    words, length = found.get("label_words"), found.get("target_length")
+    if not wrong and words and not all(isinstance(word, str) for word in words):
+        wrong = ["label_words"]
+    if not wrong and length is not None and not 1 <= length <= MOST_TOKENS:
+        wrong = ["target_length"]
+    if wrong:
+        raise UserError(
+            f"{path} says {wrong[0]} {str(found[wrong[0]])[:80]!r}, which makes no "
+            "sense; take it from where the prompt came from, or remove it"
+        )
+    return found
 
 
 def _description_places(path: Path) -> list[Path]:
@@ -247,8 +281,8 @@ def load_prompt(path: Path) -> np.ndarray:
 
     Or from a folder: a run, one step of its checkpoints, or a T5X checkpoint.
     """
-    if (path / PROMPT).is_file():
-        path /= PROMPT
+    there = (path / name for name in (PROMPT, PEFT) if (path / name).exists())
+    path = next(there, path)
     prompt = _from_checkpoint(path) if path.is_dir() else _from_file(path)
     if prompt.ndim != 2 or not prompt.size or not np.isfinite(prompt).all():
         finite = "finite" if np.isfinite(prompt).all() else "not finite"
@@ -261,21 +295,70 @@ def load_prompt(path: Path) -> np.ndarray:
 
 def _from_file(path: Path) -> np.ndarray:
     try:
+        files.regular(path, MOST_BYTES)
         if path.suffix == ".safetensors":
-            (array,) = safetensors.load_file(path).values()
+            array = _first_of_two(path, _from_safetensors(path))
         else:
-            array = np.load(path, allow_pickle=False)
-        return np.asarray(array, np.float32)
+            array = _from_npy(path)
+        with np.errstate(over="ignore"):  # what overflows is not finite
+            return np.asarray(array, np.float32)
     except FileNotFoundError:
         raise UserError(
             f"no prompt file at {path}; give the path of a .npy or .safetensors file "
             "that `train` or `export` wrote"
         ) from None
-    except (OSError, EOFError, ValueError, TypeError, SafetensorError) as error:
+    except formats.READ_ERRORS as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
-            f"{path} cannot be read as a prompt ({error}); it must be a .npy or "
-            ".safetensors file with one array [length, width]"
+            f"{path} cannot be read as a prompt ({formats.first_line(error)}); it must "
+            "be a .npy or .safetensors file with one array [length, width]"
         ) from None
+
+
+def _from_npy(path: Path) -> np.ndarray:
+    """An array of numbers; nothing is unpickled."""
+    with path.open("rb") as file:
+        start = file.read(len(np.lib.format.MAGIC_PREFIX))
+    if start != np.lib.format.MAGIC_PREFIX:
+        zipped = start.startswith(b"PK")
+        raise ValueError("it is " + ("an archive, .npz" if zipped else "no .npy file"))
+    # Mapped, so that a header that says more than the file holds reserves nothing.
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if array.dtype.kind == "V" and array.dtype.itemsize == 2 and not array.dtype.names:
+        return array.view(jnp.bfloat16)  # which NumPy has no name for
+    return array
+
+
+def _from_safetensors(path: Path) -> np.ndarray:
+    (tensor,) = formats.open_file(path).values()
+    return np.asarray(tensor.read(tensor.all))
+
+
+def _first_of_two(path: Path, prompt_PxD: np.ndarray) -> np.ndarray:
+    """Of PEFT's prompts for encoder and decoder, in this order, the encoder's."""
+    beside = path.with_name("adapter_config.json")
+    if not beside.is_file():
+        return prompt_PxD
+    about = files.read_json(beside, "copy it again")
+    about = about if isinstance(about, dict) else {}
+    length, parts = (
+        about.get(f"num_{name}")
+        for name in ("virtual_tokens", "transformer_submodules")
+    )
+    if not isinstance(length, int) or length < 1 or len(prompt_PxD) == length:
+        return prompt_PxD
+    if parts == 2 and len(prompt_PxD) == 2 * length:
+        print(
+            f"{path} holds {2 * length} rows, PEFT's for encoder and decoder; the "
+            f"encoder's {length} are taken",
+            file=sys.stderr,
+        )
+        return prompt_PxD[:length]
+    raise UserError(
+        f"{path} holds {len(prompt_PxD)} rows, but {beside.name} beside it says "
+        f"num_virtual_tokens {length}; copy both again"
+    )
 
 
 def _from_checkpoint(folder: Path) -> np.ndarray:
@@ -288,4 +371,10 @@ def _from_checkpoint(folder: Path) -> np.ndarray:
             "finished run, one step such as checkpoints/400 of ours or T5X's "
             "checkpoint_400, or a file"
         )
-    return np.asarray(tensor.read(tensor.all), np.float32)
+    try:
+        return np.asarray(tensor.read(tensor.all), np.float32)
+    except formats.READ_ERRORS as error:
+        raise UserError(
+            f"the prompt in {folder} cannot be read ({formats.first_line(error)}); "
+            "copy the checkpoint again"
+        ) from None

@@ -3,19 +3,57 @@
 import contextlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 
 from prompt_tuning.errors import UserError
+from prompt_tuning.settings import path_problem
 
 
 def is_writer() -> bool:
     """True on the one host that writes; the others' output is dropped."""
     return jax.process_index() == 0
+
+
+class _Unread:
+    """A text stream whose reader may go away: what is written then is dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._dropping():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+@contextlib.contextmanager
+def without_reader() -> Iterator[None]:
+    """Work that goes on when nobody reads what it tells: `train | head -3`."""
+    told: Any = _Unread(sys.stdout)
+    errors: Any = _Unread(sys.stderr)
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(errors):
+        yield
+        told.flush()
 
 
 @contextlib.contextmanager
@@ -48,6 +86,8 @@ def write_json(path: Path, value: Any) -> None:
 def check_output(output: str) -> None:
     """Raises UserError unless a file can be written at `output`."""
     path = Path(output)
+    if problem := path_problem(output):
+        raise UserError(f"--output is {output!r}; it must be {problem}")
     if path.is_dir():
         raise UserError(f"--output {output!r} is a folder; give the path of a file")
     if path.is_file() or not path.exists():
@@ -67,3 +107,9 @@ def make_folder(folder: Path, name: str) -> Path:
             "folder that you may write to"
         ) from None
     return folder
+
+
+def warn(text: str) -> None:
+    """Tells on stderr what was not as it should be, where the work goes on."""
+    if is_writer():
+        print(f"warning: {text}", file=sys.stderr, flush=True)

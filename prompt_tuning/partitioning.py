@@ -4,14 +4,17 @@ The mesh has two axes: a batch is split over "data", the frozen weights over "mo
 fully sharded, over both. jit with NamedSharding does the rest, on one host or many.
 """
 
+import hashlib
 import importlib.util
 import math
 import os
+import socket
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from prompt_tuning.errors import UserError
@@ -41,7 +44,8 @@ def start_hosts(
     needs no arguments and does not wait.
 
     Raises:
-      UserError: only some of the arguments are given, or the processes do not meet.
+      UserError: only some of the arguments are given, or one of them is invalid, or the
+        processes do not meet.
     """
     told = (coordinator_address, num_processes, process_id)
     if told.count(None) in (1, 2):
@@ -50,10 +54,16 @@ def start_hosts(
             f"they are {', '.join(map(str, told))}: give all three, or none on Slurm, "
             "a TPU pod or one host"
         )
-    if None in told and not _in_slurm_step() and not _on_tpu():
+    if coordinator_address and num_processes is not None and process_id is not None:
+        _check_hosts(coordinator_address, num_processes, process_id)
+    elif not _in_slurm_step() and not _on_tpu():
         return
     try:
-        jax.distributed.initialize(*told, initialization_timeout=TIMEOUT)
+        jax.distributed.initialize(
+            *told,
+            initialization_timeout=TIMEOUT,
+            heartbeat_timeout_seconds=HEARTBEAT,
+        )
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise UserError(
@@ -63,7 +73,53 @@ def start_hosts(
         ) from None
 
 
-TIMEOUT = 300  # seconds
+TIMEOUT = 300  # seconds: a cluster may start the processes of a run minutes apart
+HEARTBEAT = 30  # seconds without a sign of another process, until it counts as dead
+
+
+def _check_hosts(address: str, processes: int, number: int) -> None:
+    """Raises UserError at once for what would only be waited for in vain."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise UserError(
+            f"--coordinator_address is {address!r}; it must be HOST:PORT, a port of "
+            "process 0's host that the others can reach (10.0.0.1:1234)"
+        )
+    if not 0 <= number < processes:
+        raise UserError(
+            f"--process_id is {number} of --num_processes={processes}; they count from "
+            f"0 to {max(processes, 1) - 1}"
+        )
+    try:
+        socket.getaddrinfo(host.strip("[]"), int(port))
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"--coordinator_address is {address!r}, but there is no host {host!r} "
+            f"({error}); give the name or number of process 0's host"
+        ) from None
+
+
+def meet(name: str) -> None:
+    """Waits until all processes of the run are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def check_same(value: str, what: str) -> None:
+    """Raises UserError on each of a run's processes unless `value` is the same in all.
+
+    Args:
+      what: names it in the message.
+    """
+    if jax.process_count() == 1:
+        return
+    own = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)
+    each = multihost_utils.process_allgather(own)
+    if (each != each[:1]).any():
+        raise UserError(
+            f"the processes of this run have different {what}; start each with the "
+            "same flags, files and data"
+        )
 
 
 def _in_slurm_step() -> bool:

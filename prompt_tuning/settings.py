@@ -13,7 +13,8 @@ def setting(default: Any, text: str, **rules: Any) -> Any:
     """A field of a section: its default, what it means, and the values it may have.
 
     Args:
-      rules: `choices`, or for numbers `least` and `most` (inclusive), `below`.
+      rules: `choices`, or for numbers `least` and `most` (inclusive), `below`; `keys`
+        that a dict may have, to numbers; `path` of a file or folder.
     """
     return dataclasses.field(default=default, metadata={"text": text} | rules)
 
@@ -37,13 +38,30 @@ def _wrong_type(value: Any, expected: Any) -> str:
     kinds = tuple(typing.get_origin(kind) or kind for kind in kinds)
     if float in kinds and type(value) in (int, float):
         return "" if abs(value) <= sys.float_info.max else "a finite number"
+    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        return "text of whole characters, in UTF-8"
     # To Python True is an int; as a number in the settings it is a mistake.
     if (type(value) is bool and bool not in kinds) or not isinstance(value, kinds):
         if kinds == (float,):
             return "a finite number"
         return f"of type {' or '.join(kind.__name__ for kind in kinds)}"
-    if isinstance(value, list | tuple) and not all(isinstance(v, str) for v in value):
-        return "of texts, each in quotes"
+    return _wrong_items(value, typing.get_args(expected) or (expected,))
+
+
+def _wrong_items(value: Any, kinds: tuple[Any, ...]) -> str:
+    """The same of what a list or a dict holds."""
+    for kind in kinds:
+        if typing.get_origin(kind) is not type(value):
+            continue
+        expected = [item for item in typing.get_args(kind) if item is not ...]
+        rows = value.items() if isinstance(value, dict) else [(item,) for item in value]
+        if any(
+            _wrong_type(*pair)
+            for row in rows
+            for pair in zip(row, expected, strict=True)
+        ):
+            names = " to ".join(item.__name__ for item in expected)
+            return f"a {type(value).__name__} of {names}"
     return ""
 
 
@@ -52,6 +70,15 @@ def _broken_rule(value: Any, field: dataclasses.Field) -> str:
     rules = field.metadata
     if value is None:
         return ""
+    if "path" in rules and (problem := path_problem(value)):
+        return problem
+    if "keys" in rules:
+        if value.keys() - set(rules["keys"]):
+            return f"a dict with the keys {' and '.join(rules['keys'])}"
+        one = dataclasses.field(metadata={k: rules[k] for k in rules if k != "keys"})
+        one.type = int
+        problems = (_broken_rule(number, one) for number in value.values())
+        return next((f"a dict to {problem}" for problem in problems if problem), "")
     if "choices" in rules and value not in rules["choices"]:
         return f"one of {', '.join(map(str, rules['choices']))}"
     number = "a whole number" if field.type is int else "a number"
@@ -62,6 +89,21 @@ def _broken_rule(value: Any, field: dataclasses.Field) -> str:
     if "below" in rules and value >= rules["below"]:
         return f"{number} below {rules['below']}"
     return ""
+
+
+def path_problem(path: str) -> str:
+    """What a path must be instead, where no file system can have it."""
+    if "\0" in path:
+        return "a path without zero bytes"
+    names = path.encode(errors="surrogateescape").split(b"/")
+    if max(map(len, names)) > _MOST_NAME or len(path) > _MOST_PATH:
+        return f"a path of names of at most {_MOST_NAME} bytes"
+    return ""
+
+
+_MOST_NAME, _MOST_PATH = 255, 4_000  # bytes; Linux's limits
+MOST_TOKENS = 10**6  # of an input or an answer
+_MANY = 10**9  # steps, and whatever else no run has so many of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,16 +126,21 @@ class T5Config(_Section):
     """
 
     SECTION = "T5Config"
-    vocab_size: int = setting(2_048, "V, rows of the embedding", least=1)
-    emb_dim: int = setting(128, "D", least=1)
-    num_heads: int = setting(4, "H", least=1)
-    head_dim: int = setting(32, "K", least=1)
-    mlp_dim: int = setting(256, "F", least=1)
-    num_encoder_layers: int = setting(2, "layers of the encoder", least=1)
-    num_decoder_layers: int = setting(2, "layers of the decoder", least=1)
-    relpos_buckets: int = setting(32, "buckets of relative positions", least=1)
+    vocab_size: int = setting(2_048, "V, rows of the embedding", least=1, most=10**7)
+    emb_dim: int = setting(128, "D", least=1, most=10**6)
+    num_heads: int = setting(4, "H", least=1, most=10**5)
+    head_dim: int = setting(32, "K", least=1, most=10**6)
+    mlp_dim: int = setting(256, "F", least=1, most=10**7)
+    num_encoder_layers: int = setting(2, "layers of the encoder", least=1, most=10_000)
+    num_decoder_layers: int = setting(2, "layers of the decoder", least=1, most=10_000)
+    relpos_buckets: int = setting(
+        32, "buckets of relative positions", least=1, most=10**6
+    )
     relpos_max_distance: int = setting(
-        128, "from this distance on, all positions share the last bucket", least=1
+        128,
+        "from this distance on, all positions share the last bucket",
+        least=1,
+        most=_MANY,
     )
     activation: str = setting(
         "gelu_tanh",
@@ -150,10 +197,13 @@ class T5Config(_Section):
 class Run:
     """A run: its data, its frozen model, what is trained; the paper's defaults."""
 
-    model_dir: str = setting("", "the folder for everything that the run writes")
+    model_dir: str = setting(
+        "", "the folder for everything that the run writes", path=True
+    )
     mixture_or_task_name: str = setting(
         "pocket_kind",
         "a seqio task or mixture; or a .csv, .tsv or .jsonl file, or a folder of them",
+        path=True,
     )
     mixture_or_task_module: str | list[str] | tuple[str, ...] = setting(
         ("tasks.pocket", "tasks.paper"), "the modules that register seqio tasks"
@@ -168,21 +218,27 @@ class Run:
         None,
         "{'inputs': T, 'targets': S} in tokens; by default as long as the longest "
         "example, inputs at most 512",
+        keys=("inputs", "targets"),
+        least=1,
+        most=MOST_TOKENS,
     )
     vocabulary: str | None = setting(
         None,
         "a SentencePiece model's path, or t5, mt5, byt5; by default the spiece.model "
         "beside the frozen model, or T5's if there is none",
+        path=True,
     )
     initial_checkpoint_path: str = setting(
-        "pocket_nano", "the frozen model: a folder, a file, or a model in the package"
+        "pocket_nano",
+        "the frozen model: a folder, a file, or a model in the package",
+        path=True,
     )
     method: str = setting(
         "prompt",
         "what is trained: prompt; whole (the model, the paper's baseline); prepended "
         "(both)",
     )
-    prompt_length: int = setting(100, "P (paper section 3.2)", least=1)
+    prompt_length: int = setting(100, "P (paper section 3.2)", least=1, most=10**5)
     prompt_init: str = setting(
         "class_label",
         "how the prompt starts (paper section 3.2); string needs PROMPT_STRING, file "
@@ -190,7 +246,7 @@ class Run:
         choices=("class_label", "sampled_vocab", "random_uniform", "string", "file"),
     )
     prompt_string: str = setting("", "the text that the prompt starts from")
-    prompt_file: str = setting("", "the prompt, or the run, to start from")
+    prompt_file: str = setting("", "the prompt, or the run, to start from", path=True)
     prompt_place: str = setting(
         "prefix",
         "prefix, in front of the input; or suffix, before its EOS",
@@ -199,19 +255,28 @@ class Run:
     class_labels: list[str] | tuple[str, ...] | None = setting(
         None, "words for the class_label initialiser; by default the task's own"
     )
-    train_steps: int = setting(30_000, "paper section 3", least=1)
-    batch_size: int = setting(32, "examples in a step (paper section 3)", least=1)
+    train_steps: int = setting(30_000, "paper section 3", least=1, most=_MANY)
+    batch_size: int = setting(
+        32, "examples in a step (paper section 3)", least=1, most=10**6
+    )
     num_microbatches: int = setting(
-        1, "parts that a batch is processed in, to save memory", least=1
+        1,
+        "parts that a batch is processed in, to save memory",
+        least=1,
+        most=10**6,
     )
     length_window: int = setting(
         1,
         "number of batches within which examples of similar length are grouped, to "
         "save padding; 1 keeps batches random",
         least=1,
+        most=10_000,
     )
     eval_period: int = setting(
-        1_000, "steps between evaluations, each saving a state (released code)", least=1
+        1_000,
+        "steps between evaluations, each saving a state (released code)",
+        least=1,
+        most=_MANY,
     )
     train_split: str = setting("train", "the split to train on")
     eval_split: str = setting("validation", "the split to evaluate and select on")
@@ -221,9 +286,11 @@ class Run:
         choices=("greedy", "labels"),
     )
     data_dir: str | None = setting(
-        None, "a folder of official files, to use instead of TFDS"
+        None, "a folder of official files, to use instead of TFDS", path=True
     )
-    tfds_data_dir: str | None = setting(None, "where TFDS keeps what it downloads")
+    tfds_data_dir: str | None = setting(
+        None, "where TFDS keeps what it downloads", path=True
+    )
     seed: int = setting(
         0,
         "for the order of the data, the initial prompt and dropout; on one machine a "
@@ -248,11 +315,15 @@ class Schedule(_Section):
 
     SECTION = "schedule"
     learning_rate: float = setting(0.3, "paper section 3", least=0)
-    warmup_steps: int = setting(0, "steps of linear warm-up from 0; 0: none", least=0)
+    warmup_steps: int = setting(
+        0, "steps of linear warm-up from 0; 0: none", least=0, most=_MANY
+    )
     decay_factor: float = setting(
         1.0, "the learning rate is multiplied by it at each decay", least=0
     )
-    steps_per_decay: int = setting(0, "steps between decays; 0: none", least=0)
+    steps_per_decay: int = setting(
+        0, "steps between decays; 0: none", least=0, most=_MANY
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,12 +332,15 @@ class InverseSquareRoot(_Section):
 
     SECTION = "inverse_square_root"
     scale: float = setting(1.0, "scale of the formula above", least=0)
-    constant_steps: int = setting(10_000, "steps at a constant rate", least=1)
+    constant_steps: int = setting(
+        10_000, "steps at a constant rate", least=1, most=_MANY
+    )
     first_step: int = setting(
         0,
         "the step that pre-training ended at, when LM adaptation continues from it: "
         "1,000,000 for the public T5 1.1 (paper section 2.2)",
         least=0,
+        most=_MANY,
     )
 
 
@@ -284,6 +358,7 @@ class Adafactor(_Section):
         "1,100,000 the released code, which kept the step count of the restored "
         "checkpoint, so that early gradients weigh as much as late ones",
         least=0,
+        most=_MANY,
     )
     weight_decay: float = setting(
         1e-5,
@@ -306,8 +381,10 @@ class MeshShape(_Section):
     """How many devices the batch and the weights are split over."""
 
     SECTION = "mesh"
-    data: int = setting(-1, "for the batch; -1: all that `model` leaves", least=-1)
-    model: int = setting(1, "for the frozen weights", least=1)
+    data: int = setting(
+        -1, "for the batch; -1: all that `model` leaves", least=-1, most=10**6
+    )
+    model: int = setting(1, "for the frozen weights", least=1, most=10**6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,8 +404,12 @@ class Pretrain(_Section):
     """Making a frozen model from scratch (paper section 2.2)."""
 
     SECTION = "pretrain"
-    span_corruption_steps: int = setting(2_000, "steps of T5's objective", least=0)
-    prefix_lm_steps: int = setting(3_000, "steps of LM adaptation after that", least=0)
+    span_corruption_steps: int = setting(
+        2_000, "steps of T5's objective", least=0, most=_MANY
+    )
+    prefix_lm_steps: int = setting(
+        3_000, "steps of LM adaptation after that", least=0, most=_MANY
+    )
     skill_task: str = setting(
         "", "a task that the model should do without any prompt, measured as it goes"
     )

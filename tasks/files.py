@@ -11,7 +11,10 @@ stop there, or count it and continue.
 
 import functools
 import gzip
+import itertools
 import json
+import math
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +27,10 @@ Record = dict[str, Any]
 Pieces = Iterator[tuple[str, Callable[[], list[Record]]]]
 
 BOM = b"\xef\xbb\xbf"  # MRPC's files start with it
+GIT_LFS = b"version https://git-lfs.github.com/spec/"
+# MRQA's files unpack to five times their bytes; what unpacks to more is no text.
+MOST_UNPACKED = 100
+_SMALL = 2**24  # bytes that any file may unpack to
 
 
 class BrokenLine(DataError):
@@ -52,8 +59,15 @@ def _decoded(data: bytes) -> str:
 
 def _content(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is no file, but a folder, a pipe or a device")
         data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
+        if data.startswith(GIT_LFS):
+            raise DataError(
+                f"{path} is a pointer of Git LFS, not the file itself: get that with "
+                "`git lfs pull`, or download it"
+            )
+        data = _unpacked(path, len(data)) if path.suffix == ".gz" else data
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a whole gzip file ({error})") from None
     except OSError as error:
@@ -63,26 +77,56 @@ def _content(path: Path) -> bytes:
     return data.removeprefix(BOM)
 
 
-def _lines(path: Path) -> list[tuple[str, bytes]]:
-    """The lines that are not blank, each with its place.
+def _unpacked(path: Path, size: int) -> bytes:
+    most = max(_SMALL, MOST_UNPACKED * size)
+    with gzip.open(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise DataError(
+            f"{path} unpacks to more than {MOST_UNPACKED} times its {size:,} bytes, as "
+            "no text does; copy it again"
+        )
+    return data
+
+
+def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yields the lines that are not blank, each with its place.
 
     A line ends at a line feed, a carriage return or both, as in Python's text files,
     which is how TFDS reads them.
     """
-    return [
-        (f"{path}, line {number}", line)
-        for number, line in enumerate(_content(path).splitlines(), start=1)
-        if line.strip()
-    ]
+    data, number, end = _content(path), 1, 0
+    for match in re.finditer(rb"[^\r\n]+", data):
+        # One at a time: a list of all is many times as large as a file of short lines.
+        between = data[end : match.start()]
+        ends = between.count(b"\n") + between.count(b"\r") - between.count(b"\r\n")
+        number, end = number + ends, match.end()
+        if match[0].strip():
+            yield f"{path}, line {number}", match[0]
+
+
+def _json(data: bytes) -> Any:
+    """JSON as the standard has it: without NaN and what becomes infinite."""
+
+    def finite(text: str) -> float:
+        if not math.isfinite(float(text)):
+            raise ValueError(f"{text[:20]} is no number in JSON")
+        return float(text)
+
+    return json.loads(_decoded(data), parse_constant=finite, parse_float=finite)
 
 
 def _json_object(line: bytes) -> Record:
     try:
-        record = json.loads(_decoded(line))
+        record = _json(line)
     except json.JSONDecodeError as error:
         raise DataError(
             f"the line is not JSON ({error.msg}, column {error.colno})"
         ) from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"the line is not JSON ({error})") from None
     if not isinstance(record, dict):
         raise DataError("the line is not a JSON object in braces")
     return record
@@ -106,11 +150,9 @@ def mrqa(path: Path) -> Pieces:
     TFDS strips the texts, T5 does not. Once rendered, this shows only where a context
     ends in a word and a space.
     """
-    lines = _lines(path)
-    if b'"header"' in lines[0][1][:80]:
-        lines = lines[1:]
-    for where, line in lines:
-        yield where, functools.partial(_mrqa_questions, line)
+    for number, (where, line) in enumerate(_lines(path)):
+        if number or b'"header"' not in line[:80]:
+            yield where, functools.partial(_mrqa_questions, line)
 
 
 def _mrqa_questions(line: bytes) -> list[Record]:
@@ -130,11 +172,14 @@ def tsv(path: Path, columns: Mapping[str, str], headless: Sequence[str] = ()) ->
       headless: the columns of a file without a header line.
     """
     lines = _lines(path)
-    header = _decoded(lines[0][1]).split("\t")
+    place, first = next(lines)
+    try:
+        header = _decoded(first).split("\t")
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from None
     if headless and columns["sentence"] not in header:
         header = list(headless)
-    else:
-        lines = lines[1:]
+        lines = itertools.chain([(place, first)], lines)
     lacking = [column for field, column in columns.items() if column not in header]
     if any(column != columns["label"] for column in lacking):
         raise DataError(
@@ -164,12 +209,12 @@ def squad(path: Path) -> Pieces:
     """SQuAD's format: one JSON object of articles, paragraphs and questions."""
     data = _content(path)
     try:
-        articles = need(json.loads(_decoded(data)), "data", list)
+        articles = need(_json(data), "data", list)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}, line {error.lineno}: the file is not JSON ({error.msg})"
         ) from None
-    except DataError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: {error}") from None
     for a, article in enumerate(articles):
         for p, paragraph in enumerate(_items(article, "paragraphs")):

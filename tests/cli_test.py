@@ -259,7 +259,7 @@ def test_what_evaluate_and_predict_cannot_use(frozen, tmp_path, capfd):
         message = fails(capfd, *command, MODEL_DIR=tmp_path)
         assert f"{tmp_path} holds no prompt.npy" in message
     inputs = {
-        b'{"inputs": "a"}\n{"inputs": \n': "line 2 of {} starts as a JSON object",
+        b'{"inputs": "a"}\n{"inputs": \n': "line 2 of {} should be a JSON object",
         b'a\n\n{"input": "a"}': 'line 3 of {} has no "inputs"',
         b'{"inputs": ["a"]}': 'line 1 of {} has no "inputs" with a text',
         b"\xff\xfe": "the inputs '{}' cannot be read (.*UTF-8",

@@ -101,7 +101,7 @@ def test_an_unknown_file_names_those_like_it(elsewhere):
 def test_a_folder_or_bytes_instead_of_a_gin_file_is_an_error(elsewhere):
     assert "no gin file" in message(["."])
     (elsewhere / "bytes.gin").write_bytes(b"SEED = \xff")
-    assert message(["bytes.gin"]).startswith("--gin_file: 'utf-8' codec can't decode")
+    assert message(["bytes.gin"]).startswith("--gin_file: bytes.gin is not UTF-8")
 
 
 def test_an_included_file_counts_once_and_errors_in_it_say_where(elsewhere):
@@ -386,7 +386,7 @@ def test_the_text_of_settings_reads_back_as_they_were(elsewhere):
     assert "Run.prompt_length = 100\n" in config.text(settings), "all of them"
 
 
-COUNTS = st.integers(min_value=1)
+COUNTS = st.integers(min_value=1, max_value=10**6)
 NUMBERS = st.floats(min_value=0, allow_nan=False, allow_infinity=False) | st.integers(
     min_value=0, max_value=10**300
 )
@@ -395,10 +395,13 @@ SETTINGS = st.builds(
     Settings,
     run=st.builds(
         Run,
-        model_dir=st.text(),
+        model_dir=st.text(
+            st.characters(codec="utf-8", exclude_characters="\0"), max_size=60
+        ),
         mixture_or_task_module=st.text() | WORDS,
         inputs=st.none() | st.text(),
-        task_feature_lengths=st.none() | st.dictionaries(st.text(), st.integers()),
+        task_feature_lengths=st.none()
+        | st.dictionaries(st.sampled_from(["inputs", "targets"]), COUNTS),
         method=st.text(),
         prompt_string=st.text(),
         class_labels=st.none() | WORDS,
@@ -410,7 +413,7 @@ SETTINGS = st.builds(
     ),
     schedule=st.builds(Schedule, learning_rate=NUMBERS),
     adafactor=st.builds(Adafactor, decay_rate=NUMBERS, parameter_scaling=st.booleans()),
-    mesh=st.builds(MeshShape, data=st.integers(min_value=-1)),
+    mesh=st.builds(MeshShape, data=st.integers(-1, 10**6)),
 )
 
 

@@ -221,16 +221,16 @@ def test_one_process_waits_for_nobody(started, monkeypatch):
 
 
 def test_a_slurm_step_and_flags_start_several(started, monkeypatch):
-    partitioning.start_hosts("host:1", 2, 0)
+    partitioning.start_hosts("localhost:1", 2, 0)
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     partitioning.start_hosts()
-    assert started == [("host:1", 2, 0), (None, None, None)]
+    assert started == [("localhost:1", 2, 0), (None, None, None)]
 
 
 def test_flags_of_hosts_belong_together(started):
-    with pytest.raises(UserError, match="belong together; they are host:1, None, None"):
-        partitioning.start_hosts("host:1")
+    with pytest.raises(UserError, match=r"belong together; .* localhost:1, None, None"):
+        partitioning.start_hosts("localhost:1")
     assert not started
 
 
@@ -240,4 +240,22 @@ def test_processes_that_do_not_meet_are_told(monkeypatch):
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     with pytest.raises(UserError, match=r"did not meet within 300 s .*nobody came"):
-        partitioning.start_hosts("host:1", 2, 0)
+        partitioning.start_hosts("localhost:1", 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        (("localhost", 2, 0), "'localhost'; it must be HOST:PORT"),
+        (("localhost:x", 2, 0), "must be HOST:PORT"),
+        (("localhost:99999", 2, 0), "must be HOST:PORT"),
+        ((":1", 2, 0), "must be HOST:PORT"),
+        (("no.such.host.invalid:1", 2, 0), "no host 'no.such.host.invalid'"),
+        (("localhost:1", 2, 2), r"--process_id is 2 of --num_processes=2; .* 0 to 1"),
+        (("localhost:1", 0, 0), "--process_id is 0 of --num_processes=0"),
+    ],
+)
+def test_what_cannot_be_a_host_is_told_at_once(started, told, problem):
+    with pytest.raises(UserError, match=problem):
+        partitioning.start_hosts(*told)
+    assert not started

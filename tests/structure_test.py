@@ -10,7 +10,8 @@ from source import ROOT, imports, tree
 # A module imports from its own room and from the rooms in the rows above it.
 ORDER = """
 errors
-settings outputs
+files settings
+outputs interrupts
 config partitioning
 t5
 methods

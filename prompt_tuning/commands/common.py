@@ -48,7 +48,7 @@ def settings_of_trained(
 
 def start(args: argparse.Namespace) -> None:
     """Prepares JAX: quiet logs, a compilation cache, and the hosts connected."""
-    absl.logging.set_verbosity(absl.logging.ERROR)
+    absl.logging.set_verbosity(absl.logging.FATAL)  # errors are raised too
     logging.getLogger("jax").setLevel(logging.ERROR)
     _keep_compiled()
     if "hosts" in args:

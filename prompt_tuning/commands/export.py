@@ -33,9 +33,10 @@ def run(args: argparse.Namespace) -> None:
         )
     settings, source = common.settings_of_trained(args)
     common.start(args)
-    states = checkpoints.manager(directory, read_only=True)
-    last = states.latest_step()
-    if last is None:
+    scores = checkpoints.scores(directory)
+    best = checkpoints.best_step(directory)
+    number = best if args.step == "best" else max(scores, default=None)
+    if number is None:
         raise UserError(
             f"{directory} holds no whole checkpoint yet; a run saves its first once it "
             "has evaluated the untrained prompt"
@@ -47,10 +48,8 @@ def run(args: argparse.Namespace) -> None:
             f"trains the weights: there is no prompt that is of use without them; take "
             f"{exchange.MODEL} of a finished run, and {exchange.PROMPT} if it has one"
         )
-    best = args.step == "best"
-    number = checkpoints.best_step(states) if best else last
     prompt_PxD = exchange.load_prompt(directory / str(number))
-    score = {"step": number, "score": checkpoints.score(states, number)}
+    score = {"step": number, "score": scores[number]}
     said = {k: v for k, v in source.said.items() if k not in ("metrics", *score)}
     exchange.save_prompt(Path(args.output), prompt_PxD, said | score)
     print(f"prompt of step {number}: {args.output}")

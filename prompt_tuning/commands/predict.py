@@ -3,11 +3,13 @@
 import argparse
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from prompt_tuning import files
 from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 
@@ -73,32 +75,60 @@ def _predictions(settings: Any, source: Any, texts: Sequence[str]) -> Sequence[s
 
 def read_inputs(source: str) -> Iterator[dict[str, Any]]:
     """The records of a file, or of standard input for "-"."""
+    suffix = Path(source).suffix.lower()
+    text = _content(source)
+    if suffix in (".csv", ".tsv", ".json") or _is_array(text):
+        raise UserError(
+            f"the inputs {source!r} are a table or one JSON value; give a text, or a "
+            'JSON object such as {"inputs": "..."}, in each line'
+        )
+    # Not splitlines(), which also ends a line at U+2028 and the like.
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        line = line.removesuffix("\n")
+        if suffix == ".jsonl" and not line.strip():
+            continue
+        if suffix == ".jsonl" or line.lstrip().startswith("{"):
+            yield _record(line, f"line {number} of {source}")
+        else:
+            yield {"inputs": line}
+
+
+def _content(source: str) -> str:
     try:
         if source == "-":
-            text = sys.stdin.buffer.read().decode("utf-8")
+            data = files.read_stream(sys.stdin.buffer)
         else:
-            text = Path(source).read_text(encoding="utf-8")
+            with Path(source).open("rb") as file:  # which may be a pipe, <(...)
+                data = files.read_stream(file)
+        return data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"the inputs {source!r} cannot be read ({error}); give a UTF-8 file of "
             "text lines or JSON objects, or - for standard input"
         ) from None
-    # Not splitlines(), which also ends a line at U+2028 and the like.
-    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
-        line = line.removesuffix("\n")
-        if not line.startswith("{"):
-            yield {"inputs": line}
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise UserError(
-                f"line {number} of {source} starts as a JSON object but is not one "
-                f"({error}); give one whole object a line, or plain text"
-            ) from None
-        if not isinstance(record.get("inputs"), str):
-            raise UserError(
-                f'line {number} of {source} has no "inputs" with a text; each object '
-                'needs one, {"inputs": "..."}'
-            )
-        yield record
+
+
+def _is_array(text: str) -> bool:
+    """Whether it is one JSON array, of objects say; a text may start with a bracket."""
+    if not re.match(r"\s*\[\s*[\[{\"\]]", text):
+        return False
+    try:
+        return isinstance(files.parse_json(text), list)
+    except ValueError:
+        return False
+
+
+def _record(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = files.parse_json(line)
+    except ValueError as error:
+        raise UserError(
+            f"{where} should be a JSON object but is not one ({error}); give one whole "
+            "object a line, or plain text"
+        ) from None
+    if not isinstance(record, dict) or not isinstance(record.get("inputs"), str):
+        raise UserError(
+            f'{where} has no "inputs" with a text; each object needs one, '
+            '{"inputs": "..."}'
+        )
+    return record

@@ -12,9 +12,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Pre-trains a model, or resumes."""
+    from prompt_tuning import outputs
     from prompt_tuning.commands import common
     from prompt_tuning.runs import pretrain
 
     settings = common.settings(args)
-    common.start(args)
-    pretrain.pretrain(settings)
+    with outputs.without_reader():
+        common.start(args)
+        pretrain.pretrain(settings)

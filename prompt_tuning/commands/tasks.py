@@ -18,7 +18,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", default="train", help="the split to print (default train)"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="print only the first N")
+    parser.add_argument(
+        "--limit", type=_count, metavar="N", help="print only the first N"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> None:

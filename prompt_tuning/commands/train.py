@@ -22,6 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains, or resumes."""
+    from prompt_tuning import outputs
     from prompt_tuning.commands import common
     from prompt_tuning.runs import sweep, tune
 
@@ -29,5 +30,6 @@ def run(args: argparse.Namespace) -> None:
         return common.settings(args, more=more)
 
     found = sweep.sweep(load, args.sweep) if args.sweep else [load()]
-    common.start(args)
-    tune.train(found)
+    with outputs.without_reader():
+        common.start(args)
+        tune.train(found)

@@ -2,7 +2,7 @@
 
 Every checkpoint has the sizes, as the shapes of its tensors. The rest is in the JSON
 beside it: config.json in Hugging Face's folders, NAME.json beside our NAME.safetensors.
-T5X's and Orbax's checkpoints have none, and get defaults: with a gated MLP T5 1.1's
+Without one, as in T5X's checkpoints, defaults are assumed: with a gated MLP T5 1.1's
 gelu, without a gate T5 1.0's relu; scaled outputs if the head is tied; T5's distances
 and epsilon. Where they are wrong, set them with gin: a UL2 in T5X's format needs
 T5Config.activation="silu".
@@ -65,29 +65,15 @@ def config(name: str, given: Mapping[str, Any]) -> T5Config:
     said = {} if known else _said(name)
     _check(given, said)
     fields = {field: of.value for field, of in said.items()} | dict(given)
-    if not known and "activation" not in fields:
-        _check_t5x(name)
     gelu = fields.get("gated_mlp", True)
     assumed = {
         "activation": "gelu_tanh" if gelu else "relu",
         "scale_decoder_outputs": fields.get("tied_head", False),
     }
-    return T5Config(**assumed | fields)
-
-
-def _check_t5x(name: str) -> None:
-    """Raises UserError if a checkpoint says nothing of its activation, but should.
-
-    T5X's and Orbax's never do; the others have lost the file that does.
-    """
-    path = Path(formats.find(name))
-    if path.is_file() or hugging_face.is_folder(path):
-        raise UserError(
-            f"{name} has no {config_json.NAME} (nor a JSON of ours) beside its "
-            "weights, which do not show the activation: copy it too, or say what the "
-            "model has, --gin.T5Config.activation=gelu_tanh for a T5 1.1, silu for a "
-            "UL2, relu for a T5 1.0"
-        )
+    try:
+        return T5Config(**assumed | fields)
+    except UserError as error:  # of the file's own values
+        raise UserError(f"{name}: {error}") from None
 
 
 def check(name: str, config: T5Config) -> None:

@@ -9,12 +9,14 @@ The ids of any text are the same as in seqio's vocabularies with T5's 100 sentin
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import sentencepiece
 
+from prompt_tuning import files
 from prompt_tuning.errors import UserError
 
 # Vocabularies by name.
@@ -25,6 +27,7 @@ NAMED = {
 BYTES = "byt5"  # needs no file
 EXTRA_IDS = 100  # T5's sentinels, after the SentencePiece model's own ids
 SENTINEL = "<extra_id_0>"  # the first sentinel, which has the last id
+MOST_BYTES = 2**28  # of a SentencePiece model; mT5's has 4 MB
 RETRIES = 3  # of a request to a bucket, after 1, 2 and 4 seconds
 
 _EOS_ID = 1  # T5's, and ByT5's
@@ -84,6 +87,8 @@ def load_vocabulary(path: str) -> Vocabulary:
         if {*map(processor.piece_to_id, pieces)} == {processor.unk_id()}:
             processor = _processor(model + _sentinels())
     except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, UserError):
+            raise
         reason = str(error).split("\n")[0][:200]
         raise UserError(
             f"the vocabulary {path} cannot be read ({type(error).__name__}: {reason}); "
@@ -99,7 +104,18 @@ def load_vocabulary(path: str) -> Vocabulary:
 
 
 def check_vocabulary(vocab_size: int, embedding_rows: int) -> None:
-    """Raises UserError if the model has no embedding for a part of the vocabulary."""
+    """Raises UserError if the model has no embedding for a part of the vocabulary.
+
+    Warns where there are more rows to spare than padding explains: a table is filled up
+    to a multiple of 128 (T5 has 28 to spare, ByT5 125), a large one perhaps of 1,024.
+    """
+    spare = embedding_rows - vocab_size
+    if spare > min(1_024, max(128, embedding_rows // 10)):
+        print(
+            f"warning: the vocabulary has {vocab_size:,} ids, but the model embeds "
+            f"{embedding_rows:,}: it may be another model's; check VOCABULARY",
+            file=sys.stderr,
+        )
     if vocab_size > embedding_rows:
         raise UserError(
             f"the vocabulary has {vocab_size} ids, sentinels included, but the model "
@@ -159,7 +175,7 @@ class _Bytes:
 def read(path: str) -> bytes:
     """The bytes of a SentencePiece model's file, here or in a bucket."""
     if "://" not in path:
-        return Path(path).read_bytes()
+        return files.regular(Path(path), MOST_BYTES).read_bytes()
     import tensorstore  # only for buckets; most files are local
 
     retries = {"gcs_request_retries": {"max_retries": RETRIES}}

@@ -89,8 +89,10 @@ def place(
         for of in (_float_model(model), _changed(model, scan_layers=False), model)
     )
     params: dict[str, jax.Array] = {}
+    finite: dict[str, jax.Array] = {}
     for key, tensor in tensors.items():
         array = _on_devices(source, key, tensor, in_files.shardings[key])
+        finite[key] = _all_finite(array)
         for name, values in _as_kept(key, array, kept):
             stack, layer = _in_stack(name)
             if stack not in scanned.shapes:  # unscanned, or in no layer
@@ -101,7 +103,23 @@ def place(
                 params[stack] = jnp.zeros(shape.shape, shape.dtype, device=sharding)
             # In place, so that there is never a second copy of the stack.
             params[stack] = _setter(sharding)(params[stack], values, layer)
+    _check_finite(source, finite)  # at the end, so that no tensor waits for another
     return traverse_util.unflatten_dict(params, sep="/")
+
+
+@jax.jit
+def _all_finite(array: jax.Array) -> jax.Array:
+    return jnp.isfinite(array).all()
+
+
+def _check_finite(source: str, finite: Mapping[str, jax.Array]) -> None:
+    bad = [key for key, value in jax.device_get(dict(finite)).items() if not value]
+    if bad:
+        more = f", and so have {len(bad) - 1} other tensors" if bad[1:] else ""
+        raise UserError(
+            f"{source} is damaged: {bad[0]} has values that are not finite (NaN or "
+            f"infinite){more}; copy the checkpoint again, or give a sound one"
+        )
 
 
 class _Places(NamedTuple):
@@ -346,10 +364,13 @@ def convert(name: str, model: Transformer, output: Path) -> None:
     kept = _flat(partitioning.param_shapes(_changed(model, scan_layers=False)))
     shapes = {key: (x.shape, kept[key].dtype) for key, x in tensors.items()}
     one = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
-    values = (
-        np.asarray(_on_devices(name, key, tensor, one)).astype(kept[key].dtype)
-        for key, tensor in tensors.items()
-    )
+
+    def value(key: str, tensor: formats.Tensor) -> np.ndarray:
+        array = _on_devices(name, key, tensor, one)
+        _check_finite(name, {key: _all_finite(array)})
+        return np.asarray(array).astype(kept[key].dtype)
+
+    values = (value(key, tensor) for key, tensor in tensors.items())
     _write(output, shapes, values)
     _write_beside(output, config, find_vocabulary(name), {"converted_from": name})
 

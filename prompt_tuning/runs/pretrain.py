@@ -55,20 +55,24 @@ def pretrain(settings: Settings) -> Path:
     Returns:
       The path of the frozen model, MODEL_DIR/frozen.safetensors.
     """
+    path = folder.make_model_dir(settings.run)
+    with folder.locked(path):
+        return _pretrain(settings, path)
+
+
+def _pretrain(settings: Settings, path: Path) -> Path:
     run = dataclasses.replace(settings.run, method="whole")
-    path = folder.make_model_dir(run)
     model = parts.build(settings, frozen=False)
     rate = optimizer.inverse_square_root(settings.inverse_square_root)
     adafactor = optimizer.adafactor(rate, settings.adafactor)
     states = checkpoints.manager(path / "checkpoints")
-    last = states.latest_step()
+    started = states.latest_step() is not None
     kept = parts.resolved(settings, model)
-    folder.keep_settings(path / "config.gin", kept, check=last is not None)
+    folder.keep_settings(path / "config.gin", kept, check=started)
     training, held_out = _batches(settings, model)
     state = _first_state(settings, model, adafactor)
-    if last is not None:
-        state = checkpoints.restore_state(states, state, last)
-    folder.keep_lines(path / "train.jsonl", last or 0)
+    state = checkpoints.restore_last(states, state) or state
+    folder.keep_lines(path / "train.jsonl", int(state.step), "loss")
     save = functools.partial(_save, run, model)
     measure_loss = _held_out_loss(model.network, held_out)
     measure_skill = _skill(settings, model)
@@ -83,12 +87,16 @@ def pretrain(settings: Settings) -> Path:
         skill = {name: f"{value:.1f}" for name, value in measure_skill(params).items()}
         return {"held_out": f"{loss:.3f}"} | skill
 
+    def at_stop(current: step.States, number: int) -> None:
+        checkpoints.save_state(states, current[0], number, score=None)
+
     fit = functools.partial(
         loop.fit,
         frozen=None,
         step_fn=step.make_step(model.network, methods.of(run), [adafactor]),
         period=run.eval_period,
         at_period=at_period,
+        at_stop=at_stop,
         mesh=model.mesh,
         rngs=jnp.stack([jax.random.key(run.seed)]),
         logs=[path / "train.jsonl"],
@@ -100,7 +108,7 @@ def pretrain(settings: Settings) -> Path:
                 batches = _on_this_host(training(first), model.mesh)
                 (state,) = fit((state,), batches=batches, steps=end, description=name)
     finally:  # after an error or Ctrl-C, too, finish writing the last state
-        states.wait_until_finished()
+        checkpoints.finish(states)
     made = save(
         "frozen.safetensors",
         state.trained,

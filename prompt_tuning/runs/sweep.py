@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from prompt_tuning import config
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import Settings
 
@@ -27,7 +28,7 @@ def sweep(
 
     Raises:
       UserError: a name is none that runs trained together may differ in, or two runs
-        have one folder.
+        would be the same, or share a folder.
     """
     names, choices = [], []
     for text in sweeps:
@@ -38,19 +39,38 @@ def sweep(
                 "prompts of one step may differ in: SEED, PROMPT_INIT, PROMPT_FILE, or "
                 "one of schedule and adafactor (schedule.learning_rate=0.1,0.3)"
             )
-        names.append(name)
+        if name.lower().removeprefix("run.") in [n.lower() for n in names]:
+            raise UserError(
+                f"--sweep names {name} twice; give all its values in one, "
+                f"--sweep={name}=VALUE,VALUE"
+            )
+        names.append(re.sub("(?i)^run[.]", "", name))
         choices.append([value.strip() for value in values.split(",")])
-    found = {}
+    found = []
     for values in itertools.product(*choices):
         chosen = list(zip(names, values, strict=True))
         folder = "-".join(f"{n.rpartition('.')[2].lower()}_{v}" for n, v in chosen)
         folder = re.sub(r"[^\w.+-]", "_", folder)
         bindings = [f"{name}={value}" for name, value in chosen]
-        if folder in found:
-            raise UserError(
-                f"--sweep makes two runs of one folder, {folder}; give each value once"
-            )
         base = load(bindings).run.model_dir
         path = base and str(Path(base, folder))
-        found[folder] = load([*bindings, f"MODEL_DIR={path!r}"])
-    return list(found.values())
+        found.append(load([*bindings, f"MODEL_DIR={path!r}"]))
+    _check_distinct(found)
+    return found
+
+
+def _check_distinct(runs: Sequence[Settings]) -> None:
+    """Raises UserError for two runs with the same settings or the same folder."""
+    for one, other in itertools.combinations(runs, 2):
+        folders = one.run.model_dir, other.run.model_dir
+        if config.differences(one, other).keys() <= {"MODEL_DIR"}:
+            raise UserError(
+                f"--sweep asks for one run twice, {' and '.join(map(repr, folders))}: "
+                "give each value once"
+            )
+        # Some disks ignore case; without a MODEL_DIR there is no folder to share.
+        if folders[0] and folders[0].lower() == folders[1].lower():
+            raise UserError(
+                f"two values of --sweep give one folder, {folders[0]!r}: give them "
+                "names that differ in letters and digits"
+            )

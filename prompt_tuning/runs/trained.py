@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import jax
 
-from prompt_tuning import config, exchange, methods, partitioning
+from prompt_tuning import config, exchange, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.methods import prompt as prompts
 from prompt_tuning.runs import parts
-from prompt_tuning.settings import Settings
+from prompt_tuning.settings import Settings, path_problem
 from prompt_tuning.t5.extra import Extra
 
 
@@ -34,6 +34,8 @@ def find(model_dir: str, prompt: str | None) -> Source:
             "there is no prompt to use: give --prompt=FILE, or the MODEL_DIR that "
             "`train` wrote, --gin.MODEL_DIR=runs/mine"
         )
+    if problem := path_problem(prompt or model_dir):
+        raise UserError(f"--prompt is {prompt!r}; it must be {problem}")
     path = Path(prompt or model_dir)
     return Source(path, exchange.read_description(path))
 
@@ -54,7 +56,6 @@ def load(settings: Settings, source: Source) -> tuple[parts.Model, Any, Extra]:
     """
     path, said = source
     exchange.check_settings(path, said, settings)
-    methods.of(settings.run)  # a later version may have more than this one
     folder = path if path.is_dir() else path.parent
     tuned = folder / exchange.MODEL
     ships_prompt = not path.is_dir() or (path / exchange.PROMPT).exists()
@@ -100,7 +101,7 @@ def answers(
     """
     run, said = settings.run, source.said
     if "target_length" in said and said.get("task") == run.mixture_or_task_name:
-        words, length = said["label_words"], said["target_length"]
+        words, length = said.get("label_words"), said["target_length"]
     else:
         words = parts.open_task(run, model.vocabulary).label_words()
         length = parts.label_ids(words, model.vocabulary).shape[1] if words else 64

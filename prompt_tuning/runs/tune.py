@@ -4,6 +4,8 @@ A single run is a sweep of one. The runs of a sweep share the frozen model, one 
 step and the data; each has its own MODEL_DIR, with what it would have if trained alone.
 """
 
+import contextlib
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,14 +36,19 @@ from prompt_tuning.training import task as tasks
 class Member(NamedTuple):
     """One of the prompts (or models) that are trained together.
 
+    start: makes the trained tree as it is before the first step.
     state: its latest training state.
     """
 
     run: Run
     folder: Path
+    start: Callable[[], Any]
     optimizer: optax.GradientTransformation
     states: ocp.CheckpointManager
     state: step.TrainState
+
+
+EVALUATED = "score", "metrics", "illegal"  # of a line of eval.jsonl
 
 
 class Data(NamedTuple):
@@ -64,8 +71,15 @@ def train(sweep: Sequence[Settings]) -> None:
     Args:
       sweep: one run's settings, or those of several that one step can train.
     """
-    run = sweep[0].run
     folders = [folder.make_model_dir(one.run) for one in sweep]
+    with contextlib.ExitStack() as stack:
+        for path in folders:
+            stack.enter_context(folder.locked(path))
+        _train(sweep, folders)
+
+
+def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
+    run = sweep[0].run
     model = parts.build(sweep[0])
     task = parts.open_task(run, model.vocabulary)
     data = Data(
@@ -95,18 +109,29 @@ def train(sweep: Sequence[Settings]) -> None:
         ]
         return {run.eval_split: f"{np.mean(scores):.1f}"}
 
+    def at_stop(states: step.States, number: int) -> None:
+        for member, state in zip(members, states, strict=True):
+            checkpoints.save_state(member.states, state, number, score=None)
+
     members, last = _resumed(members)
-    if last is None:
-        at_period(tuple(member.state for member in members), 0)
-    else:
+    if last is not None:
         where = folders[0].parent if len(sweep) > 1 else run.model_dir
         print(f"resuming from step {last} in {where}", flush=True)
     try:
-        _fit(members, method, model, frozen, data.training, at_period)
+        if last is None or _must_evaluate(run, members, last):
+            at_period(tuple(one.state for one in members), last or 0)
+        _fit(members, method, model, frozen, data.training, at_period, at_stop)
     finally:  # after an error or Ctrl-C, too, finish writing the last state
         for member in members:
-            member.states.wait_until_finished()
+            checkpoints.finish(member.states)
     _conclude(members, said, method, model, measure, data)
+
+
+def _must_evaluate(run: Run, members: Sequence[Member], last: int) -> bool:
+    """Whether SIGTERM left the evaluation of step `last` to this start."""
+    due = last % run.eval_period == 0 or last >= run.train_steps
+    scores = [checkpoints.scores(Path(one.states.directory)) for one in members]
+    return any(s[last] is None and (due or not any(s.values())) for s in scores)
 
 
 def _conclude(
@@ -122,14 +147,16 @@ def _conclude(
     majority = tasks.majority_baseline(data.training, split, vocabulary)
     results, files = {}, []
     for member, about in zip(members, said, strict=True):
-        best = checkpoints.best_step(member.states)
+        best = checkpoints.best_step(member.folder / "checkpoints")
+        assert best is not None  # the last one is evaluated
         state = checkpoints.restore_state(member.states, member.state, best)
         trained, records = measure(state.trained)
         tasks.write_predictions(records, member.folder / "predictions.jsonl")
         score = tasks.development_score(trained.metrics, data.training.sizes)
         about |= {"step": best, "score": score, "metrics": trained.metrics}
         files = _ship(member.folder, method.fold(state.trained), model, about)
-        results[member.folder] = _write_results(member, best, majority, trained, data)
+        written = _write_results(member, best, majority, trained, data, measure)
+        results[member.folder] = written
     run, path = members[0].run, members[0].folder
     if len(members) > 1:
         print(report.comparison(run, results))
@@ -148,7 +175,10 @@ def _descriptions(
         "target_length": data.development.examples.lengths["targets"],
         "width": model.network.config.emb_dim,
     }
-    return [exchange.description(settings, **about) for settings in sweep]
+    fingerprint = {"data_fingerprint": data.training.fingerprint()}
+    said = [exchange.description(one, **about) | fingerprint for one in sweep]
+    partitioning.check_same(repr((sweep, said)), "settings, models or data")
+    return said
 
 
 def _members(
@@ -159,25 +189,26 @@ def _members(
     said: Sequence[dict[str, Any]],
 ) -> list[Member]:
     """Each run's first state and folder, which must not hold other settings."""
-    # When a sweep is killed, some runs may have saved the last state and others not,
-    # but all have saved the state before it; so keep two.
-    kept = 2 if len(sweep) > 1 else 1
     members = []
     for settings, path, description in zip(sweep, folders, said, strict=True):
         run = settings.run
         array = None
         if run.prompt_init == "file":
             array = _first_prompt(run, description, model)
-        trained = parts.start(run, task, model, array)
+        start = functools.partial(parts.start, run, task, model, array)
+        trained = start()
         params, _ = methods.of(run).fold(trained)
         description = {**description, "ships_model": params is not None}
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
-        states = checkpoints.manager(path / "checkpoints", last=kept)
+        states = checkpoints.manager(path / "checkpoints")
         started = states.latest_step() is not None
         folder.keep_settings(path / "config.gin", settings, check=started)
+        if started:
+            old = exchange.read_description(path / exchange.DESCRIPTION)
+            folder.check_unchanged(path, old, description)
         outputs.write_json(path / exchange.DESCRIPTION, description)
-        members.append(Member(run, path, adafactor, states, state))
+        members.append(Member(run, path, start, adafactor, states, state))
     return members
 
 
@@ -236,30 +267,46 @@ def _resumed(members: Sequence[Member]) -> tuple[list[Member], int | None]:
     Raises:
       UserError: they were not trained together up to one step.
     """
-    latest = {member.folder: member.states.latest_step() for member in members}
-    steps = [-1 if number is None else number for number in latest.values()]
-    last, saved = min(steps), [{-1, *member.states.all_steps()} for member in members]
-    ahead = max(steps) - max(last, 0) > members[0].run.eval_period
-    if ahead or any(last not in each for each in saved):
+    last, found = None, _last_states(members)
+    latest = [-1 if state is None else int(state.step) for state in found]
+    steps = latest
+    while len(set(steps)) > 1 and last != min(steps):
+        last = min(steps)
+        found = _last_states(members, last)
+        steps = [-1 if state is None else int(state.step) for state in found]
+    last = min(steps)
+    # Two states are kept: more than that apart, they were never tuned together.
+    if max(steps) > last or max(latest) - max(last, 0) > members[0].run.eval_period:
         raise UserError(
             "prompts are tuned together from one step, but the last saved steps are "
-            + ", ".join(f"{number} in {path}" for path, number in latest.items())
+            + ", ".join(
+                f"{None if number < 0 else number} in {member.folder}"
+                for number, member in zip(latest, members, strict=True)
+            )
             + ": take those that are at another step out of --sweep, and tune them in "
             "a run of their own"
         )
-    return [_at_step(member, last) for member in members], None if last < 0 else last
+    for member in members:
+        _drop_after(member, last)
+    resumed = [
+        member if state is None else member._replace(state=state)
+        for member, state in zip(members, found, strict=True)
+    ]
+    return resumed, None if last < 0 else last
 
 
-def _at_step(member: Member, last: int) -> Member:
-    """A member with its state of step `last`; later states and logs are deleted."""
+def _last_states(
+    members: Sequence[Member], last: int | None = None
+) -> list[step.TrainState | None]:
+    return [checkpoints.restore_last(one.states, one.state, last) for one in members]
+
+
+def _drop_after(member: Member, last: int) -> None:
+    """Deletes a member's states and logs after step `last`."""
     for number in [number for number in member.states.all_steps() if number > last]:
         member.states.delete(number)
-    folder.keep_lines(member.folder / "train.jsonl", max(last, 0))
-    folder.keep_lines(member.folder / "eval.jsonl", last)
-    if last < 0:
-        return member
-    state = checkpoints.restore_state(member.states, member.state, last)
-    return member._replace(state=state)
+    folder.keep_lines(member.folder / "train.jsonl", max(last, 0), "loss")
+    folder.keep_lines(member.folder / "eval.jsonl", last, *EVALUATED)
 
 
 def _fit(
@@ -269,6 +316,7 @@ def _fit(
     frozen: Any,
     training: batching.Examples,
     at_period: Any,
+    at_stop: Any,
 ) -> None:
     """Trains to TRAIN_STEPS."""
     run = members[0].run
@@ -290,6 +338,7 @@ def _fit(
         steps=run.train_steps,
         period=run.eval_period,
         at_period=at_period,
+        at_stop=at_stop,
         mesh=model.mesh,
         rngs=jnp.stack([jax.random.key(seed) for seed in seeds]),
         logs=[member.folder / "train.jsonl" for member in members],
@@ -314,16 +363,17 @@ def _write_results(
     majority: tasks.Metrics,
     trained: tasks.Evaluation,
     data: Data,
+    measure: Measure,
 ) -> dict[str, Any]:
     """Writes metrics.json and the learning curve; returns what metrics.json holds."""
     run, path = member.run, member.folder
     end = max(run.train_steps, member.states.latest_step() or 0)
-    scores = folder.keep_lines(path / "eval.jsonl", end)
+    scores = folder.keep_lines(path / "eval.jsonl", end, *EVALUATED)
     splits = data.training, data.development.examples
     results = {
         "best_step": best,
         "majority": majority,
-        "untrained": {key: scores[0][key] for key in ("metrics", "illegal")},
+        "untrained": _untrained(member, scores, trained, measure)._asdict(),
         "trained": trained._asdict(),
         "cut": {split.split: split.cut for split in splits},
     }
@@ -331,8 +381,25 @@ def _write_results(
     report.learning_curve(
         path / "learning_curve.png",
         f"{run.mixture_or_task_name} on {parts.short_name(run)}",
-        folder.keep_lines(path / "train.jsonl", end),
+        folder.keep_lines(path / "train.jsonl", end, "loss"),
         scores,
         tasks.development_score(majority) if majority else None,
     )
     return results
+
+
+def _untrained(
+    member: Member,
+    log: Sequence[dict],
+    trained: tasks.Evaluation,
+    measure: Measure,
+) -> tasks.Evaluation:
+    """The evaluation before the first step: logged, or if that is lost made again."""
+    for line in log:
+        logged = tasks.Evaluation(line["metrics"], line["illegal"])
+        if line["step"] == 0 and jax.tree.structure(logged) == jax.tree.structure(
+            trained
+        ):
+            return logged
+    evaluation, _ = measure(member.start())
+    return evaluation

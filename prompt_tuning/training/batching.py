@@ -7,6 +7,7 @@ are padded, never packed.
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -40,6 +41,14 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def fingerprint(self) -> str:
+        """The SHA-256 of all token ids, in their order and tasks."""
+        digest = hashlib.sha256(repr(self.sizes).encode())
+        for rows in (self.inputs, self.targets):
+            digest.update(np.array([len(row) for row in rows], "<i8").tobytes())
+            digest.update(np.concatenate(rows).astype("<i4").tobytes() if rows else b"")
+        return digest.hexdigest()
 
     def rows(self, task_name: str) -> range:
         """The rows that hold one task's examples in a mixture."""

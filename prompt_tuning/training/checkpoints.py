@@ -1,8 +1,15 @@
 """Training states on disk: Orbax checkpoints of step, trained tree, optimizer state.
 
-They never hold frozen weights. Each appears whole or not at all.
+They never hold frozen weights. Each appears whole or not at all; if one is damaged
+later, the one before it is used.
 """
 
+import contextlib
+import json
+import math
+import re
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,91 +18,237 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
+from prompt_tuning import interrupts, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.training.step import TrainState
 
 # Training states
 
+DAMAGED = ".damaged"  # behind the step, the name of what was set aside
 
-def manager(
-    directory: Path, read_only: bool = False, last: int = 1
-) -> ocp.CheckpointManager:
-    """Keeps the `last` newest states, and the one with the best development score.
+
+def manager(directory: Path) -> ocp.CheckpointManager:
+    """Keeps the two newest states, and the one with the best development score.
 
     States are written in the background, each under a temporary name until it is whole.
-    With `read_only`, nothing is touched that a run is still writing.
+    A folder without a score is set aside: a state half deleted, or damaged.
     """
+    directory = directory.resolve()
+    if outputs.is_writer():
+        for step in sorted(_steps(directory) - scores(directory).keys()):
+            _set_aside(directory, step)
+    partitioning.meet(f"states in {directory}")
     options = ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(
             [
-                checkpoint_managers.LatestN(last),
-                checkpoint_managers.BestN(get_metric_fn=_score, n=1),
+                checkpoint_managers.LatestN(2),
+                checkpoint_managers.BestN(get_metric_fn=_rank, n=1),
             ]
         ),
-        best_fn=_score,
-        cleanup_tmp_directories=not read_only,
-        read_only=read_only,
+        best_fn=_rank,
+        cleanup_tmp_directories=True,
     )
-    return ocp.CheckpointManager(
-        epath.Path(directory.resolve()),
-        item_handlers=ocp.StandardCheckpointHandler(),
-        options=options,
-    )
-
-
-def _score(metrics: dict[str, float]) -> float:
-    return metrics["score"]
+    with _writing(directory):
+        return ocp.CheckpointManager(
+            epath.Path(directory),
+            item_handlers=ocp.StandardCheckpointHandler(),
+            options=options,
+        )
 
 
 def save_state(
-    states: ocp.CheckpointManager, state: TrainState, step: int, score: float
+    states: ocp.CheckpointManager, state: TrainState, step: int, score: float | None
 ) -> None:
-    """Starts writing `state` with its development score."""
-    states.save(
-        step, args=ocp.args.StandardSave(state._asdict()), metrics={"score": score}
-    )
+    """Starts writing `state` with its development score, in place of one of its step.
+
+    Args:
+      score: None for a state that was not evaluated, as the run had to stop.
+
+    Raises:
+      UserError: it, or the one before it, cannot be written.
+    """
+    directory = Path(states.directory)
+    with _writing(directory), interrupts.held():
+        if step in states.all_steps():
+            states.delete(step)
+        tree = ocp.args.StandardSave(state._asdict())
+        states.save(step, args=tree, metrics={"score": score})
+
+
+def finish(states: ocp.CheckpointManager) -> None:
+    """Waits until what was to be saved is saved; Ctrl-C and SIGTERM wait for it too.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    with _writing(Path(states.directory)), interrupts.held():
+        states.wait_until_finished()
+
+
+@contextlib.contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Tells in one line what went wrong with writing, whatever the library raised."""
+    try:
+        yield
+    except Exception as error:
+        problem = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise UserError(
+            f"a state cannot be saved in {directory} ({_reason(problem)}); those saved "
+            "before are kept: mend that (make room, say), and the same command goes on"
+        ) from None
+
+
+def _reason(problem: str) -> str:
+    """What the system said, out of TensorStore's account of who asked whom."""
+    said = re.search(r"([^:]+) \[os_error_code=", problem)
+    return said.group(1).strip() if said else problem[:200]
+
+
+def restore_last(
+    states: ocp.CheckpointManager, like: TrainState, last: int | None = None
+) -> TrainState | None:
+    """The newest state that can be read, or None where no state was ever saved.
+
+    Damaged ones are set aside, with a warning.
+
+    Args:
+      like: what it must be like, in shapes and shardings.
+      last: the newest step to take.
+
+    Raises:
+      UserError: the states are of another run, or all are damaged.
+    """
+    directory = Path(states.directory)
+    for step in sorted(states.all_steps(), reverse=True):
+        if last is None or step <= last:
+            try:
+                return restore_state(states, like, step)
+            except DamagedError:
+                if outputs.is_writer():
+                    _set_aside(directory, step)
+                partitioning.meet(f"set aside {step}")
+                states.reload()
+    aside = [path.name for path in directory.glob(f"*{DAMAGED}")]
+    if aside:
+        raise UserError(
+            f"no state in {directory} can be read: {', '.join(sorted(aside))}. Restore "
+            f"them from a copy, or remove {directory} to start this run anew"
+        )
+    return None
+
+
+class DamagedError(UserError):
+    """A state that cannot be read."""
 
 
 def restore_state(
     states: ocp.CheckpointManager, like: TrainState, step: int
 ) -> TrainState:
-    """The state saved at `step`, with the shapes and shardings of `like`."""
+    """The state saved at `step`, with the shapes and shardings of `like`.
+
+    Raises:
+      DamagedError: it cannot be read.
+      UserError: it is of another run.
+    """
+    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
     try:
-        saved = states.item_metadata(step).tree["trained"]
-        problem = _difference(saved, like.trained)
+        saved = states.item_metadata(step).tree
+        problem = _difference(saved, like._asdict())
         if not problem:  # checked first, as Orbax's own message is very long
-            target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
             tree = states.restore(step, args=ocp.args.StandardRestore(target))
             return type(like)(**tree)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever a library makes of damaged bytes
         problem = str(error).partition("\n")[0].partition(". ")[0][:200]
+        raise DamagedError(
+            f"the checkpoint of step {step} in {states.directory} is damaged "
+            f"({problem}): remove {Path(states.directory, str(step))}, and the same "
+            "command goes on from the state before it"
+        ) from None
     raise UserError(
         f"the checkpoint of step {step} in {states.directory} does not fit this run "
-        f"({problem}): it is damaged, or the prompt's length or the optimizer differs. "
+        f"({problem}): the prompt's length or the optimizer differs. "
         "Use the settings it was made with, or another MODEL_DIR"
     )
 
 
 def _difference(saved: Any, wanted: Any) -> str:
-    """The arrays whose shapes differ, as text."""
+    """The arrays whose names or shapes differ, as text."""
     saved, wanted = (
-        {jax.tree_util.keystr(path): tuple(x.shape) for path, x in leaves}
+        {jax.tree_util.keystr(p, simple=True): tuple(x.shape) for p, x in leaves}
         for leaves in map(jax.tree.leaves_with_path, (saved, wanted))
     )
-    return ", ".join(
-        f"it is {saved[name]} instead of {wanted[name]} {name}".rstrip()
+    told = [
+        f"it is {saved[name]} instead of {wanted[name]} {name}"
         for name in sorted(saved.keys() & wanted.keys())
         if saved[name] != wanted[name]
-    )
+    ]
+    if told or saved.keys() == wanted.keys():
+        return ", ".join(told)
+    return f"{', '.join(sorted(saved.keys() ^ wanted.keys()))} in one of them alone"
 
 
-def score(states: ocp.CheckpointManager, step: int) -> float:
-    """The development score that the state of `step` was saved with."""
-    metrics = states.metrics(step)
-    assert metrics is not None  # save_state writes them
-    return _score(metrics)
+# Their scores
 
 
-def best_step(states: ocp.CheckpointManager) -> int:
+def scores(directory: Path) -> dict[int, float | None]:
+    """{step: development score} of the states in a folder, in ascending order.
+
+    A state that was not evaluated has None, and one whose score cannot be read is left
+    out. Asking changes nothing: a run may be writing beside us.
+    """
+    found = {step: _saved_metrics(directory, step) for step in _steps(directory)}
+    return {
+        step: metrics["score"]
+        for step, metrics in sorted(found.items())
+        if metrics is not None
+    }
+
+
+def _steps(directory: Path) -> set[int]:
+    if not directory.is_dir():
+        return set()
+    # What is not whole yet has another name.
+    return {int(p.name) for p in directory.iterdir() if p.name.isdecimal()}
+
+
+def _saved_metrics(directory: Path, step: int) -> Mapping[str, Any] | None:
+    """What a state was saved with, read as the JSON it is; None if it cannot be."""
+    try:
+        found = json.loads((directory / str(step) / "metrics" / "metrics").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    match found:
+        case {"score": None}:
+            return found
+        case {"score": int() | float() as score} if math.isfinite(score):
+            return found
+    return None
+
+
+def _rank(metrics: Mapping[str, Any] | None) -> float:
+    score = (metrics or {}).get("score")
+    return -math.inf if score is None else score
+
+
+def best_step(directory: Path) -> int | None:
     """The kept step with the highest score; the last of equal ones."""
-    return max(states.all_steps(), key=lambda step: (score(states, step), step))
+    found = [(s, step) for step, s in scores(directory).items() if s is not None]
+    return max(found, default=(0, None))[1]
+
+
+def _set_aside(directory: Path, step: int) -> None:
+    """Takes a damaged state out of the way, and says so.
+
+    One that others follow was being deleted when the run was killed: nothing is lost.
+    """
+    path = directory / str(step)
+    aside = path.with_name(path.name + DAMAGED)
+    if any(other > step for other in scores(directory)):
+        shutil.rmtree(path)
+        return
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    outputs.warn(
+        f"the state of step {step} in {directory} is damaged; it is set aside as "
+        f"{aside.name}, and the state before it is used"
+    )

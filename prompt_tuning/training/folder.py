@@ -1,8 +1,14 @@
 """MODEL_DIR: a run's folder, with its settings and logs."""
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Iterable
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
 from prompt_tuning import config, outputs
 from prompt_tuning.errors import UserError
@@ -11,7 +17,7 @@ from prompt_tuning.settings import Run, Settings
 # Settings that may change between two starts of one run.
 FREE = {"MODEL_DIR", "TRAIN_STEPS", "EVAL_PERIOD", "DATA_DIR", "TFDS_DATA_DIR"}
 FREE |= {"MIXTURE_OR_TASK_MODULE", "pretrain.prefix_lm_steps", "mesh.data"}
-FREE |= {"pretrain.skill_task", "mesh.model", "param_shardings.fully_sharded"}
+FREE |= {"mesh.model", "param_shardings.fully_sharded"}
 
 
 def make_model_dir(run: Run) -> Path:
@@ -26,17 +32,95 @@ def make_model_dir(run: Run) -> Path:
             f"MODEL_DIR is {run.model_dir!r}, in a bucket; it must be a folder that "
             "every host sees: mount the bucket (gcsfuse), or use a shared disk"
         )
-    return outputs.make_folder(Path(run.model_dir), "MODEL_DIR")
+    path = Path(run.model_dir)
+    wrong = sorted({c for c in str(path.resolve()) if c in "[]\\" or not _is_utf8(c)})
+    if wrong:
+        raise UserError(
+            f"MODEL_DIR is {str(path.resolve())!r}, but checkpoints cannot be read "
+            f"below a folder with {' or '.join(map(repr, wrong))} in its name; give "
+            "another"
+        )
+    return outputs.make_folder(path, "MODEL_DIR")
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+# What it says of who works in it
+
+# As outputs.atomic names what is not whole yet: .prompt.npy.x3k_09ab
+_HALF_WRITTEN = re.compile(
+    r"\.[\w.]+\.(npy|json|jsonl|gin|png|safetensors|model|writable)\.[a-z0-9_]{8}"
+)
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """MODEL_DIR belongs to this run until the block ends; a killed run's rest is swept.
+
+    Raises:
+      UserError: another run is at work there; says which.
+    """
+    if not outputs.is_writer():
+        yield
+        return
+    lock = path / LOCK
+    with lock.open("a+", encoding="utf-8", errors="replace") as file:
+        file.seek(0)
+        holder = file.read().strip()
+        found = re.fullmatch(r"(\d{1,9}) on (\S+)", holder)
+        pid, host = found.groups() if found else ("0", socket.gethostname())
+        if not _flock(file, int(pid)):
+            raise UserError(
+                f"another run is at work in {path} (process {holder}): wait for it, "
+                "end it, or give another MODEL_DIR"
+            )
+        if host != socket.gethostname():
+            raise UserError(
+                f"process {holder} is at work in {path}, or died there; if it is not "
+                f"running any more, remove {lock} and start again"
+            )
+        if holder and int(pid) != os.getpid():
+            outputs.warn(f"process {holder} ended amid its work in {path}; taken over")
+        file.truncate(0)
+        file.seek(0)
+        file.write(f"{os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        for half in path.iterdir():
+            if _HALF_WRITTEN.fullmatch(half.name) and half.is_file():
+                half.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _flock(file: TextIO, pid: int) -> bool:
+    """Takes the lock, which the system frees when this process dies."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: is the process there?
+        return not pid or pid == os.getpid() or not Path("/proc", str(pid)).exists()
+    return True
+
+
+# Its settings, and what else must not change
 
 
 def keep_settings(path: Path, settings: Settings, check: bool) -> None:
     """Writes the settings to `path`; with `check`, they must match those there.
 
     Raises:
-      UserError: the file there has other settings; it is not changed.
+      UserError: the file there has other settings, or cannot be read; it is not
+        changed.
     """
     if check and path.exists():
-        differ = config.differences(config.load([str(path)]), settings)
+        old = _kept_settings(path)
+        differ = config.differences(old, settings)
         changed = [
             f"{name.lower() if name.isupper() else name} is {new!r} and was {old!r}"
             for name, (old, new) in differ.items()
@@ -51,19 +135,74 @@ def keep_settings(path: Path, settings: Settings, check: bool) -> None:
         temporary.write_text(config.text(settings), encoding="utf-8")
 
 
-def keep_lines(log: Path, last_step: int) -> list[dict]:
-    """Drops a log's lines after `last_step`, left by a killed run; returns the rest."""
+def _kept_settings(path: Path) -> Settings:
+    problem = "it is empty"
+    try:
+        if path.read_text("utf-8").strip():
+            return config.load([str(path)])
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or str(error)
+    raise UserError(
+        f"{path}, the settings of the run in {path.parent}, is damaged ({problem}): "
+        "restore it from a copy, or give another MODEL_DIR"
+    )
+
+
+# What a run is made of, besides settings, and what each is called in messages.
+FINGERPRINTS = {
+    "frozen_fingerprint": "the frozen model",
+    "vocabulary_fingerprint": "the vocabulary",
+    "data_fingerprint": "the training data",
+}
+
+
+def check_unchanged(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raises UserError where a run in `path` was started on something else.
+
+    Args:
+      old, new: what the run says of itself; a fingerprint that one lacks is not asked.
+    """
+    changed = [
+        called
+        for name, called in FINGERPRINTS.items()
+        if name in old and name in new and old[name] != new[name]
+    ]
+    if changed:
+        raise UserError(
+            f"{' and '.join(changed)} changed since the run in {path} was started: "
+            "give what it was started with to go on with it, or another MODEL_DIR"
+        )
+
+
+def keep_lines(log: Path, last_step: int, *names: str) -> list[dict]:
+    """Drops a log's lines after `last_step`, left by a killed run; returns the rest.
+
+    A line that is no JSON object with a step and these `names` is set aside, in the
+    log's name with .damaged behind it; not the half of a line that a kill leaves.
+    """
     if not log.exists():
         return []
-    kept = [line for line in _records(log) if line["step"] <= last_step]
+    *whole, half = log.read_bytes().split(b"\n")
+    whole += [half] if _record(half, names) else []
+    lines = [(line, _record(line, names)) for line in whole if line]
+    bad = [line for line, record in lines if record is None]
+    kept = [record for _, record in lines if record and record["step"] <= last_step]
+    if bad and outputs.is_writer():
+        aside = log.with_name(log.name + ".damaged")
+        with aside.open("ab") as file:
+            file.writelines(line + b"\n" for line in bad)
+        outputs.warn(f"{len(bad)} damaged lines of {log} are set aside in {aside.name}")
     with outputs.atomic(log) as temporary:  # being killed here must not lose the log
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
     return kept
 
 
-def _records(log: Path) -> Iterable[dict]:
-    for line in log.read_text().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:  # a line cut short when the run was killed
-            return
+def _record(line: bytes, names: Sequence[str]) -> dict | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or type(found.get("step")) is not int:
+        return None
+    values = [found.get(name) for name in names]
+    return found if all(isinstance(x, int | float | dict) for x in values) else None

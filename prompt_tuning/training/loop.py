@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from prompt_tuning import outputs, partitioning
+from prompt_tuning import interrupts, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.training.step import Batch, States, compile_step
 
@@ -86,6 +87,7 @@ def fit(
     steps: int,
     period: int,
     at_period: Callable[[States, int], dict[str, str]],
+    at_stop: Callable[[States, int], None],
     mesh: Mesh,
     rngs: jax.Array,
     logs: Sequence[Path],
@@ -102,12 +104,14 @@ def fit(
         second axis has an entry for each state.
       period: every `period` steps, and after the last, `at_period(states, step)` is
         called; it evaluates and saves, and what it returns is shown beside the loss.
+      at_stop: saves the states when SIGTERM has come, without evaluating them first.
       rngs: a key for each state.
       logs: a JSONL file for each state, which gets a line for each step.
       lengths: input lengths of coming batches, whose steps are compiled ahead.
 
     Raises:
       UserError: the loss or a trained value is no longer finite. Nothing is saved.
+      Terminated: SIGTERM has come; the states are saved.
     """
     states = partitioning.placed(states, mesh)
     first = int(states[0].step)
@@ -126,6 +130,7 @@ def fit(
             smoothing=0.05,
             disable=not outputs.is_writer(),
         ) as bar,
+        interrupts.held(signal.SIGTERM),
     ):
         for step in range(first + 1, steps + 1):
             batch = next(batches)
@@ -133,11 +138,17 @@ def fit(
             if pending:
                 _report(*pending, opened, bar, shown)
             pending = (step, metrics)
-            if step % period == 0 or step == steps:
+            due, stop = step % period == 0 or step == steps, interrupts.must_stop(step)
+            if due or stop:
                 _report(*pending, opened, bar, shown)
                 pending = None
+            if due:
                 shown |= at_period(states, step)
                 bar.set_postfix(shown)
+            elif stop:
+                at_stop(states, step)
+            if stop:
+                raise interrupts.Terminated
     return states
 
 

@@ -16,7 +16,6 @@ import collections
 import csv
 import dataclasses
 import io
-import json
 import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from prompt_tuning import files
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.training.task import (
@@ -32,6 +32,7 @@ from prompt_tuning.training.task import (
     Record,
     Split,
     Task,
+    check_words,
     illegal_shares,
     label_ids,
     make_examples,
@@ -100,7 +101,7 @@ def open_own(
     rows = {split: _rows(file, templates) for split, file in files.items()}
     words = _label_words(rows["train"])  # of all rows, even those held out below
     if words:
-        _check_words(words, vocabulary)
+        check_words(words, vocabulary)
         _check_targets(rows, words)
     if "validation" not in rows:
         rows["train"], rows["validation"] = _held_out(rows["train"], seed)
@@ -204,7 +205,7 @@ def _rows(path: Path, templates: tuple[Template, Template]) -> list[Row]:
 
 def _content(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        data = files.regular(path, files.MOST_TEXT).read_bytes()
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); MIXTURE_OR_TASK_NAME may be a "
@@ -259,8 +260,8 @@ def _json_lines(path: Path, content: str) -> Iterator[tuple[int, dict[str, objec
             continue
         where = f"{path}, line {line}"
         try:
-            pairs = json.loads(text, object_pairs_hook=_Pairs)
-        except (ValueError, RecursionError) as error:
+            pairs = files.parse_json(text, _Pairs)
+        except ValueError as error:
             raise UserError(
                 f"{where}: not JSON ({getattr(error, 'msg', error)}); each line must "
                 "be an object"
@@ -342,18 +343,6 @@ def _label_words(train: Sequence[Row]) -> tuple[str, ...] | None:
     words = tuple(dict.fromkeys(row.targets for row in train))
     few = len(words) <= min(MAX_LABELS, len(train) / ROWS_A_LABEL)
     return words if few else None
-
-
-def _check_words(words: Sequence[str], vocabulary: Vocabulary) -> None:
-    """Raises UserError unless each word survives encoding and decoding."""
-    for word in words:
-        written = vocabulary.decode(vocabulary.encode(word))
-        if written != word:
-            raise UserError(
-                f"the model cannot write the label {word!r}: its vocabulary turns that "
-                f"into {written!r}; give the labels other words, without space around "
-                "them"
-            )
 
 
 def _check_targets(rows: Mapping[str, Sequence[Row]], words: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from prompt_tuning import files
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import Vocabulary
 
@@ -27,7 +28,8 @@ def documents(
       UserError: the file cannot be read, or has fewer than two texts.
     """
     try:
-        lines = Path(path).read_text("utf-8-sig").split("\n")
+        file = files.regular(Path(path), files.MOST_TEXT)
+        lines = file.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path} cannot be read ({error}); give a file of plain UTF-8 text, one "

@@ -119,12 +119,30 @@ def encode_rows(
     return pad([_cut(row, length, vocabulary.eos_id) for row in rows], length), cut
 
 
+def check_words(words: Sequence[str], vocabulary: Vocabulary) -> None:
+    """Raises UserError unless each label survives encoding and decoding."""
+    for word in words:
+        text = word.removeprefix(SENTINEL)
+        text = text if text == word else text.lstrip()
+        written = vocabulary.decode(vocabulary.encode(text))
+        if written != text:
+            raise UserError(
+                f"the model cannot write the label {word!r}: its vocabulary turns that "
+                f"into {written!r}; give the labels other words, without space around "
+                "them"
+            )
+
+
 def label_ids(words: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
     """The token ids of each of L label words: int32 [L, S], EOS included.
 
     A sentinel in front of a word becomes the last id, where tasks have it in every
     vocabulary; in bytes it has no name.
+
+    Raises:
+      UserError: as check_words's.
     """
+    check_words(words, vocabulary)
     rows = []
     for word in words:
         text = word.removeprefix(SENTINEL)

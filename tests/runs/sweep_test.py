@@ -41,11 +41,6 @@ def test_a_setting_may_need_what_is_swept():
     assert [settings.run.prompt_file for settings in found] == ["a", "b"]
 
 
-def test_two_runs_with_one_folder_are_an_error():
-    with pytest.raises(UserError, match="two runs of one folder, seed_0;"):
-        sweep(base, ["SEED=0,1,0"])
-
-
 def test_without_a_model_dir_there_is_none():
     found = sweep(lambda more: config.load([], more), ["SEED=0,1"])
     assert [settings.run.model_dir for settings in found] == ["", ""]
@@ -54,3 +49,20 @@ def test_without_a_model_dir_there_is_none():
 def test_a_swept_value_is_checked_like_any_other():
     with pytest.raises(UserError, match="SEED is -1"):
         sweep(base, ["SEED=0,-1"])
+
+
+@pytest.mark.parametrize(
+    ("sweeps", "problem"),
+    [
+        (["SEED=0,1", "SEED=2,3"], "names SEED twice; .*in one"),
+        (["SEED=0,1", "Run.seed=2,3"], "twice"),
+        (["SEED=0,1,0"], "one run twice, 'runs/x/seed_0' and"),
+        (["SEED=1,1"], "one run twice, 'runs/x/seed_1' and"),
+        (["schedule.learning_rate=0.3,0.30,3e-1"], "_0.3' and '.*_0.30': give each"),
+        (["PROMPT_FILE=a/b.npy,a_b.npy"], "one folder, 'runs/x/prompt_file_a_b.npy'"),
+        (["PROMPT_FILE=a.npy,A.npy"], "one folder"),
+    ],
+)
+def test_no_run_is_trained_twice_and_no_folder_shared(sweeps, problem):
+    with pytest.raises(UserError, match=problem):
+        sweep(base, sweeps)

@@ -36,15 +36,15 @@ def saved(folder, scores):
 @pytest.mark.parametrize(
     ("scores", "kept", "best"),
     [
-        ({1: 10.0, 2: 70.0, 3: 20.0, 4: 30.0}, [2, 4], 2),
-        ({1: 10.0, 2: 20.0, 3: 30.0}, [3], 3),
+        ({1: 10.0, 2: 70.0, 3: 20.0, 4: 30.0}, [2, 3, 4], 2),
+        ({1: 10.0, 2: 20.0, 3: 30.0}, [2, 3], 3),
         ({1: 50.0, 2: 50.0, 3: 40.0}, [2, 3], 2),  # of equals the last
     ],
 )
 def test_the_last_and_the_best_state_are_kept(tmp_path, scores, kept, best):
     manager = saved(tmp_path / "states", scores)
     assert sorted(manager.all_steps()) == kept
-    assert checkpoints.best_step(manager) == best
+    assert checkpoints.best_step(tmp_path / "states") == best
     assert manager.latest_step() == kept[-1]
     for step in kept:
         state = checkpoints.restore_state(manager, a_state(0), step)
@@ -55,9 +55,9 @@ def test_the_last_and_the_best_state_are_kept(tmp_path, scores, kept, best):
 
 def test_the_best_of_an_earlier_start_is_remembered(tmp_path):
     saved(tmp_path / "states", {1: 90.0, 2: 10.0}).close()
-    manager = saved(tmp_path / "states", {3: 20.0})
-    assert sorted(manager.all_steps()) == [1, 3]
-    assert checkpoints.best_step(manager) == 1
+    manager = saved(tmp_path / "states", {3: 20.0, 4: 20.0})
+    assert sorted(manager.all_steps()) == [1, 3, 4]
+    assert checkpoints.best_step(tmp_path / "states") == 1
 
 
 def test_a_state_saved_in_the_background_may_be_trained_on_meanwhile(tmp_path):
@@ -80,7 +80,8 @@ def test_what_a_killed_save_left_is_no_state(tmp_path):
     left = tmp_path / "states" / "2.orbax-checkpoint-tmp"
     (left / "default").mkdir(parents=True)
     manager = checkpoints.manager(tmp_path / "states")
-    assert manager.all_steps() == [1] and checkpoints.best_step(manager) == 1
+    assert manager.all_steps() == [1]
+    assert checkpoints.best_step(tmp_path / "states") == 1
 
 
 def test_a_state_of_another_run_is_an_error(tmp_path):
@@ -105,3 +106,95 @@ def test_a_state_is_as_small_as_the_prompt_and_holds_no_frozen_weight(tmp_path):
     own = sum(np.size(leaf) * 4 for leaf in jax.tree.leaves(state))
     assert prompt.nbytes < size < own + 100_000 < frozen / 10
     assert not [path for path in files(tmp_path) if b"coder" in path.read_bytes()]
+
+
+# Damaged states
+
+
+def damage(folder, kind):
+    """Damages one state in its folder."""
+    metrics = folder / "metrics" / "metrics"
+    (array,) = (folder / "default" / "d").iterdir()
+    match kind:
+        case "no metrics":
+            metrics.unlink()
+        case "zeros":
+            metrics.write_bytes(bytes(14))
+        case "no score":
+            metrics.write_text('{"scores": 1.0}')
+        case "NaN":
+            metrics.write_text('{"score": NaN}')
+        case "bytes":
+            content = bytearray(array.read_bytes())
+            content[len(content) // 2] ^= 0x55
+            array.write_bytes(content)
+        case "half":
+            array.write_bytes(array.read_bytes()[:50])
+        case "no arrays":
+            array.unlink()
+
+
+KINDS = "no metrics", "zeros", "no score", "NaN", "bytes", "half", "no arrays"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_the_newest_state_is_damaged_the_one_before_is_used(
+    tmp_path, kind, capsys
+):
+    saved(tmp_path, {1: 10.0, 2: 20.0, 3: 30.0}).close()
+    damage(tmp_path / "3", kind)
+    manager = checkpoints.manager(tmp_path)
+    state = checkpoints.restore_last(manager, a_state(0))
+    assert state is not None and state.step == 2
+    error = capsys.readouterr().err
+    assert "step 3 in" in error and "3.damaged" in error and error.count("\n") == 1
+    assert checkpoints.best_step(tmp_path) == 2 and (tmp_path / "3.damaged").is_dir()
+    checkpoints.save_state(manager, a_state(3, scale=3), 3, 30.0)  # made again
+    checkpoints.finish(manager)
+    assert sorted(checkpoints.scores(tmp_path)) == [2, 3]
+
+
+def test_where_all_are_damaged_they_are_named(tmp_path):
+    saved(tmp_path, {1: 10.0, 2: 20.0}).close()
+    damage(tmp_path / "1", "half")
+    damage(tmp_path / "2", "zeros")
+    with pytest.raises(UserError, match=r"1\.damaged, 2\.damaged.*remove .* anew"):
+        checkpoints.restore_last(checkpoints.manager(tmp_path), a_state(0))
+
+
+def test_what_was_being_deleted_when_a_run_was_killed_goes_quietly(tmp_path, capsys):
+    saved(tmp_path, {1: 10.0, 2: 20.0}).close()
+    damage(tmp_path / "1", "no metrics")
+    assert checkpoints.manager(tmp_path).all_steps() == [2]
+    assert capsys.readouterr().err == "" and [p.name for p in tmp_path.iterdir()] == [
+        "2"
+    ]
+
+
+def test_a_state_that_was_not_evaluated_is_never_the_best(tmp_path):
+    manager = saved(tmp_path, {1: -5.0, 2: None, 3: None})
+    assert sorted(manager.all_steps()) == [1, 2, 3]
+    assert checkpoints.best_step(tmp_path) == 1
+    state = checkpoints.restore_last(manager, a_state(0))
+    assert state is not None and state.step == 3
+    checkpoints.save_state(manager, state, 3, 1.0)  # evaluated now
+    checkpoints.finish(manager)
+    assert checkpoints.best_step(tmp_path) == 3
+
+
+@pytest.mark.parametrize("when", ["before", "while writing"])
+def test_what_cannot_be_saved_is_told_in_one_line(tmp_path, when):
+    manager = saved(tmp_path / "states", {1: 10.0})
+
+    def block():
+        (tmp_path / "states").rename(tmp_path / "gone")
+        (tmp_path / "states").write_text("in the way")
+
+    if when == "before":
+        block()
+    with pytest.raises(UserError, match=r"cannot be saved in .*states \(.*\)") as error:
+        checkpoints.save_state(manager, a_state(2), 2, 0.0)
+        if when == "while writing":
+            block()
+        checkpoints.finish(manager)
+    assert "\n" not in str(error.value)

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import multiprocessing
+import os
+import socket
 
 import pytest
 
@@ -80,7 +83,6 @@ def test_what_may_change_is_told_apart_from_what_may_not(tmp_path):
     path = tmp_path / "config.gin"
     keep(path, "SEED=3", check=True)  # the first start: nothing is there to differ
     free = ["DATA_DIR=there", "EVAL_PERIOD=7", "mesh.data=4", "mesh.model=2"]
-    free += ["pretrain.skill_task=mine"]
     keep(path, "SEED=3", *free, "param_shardings.fully_sharded=True")
     for other in ("METHOD=whole", "BATCH_SIZE=8", "adafactor.weight_decay=0"):
         with pytest.raises(UserError, match=f"{other.split('=')[0].lower()} is "):
@@ -99,3 +101,89 @@ def test_keep_lines_drops_what_a_killed_run_left(tmp_path):
     assert log.read_text() == whole
     assert len(folder.keep_lines(log, 2)) == 2 == len(log.read_text().splitlines())
     assert list(tmp_path.iterdir()) == [log]
+
+
+@pytest.mark.parametrize(
+    "bad", [b"\xff\x00", b"{", b"[1]", b'{"step": "2"}', b'{"step": 2}', b"[" * 9_999]
+)
+def test_a_damaged_line_is_set_aside_and_the_rest_stays(tmp_path, bad, capsys):
+    log = tmp_path / "train.jsonl"
+    good = [json.dumps({"step": i, "loss": 0.5}).encode() for i in (1, 3)]
+    log.write_bytes(b"\n".join([good[0], bad, good[1]]))  # its end is lost too
+    kept = folder.keep_lines(log, 9, "loss")
+    assert [line["step"] for line in kept] == [1, 3]
+    assert log.read_bytes() == good[0] + b"\n" + good[1] + b"\n"
+    assert (tmp_path / "train.jsonl.damaged").read_bytes() == bad + b"\n"
+    assert "1 damaged lines" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"Run.seed = (", b"\xff", b"\x00" * 9])
+def test_settings_that_cannot_be_read_are_not_taken_for_the_same(tmp_path, content):
+    path = tmp_path / "config.gin"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"config.gin.* is damaged .*restore it"):
+        keep(path, "SEED=3")
+    assert path.read_bytes() == content
+
+
+def test_what_a_run_was_made_of_must_not_change(tmp_path):
+    old = {"frozen_fingerprint": "a", "vocabulary_fingerprint": "b", "task": "x"}
+    folder.check_unchanged(tmp_path, old, old | {"data_fingerprint": "c", "task": "y"})
+    with pytest.raises(
+        UserError, match=r"the vocabulary and the training data changed"
+    ):
+        new = {"vocabulary_fingerprint": "c", "data_fingerprint": "e"}
+        folder.check_unchanged(tmp_path, old | {"data_fingerprint": "d"}, new)
+
+
+@pytest.mark.parametrize("name", ["a[b]", "[..]", "a\\b"])
+def test_a_folder_whose_checkpoints_could_not_be_read_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match="checkpoints cannot be read below"):
+        folder.make_model_dir(Run(model_dir=str(tmp_path / name / "run")))
+    assert not list(tmp_path.iterdir())
+    folder.make_model_dir(Run(model_dir=str(tmp_path / "é 日本 {a}*?%41")))
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"MODEL_DIR is .* whole characters, in UTF-8"):
+        Run(model_dir=str(tmp_path / "a\udcff" / "run"))
+
+
+# Who works in it
+
+
+def _hold(path, locked, end):
+    with folder.locked(path):
+        locked.set()
+        end.wait(60)
+
+
+def test_a_folder_is_one_runs_alone_until_that_ends(tmp_path, capsys):
+    context = multiprocessing.get_context("spawn")
+    locked, end = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, locked, end))
+    other.start()
+    assert locked.wait(60)
+    holder = f"process {other.pid} on {socket.gethostname()}"
+    with pytest.raises(UserError, match=f"at work .*{holder}"), folder.locked(tmp_path):
+        pass
+    other.kill()  # its lock is left
+    other.join()
+    (tmp_path / ".prompt.npy.x_9ab2cd").touch()
+    (tmp_path / ".train.jsonl.x_9ab2cd").touch()
+    (tmp_path / ".my.settings").touch()
+    with folder.locked(tmp_path):
+        assert f"{holder} ended amid its work" in capsys.readouterr().err
+        assert (tmp_path / ".lock").read_text().startswith(f"{os.getpid()} on ")
+    assert [path.name for path in tmp_path.iterdir()] == [".my.settings"]
+
+
+def test_the_lock_of_another_host_says_how_it_is_cleared(tmp_path):
+    lock = tmp_path / ".lock"
+    lock.write_text("12 on elsewhere\n")
+    told = rf"12 on elsewhere .*remove {lock}"
+    with pytest.raises(UserError, match=told), folder.locked(tmp_path):
+        pass
+    lock.write_text("damaged")
+    with folder.locked(tmp_path):
+        pass

@@ -41,6 +41,7 @@ def fitted(folder, params, steps=6, period=3, **options):
         steps=steps,
         period=period,
         at_period=options.get("at_period", lambda states, step: {}),
+        at_stop=options.get("at_stop", lambda states, step: None),
         mesh=partitioning.mesh(),
         rngs=options.get("rngs", RNGS),
         logs=options.get("logs", [folder / "train.jsonl"]),

@@ -15,6 +15,7 @@ from prompt_tuning.frozen.formats import (
     storage,
     t5x,
 )
+from prompt_tuning.frozen.formats.safetensors_file import open_file
 from prompt_tuning.frozen.formats.tensors import (
     READ_ERRORS,
     Index,
@@ -30,6 +31,7 @@ __all__ = [
     "find",
     "first_line",
     "open_checkpoint",
+    "open_file",
     "prompt_of",
     "without_trained",
 ]

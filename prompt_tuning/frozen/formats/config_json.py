@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from prompt_tuning import files
 from prompt_tuning.errors import UserError
-from prompt_tuning.frozen.formats.tensors import first_line
 
 NAME = "config.json"
 
@@ -24,14 +24,13 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
       UserError: it is damaged.
     """
-    try:
-        content = json.loads(path.read_text())
-        if isinstance(content, dict):
-            return content
-        problem = f"it holds {type(content).__name__}, not names and values"
-    except (OSError, ValueError) as error:
-        problem = first_line(error)
-    raise UserError(f"{path} cannot be read ({problem}); copy it again")
+    content = files.read_json(path, "copy it again")
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path} cannot be read (it holds {type(content).__name__}, not names and "
+            "values); copy it again"
+        )
+    return content
 
 
 # Our fields by transformers' names.
@@ -46,6 +45,17 @@ _SIZES = {
     "relative_attention_num_buckets": "relpos_buckets",
     "relative_attention_max_distance": "relpos_max_distance",
     "layer_norm_epsilon": "layer_norm_epsilon",
+}
+# What else is read, and of which type it is.
+_TYPES: Mapping[str, Any] = dict.fromkeys(_SIZES, int) | {
+    "layer_norm_epsilon": (int, float),
+    "model_type": str,
+    "architectures": list,
+    "feed_forward_proj": str,
+    "dense_act_fn": str,
+    "is_gated_act": (bool, int),
+    "tie_word_embeddings": (bool, int),
+    "scale_decoder_outputs": (bool, int),
 }
 _LEFT_OUT = {"relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6}
 _MLP = {"t5": "relu", "mt5": "gated-gelu"}  # if feed_forward_proj is left out
@@ -72,6 +82,7 @@ def described(folder: Path) -> dict[str, Said]:
     """
     found = read(folder / NAME)
     there = {key: value for key, value in found.items() if value is not None}
+    _check_types(folder / NAME, there)
     kind = _checked_kind(folder, there)
     source = f"{NAME} in {folder}"
 
@@ -99,6 +110,21 @@ def described(folder: Path) -> dict[str, Said]:
         keys = "scale_decoder_outputs", "tie_word_embeddings"
         out[keys[0]] = said(bool(there.get(keys[0], not untied)), *keys)
     return out
+
+
+def _check_types(path: Path, there: Mapping[str, Any]) -> None:
+    for key, kind in _TYPES.items():
+        value = there.get(key)
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        wrong = not isinstance(value, kinds)
+        wrong |= type(value) is bool and bool not in kinds
+        if kind is list and isinstance(value, list):
+            wrong = not all(isinstance(item, str) for item in value)
+        if value is not None and wrong:
+            raise UserError(
+                f"{path} says {key} {json.dumps(value)[:80]}, which is of another type "
+                "than transformers writes; copy it again"
+            )
 
 
 def _mlp(source: str, there: Mapping[str, Any], default: str) -> tuple[str, bool]:

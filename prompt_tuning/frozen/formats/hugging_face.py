@@ -1,11 +1,11 @@
 """Folders of Hugging Face's transformers: T5 models, in our names and layouts."""
 
 import functools
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from prompt_tuning import files as checked
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.formats import safetensors_file, torch_file
 from prompt_tuning.frozen.formats.tensors import Tensor
@@ -49,7 +49,7 @@ def _open_files(
     """The tensors of one file, or of those that an index names."""
     files = {whole}
     if (folder / index).is_file():
-        files = set(json.loads((folder / index).read_text())["weight_map"].values())
+        files = _named(folder / index)
     for file in sorted(files):
         if not (folder / file).is_file():
             raise UserError(
@@ -58,6 +58,19 @@ def _open_files(
             )
     opened = (open_file(folder / file) for file in sorted(files))
     return functools.reduce(dict.__or__, opened)
+
+
+def _named(index: Path) -> set[str]:
+    """The files that an index names, all of its own folder."""
+    found = checked.read_json(index, "copy it again")
+    names = found.get("weight_map") if isinstance(found, dict) else None
+    names = list(names.values()) if isinstance(names, dict) else []
+    if not names or not all(isinstance(n, str) and n == Path(n).name for n in names):
+        raise UserError(
+            f"{index} is no index: it must have a weight_map of tensors' names to "
+            "files beside it; copy it again"
+        )
+    return set(names)
 
 
 # Each layer's parts, by their place in it: a norm, and the part it is before.

@@ -10,6 +10,7 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 
 from prompt_tuning.errors import UserError
+from prompt_tuning.frozen.formats import zarr
 from prompt_tuning.frozen.formats.tensors import Tensor
 
 
@@ -34,6 +35,10 @@ def open_folder(folder: str) -> dict[str, Tensor]:
     """
     checkpointer = ocp.PyTreeCheckpointer()
     where = _absolute(folder)  # Orbax wants an absolute path
+    if "://" not in folder:  # arrays in folders of their own; others have checksums
+        names = [path.parent.name for path in Path(folder).glob(f"*/{zarr.HEADER}")]
+        for name, header in zarr.headers(folder, names).items():
+            zarr.check_chunks(Path(folder, name), header)
     found = checkpointer.metadata(where).item_metadata
     if found is None:
         raise UserError(
@@ -41,6 +46,11 @@ def open_folder(folder: str) -> dict[str, Tensor]:
             "checkpoint again"
         )
     tree = found.tree
+    if not isinstance(tree, dict):
+        raise UserError(
+            f"{folder} holds no names of tensors, and so no model; give a checkpoint "
+            "of a T5, or copy it again"
+        )
     path = next(path for path in _PARAMS if _at(tree, path) is not None)
     flat: dict[str, Any] = traverse_util.flatten_dict(_at(tree, path), sep="/")
 

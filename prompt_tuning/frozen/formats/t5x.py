@@ -1,5 +1,8 @@
 """T5X's older format: an index in msgpack, and large arrays in zarr."""
 
+import functools
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,8 +10,8 @@ import tensorstore as ts
 from flax import serialization, traverse_util
 
 from prompt_tuning.errors import UserError
-from prompt_tuning.frozen.formats import storage
-from prompt_tuning.frozen.formats.tensors import Tensor, first_line
+from prompt_tuning.frozen.formats import storage, zarr
+from prompt_tuning.frozen.formats.tensors import Index, Tensor, first_line
 
 
 def open_folder(folder: str) -> dict[str, Tensor]:
@@ -24,14 +27,28 @@ def open_folder(folder: str) -> dict[str, Tensor]:
     )
     context, store = storage.context(), storage.store(folder)
 
+    def inside(leaf: dict[str, Any]) -> str:
+        return leaf["kvstore"]["path"].rstrip("/").split("/")[-1]
+
+    arrays = [leaf for leaf in flat.values() if not isinstance(leaf, np.ndarray)]
+    if any(leaf["driver"] != "zarr" for leaf in arrays):
+        raise UserError(f"the arrays of {folder} are not zarr, as T5X writes them")
+    headers = zarr.headers(folder, map(inside, arrays))
+
     def spec(leaf: dict[str, Any]) -> dict[str, Any]:
-        inside = leaf["kvstore"]["path"].rstrip("/").split("/")[-1]
         return {
-            "driver": leaf["driver"],
-            "kvstore": store | {"path": f"{store['path']}{inside}/"},
+            "driver": "zarr",
+            "kvstore": store | {"path": f"{store['path']}{inside(leaf)}/"},
             "fill_missing_data_reads": False,  # raise an error, do not return zeros
             "recheck_cached_data": False,
         }
+
+    def check(name: str) -> Callable[[], None]:
+        if "://" in folder or name not in headers:
+            return lambda: None
+        return functools.cache(
+            lambda: zarr.check_chunks(Path(folder, name), headers[name])
+        )
 
     opening = {
         name: ts.open(spec(leaf), context=context)
@@ -41,12 +58,14 @@ def open_folder(folder: str) -> dict[str, Tensor]:
     return {
         name: Tensor(leaf.shape, leaf.__getitem__)
         if name not in opening
-        else _stored(name, folder, opening[name])
+        else _stored(name, folder, opening[name], check(inside(leaf)))
         for name, leaf in flat.items()
     }
 
 
-def _stored(name: str, folder: str, opening: ts.Future) -> Tensor:
+def _stored(
+    name: str, folder: str, opening: ts.Future, check: Callable[[], None]
+) -> Tensor:
     try:
         array = opening.result()
     except ValueError as error:
@@ -54,6 +73,9 @@ def _stored(name: str, folder: str, opening: ts.Future) -> Tensor:
             f"the T5X checkpoint {folder} is not whole: {name} cannot be opened "
             f"({first_line(error)}); copy it again"
         ) from None
-    return Tensor(
-        tuple(array.shape), lambda index: np.asarray(array[index].read().result())
-    )
+
+    def read(index: Index) -> np.ndarray:
+        check()
+        return np.asarray(array[index].read().result())
+
+    return Tensor(tuple(array.shape), read)

@@ -1,6 +1,7 @@
 """A checkpoint's tensors, which can be read in parts, and the errors of reading."""
 
 import pickle
+import tokenize
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -25,8 +26,14 @@ class Tensor(NamedTuple):
 # Raised by files that are damaged, half-written or out of reach.
 READ_ERRORS = (
     ValueError,
-    KeyError,
+    LookupError,
     TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    EOFError,
+    SyntaxError,
+    tokenize.TokenError,
     OSError,
     RuntimeError,
     pickle.UnpicklingError,

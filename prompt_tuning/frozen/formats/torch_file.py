@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from prompt_tuning import files
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.formats.tensors import Index, Tensor
 
@@ -26,6 +27,7 @@ def open_file(path: Path) -> dict[str, Tensor]:
             f"{path} is a PyTorch file, and PyTorch is not installed: `pip install "
             "torch`, or copy the model's .safetensors instead"
         ) from None
+    files.regular(path)
     load = functools.partial(torch.load, path, map_location="cpu", weights_only=True)
     try:
         try:

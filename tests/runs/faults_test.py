@@ -1,0 +1,113 @@
+"""Runs that are stopped, damaged or denied the disk go on, or say why not."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import small
+from small import lines, prompt, steps, trained
+
+from prompt_tuning.training import checkpoints, loop
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
+def outcome(folder):
+    """What must be the same, however a run came to its end."""
+    names = "prompt.npy", "predictions.jsonl", "metrics.json"
+    return [
+        *((folder / name).read_bytes() for name in names),
+        *(lines(folder / f"{name}.jsonl") for name in ("train", "eval")),
+    ]
+
+
+@pytest.fixture
+def half(tmp_path, frozen):
+    """A copy of a run of 8 steps, to be damaged; states 4 and 8 are kept."""
+    return trained(tmp_path / "half", frozen)
+
+
+def test_sigterm_saves_the_step_it_comes_in(run, tmp_path, frozen, monkeypatch, capsys):
+    report = loop._report
+
+    def stopped(number, *rest):
+        if number == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        report(number, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_report", stopped)
+        flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
+        assert small.main("train", **flags) == 143
+    assert "SIGTERM; the same command goes on" in capsys.readouterr().err
+    saved = checkpoints.scores(tmp_path / "checkpoints")
+    assert list(saved) == [4, 6] and saved[6] is None
+    assert steps(tmp_path / "train.jsonl") == [*range(1, 7)]
+    trained(tmp_path, frozen)
+    assert "going on from step 6" in capsys.readouterr().out
+    assert outcome(tmp_path) == outcome(run)
+
+
+def test_damaged_states_and_logs_are_made_again(run, half, frozen, capsys):
+    (half / "checkpoints" / "8" / "metrics" / "metrics").write_bytes(bytes(14))
+    whole = (half / "eval.jsonl").read_bytes().splitlines(keepends=True)
+    (half / "eval.jsonl").write_bytes(b"\x00" * 40 + b"\n" + b"".join(whole[1:]))
+    (half / ".prompt.npy.abcd1234").touch()
+    trained(half, frozen)
+    out, err = capsys.readouterr()
+    assert "going on from step 4" in out and "the state of step 8" in err
+    assert "1 damaged lines" in err
+    assert outcome(half)[:-1] == outcome(run)[:-1]  # with the untrained prompt's score
+    assert steps(half / "eval.jsonl") == [4, 8]
+    assert not list(half.glob(".*"))
+
+
+def test_data_that_changed_is_named(half, frozen, capsys):
+    said = json.loads((half / "description.json").read_text())
+    changed = said | {"data_fingerprint": "another", "frozen_fingerprint": "another"}
+    (half / "description.json").write_text(json.dumps(changed))
+    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": half}
+    assert small.main("train", TRAIN_STEPS=9, **flags) == 2
+    error = capsys.readouterr().err
+    assert "the frozen model and the training data changed" in error
+    assert steps(half / "train.jsonl") == [*range(1, 9)]
+
+
+def test_a_run_goes_on_once_it_can_write_again(
+    run, tmp_path, frozen, monkeypatch, capsys
+):
+    save = checkpoints.save_state
+
+    def denied(states, state, step, score):
+        if step == 4:
+            checkpoints.finish(states)
+            shutil.move(states.directory, tmp_path / "moved")
+            Path(states.directory).write_text("in the way")
+        save(states, state, step, score)
+
+    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path / "run"}
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save_state", denied)
+        assert small.main("train", **flags) == 2
+    error = capsys.readouterr().err
+    assert "a state cannot be saved in" in error and "the same command goes on" in error
+    (tmp_path / "run" / "checkpoints").unlink()
+    shutil.move(tmp_path / "moved", tmp_path / "run" / "checkpoints")
+    trained(tmp_path / "run", frozen)
+    assert outcome(tmp_path / "run") == outcome(run)
+
+
+def test_training_goes_on_without_a_reader(tmp_path, frozen):
+    flags = small.flags(INITIAL_CHECKPOINT_PATH=frozen, MODEL_DIR=tmp_path)
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    reader, writer = os.pipe()
+    os.close(reader)
+    program = [sys.executable, "-m", "prompt_tuning", "train", *flags]
+    code = subprocess.call(program, env=environment, stdout=writer, stderr=writer)
+    assert code == 0 and prompt(tmp_path).shape == (4, 16)
