@@ -10,6 +10,14 @@ import pytest
 from prompt_tuning import interrupts
 
 
+@pytest.fixture(autouse=True)
+def default_signals():
+    """A shell starts what it puts in the background deaf to SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def send(number):
     os.kill(os.getpid(), number)
 
@@ -61,6 +69,7 @@ def test_a_second_ctrl_c_ends_at_once():
     code = """
 import os, signal
 from prompt_tuning import interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with interrupts.handled(), interrupts.held():
     for _ in range(2):
         os.kill(os.getpid(), signal.SIGINT)

@@ -34,7 +34,7 @@ def imported(*folders):
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     modules = {name.split(".")[0] for path in files for name in imports(path)}
     helpers = (path.stem for path in (ROOT / "tests").glob("*.py"))
-    own = {"prompt_tuning", "tasks", *helpers}
+    own = {"prompt_tuning", "tasks", "faults", *helpers}
     outside = modules - own - set(sys.stdlib_module_names)
     return {module: set(known.get(module, [module])) for module in outside}
 

@@ -131,7 +131,7 @@ def _must_evaluate(run: Run, members: Sequence[Member], last: int) -> bool:
     """Whether SIGTERM left the evaluation of step `last` to this start."""
     due = last % run.eval_period == 0 or last >= run.train_steps
     scores = [checkpoints.scores(Path(one.states.directory)) for one in members]
-    return any(s[last] is None and (due or not any(s.values())) for s in scores)
+    return any(s[last] is None and (due or {*s.values()} == {None}) for s in scores)
 
 
 def _conclude(

@@ -122,14 +122,7 @@ def fit(
         contextlib.closing(batches),
         _compiled_ahead(step_fn, (states, frozen, rngs), lengths, mesh) as compiled,
         _opened(logs) as opened,
-        tqdm(
-            total=steps,
-            initial=first,
-            desc=description,
-            unit="step",
-            smoothing=0.05,
-            disable=not outputs.is_writer(),
-        ) as bar,
+        _bar(first, steps, description) as bar,
         interrupts.held(signal.SIGTERM),
     ):
         for step in range(first + 1, steps + 1):
@@ -150,6 +143,17 @@ def fit(
             if stop:
                 raise interrupts.Terminated
     return states
+
+
+def _bar(first: int, steps: int, description: str) -> tqdm:
+    return tqdm(
+        total=steps,
+        initial=first,
+        desc=description,
+        unit="step",
+        smoothing=0.05,
+        disable=not outputs.is_writer(),
+    )
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -45,12 +44,12 @@ def test_sigterm_saves_the_step_it_comes_in(run, tmp_path, frozen, monkeypatch, 
         patch.setattr(loop, "_report", stopped)
         flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
         assert small.main("train", **flags) == 143
-    assert "SIGTERM; the same command goes on" in capsys.readouterr().err
+    assert "SIGTERM; run the same command to resume" in capsys.readouterr().err
     saved = checkpoints.scores(tmp_path / "checkpoints")
     assert list(saved) == [4, 6] and saved[6] is None
     assert steps(tmp_path / "train.jsonl") == [*range(1, 7)]
     trained(tmp_path, frozen)
-    assert "going on from step 6" in capsys.readouterr().out
+    assert "resuming from step 6" in capsys.readouterr().out
     assert outcome(tmp_path) == outcome(run)
 
 
@@ -61,7 +60,7 @@ def test_damaged_states_and_logs_are_made_again(run, half, frozen, capsys):
     (half / ".prompt.npy.abcd1234").touch()
     trained(half, frozen)
     out, err = capsys.readouterr()
-    assert "going on from step 4" in out and "the state of step 8" in err
+    assert "resuming from step 4" in out and "the state of step 8" in err
     assert "1 damaged lines" in err
     assert outcome(half)[:-1] == outcome(run)[:-1]  # with the untrained prompt's score
     assert steps(half / "eval.jsonl") == [4, 8]
@@ -79,35 +78,47 @@ def test_data_that_changed_is_named(half, frozen, capsys):
     assert steps(half / "train.jsonl") == [*range(1, 9)]
 
 
-def test_a_run_goes_on_once_it_can_write_again(
-    run, tmp_path, frozen, monkeypatch, capsys
-):
-    save = checkpoints.save_state
+# Cannot save step 4: a file is where checkpoints/ was.
+DENIED = """
+import os, sys
+from prompt_tuning.training import checkpoints
+from prompt_tuning import cli
+save = checkpoints.save_state
+def denied(states, state, step, score):
+    if step == 4:
+        checkpoints.finish(states)
+        os.rename(states.directory, str(states.directory) + ".moved")
+        open(states.directory, "w").close()
+    save(states, state, step, score)
+checkpoints.save_state = denied
+cli.console()
+"""
 
-    def denied(states, state, step, score):
-        if step == 4:
-            checkpoints.finish(states)
-            shutil.move(states.directory, tmp_path / "moved")
-            Path(states.directory).write_text("in the way")
-        save(states, state, step, score)
 
-    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path / "run"}
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "save_state", denied)
-        assert small.main("train", **flags) == 2
-    error = capsys.readouterr().err
-    assert "a state cannot be saved in" in error and "the same command goes on" in error
-    (tmp_path / "run" / "checkpoints").unlink()
-    shutil.move(tmp_path / "moved", tmp_path / "run" / "checkpoints")
-    trained(tmp_path / "run", frozen)
-    assert outcome(tmp_path / "run") == outcome(run)
+def environment():
+    return os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+
+
+def test_a_run_goes_on_once_it_can_write_again(run, tmp_path, frozen):
+    """In a process of its own, which Orbax's threads would keep from ending."""
+    flags = small.flags(INITIAL_CHECKPOINT_PATH=frozen, MODEL_DIR=tmp_path)
+    command = [sys.executable, "-c", DENIED, "train", *flags]
+    ended = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=200
+    )
+    assert ended.returncode == 2
+    told = ended.stderr.splitlines()[-1]
+    assert "a state cannot be saved in" in told and "the same command goes on" in told
+    (tmp_path / "checkpoints").unlink()
+    (tmp_path / "checkpoints.moved").rename(tmp_path / "checkpoints")
+    trained(tmp_path, frozen)
+    assert outcome(tmp_path) == outcome(run)
 
 
 def test_training_goes_on_without_a_reader(tmp_path, frozen):
     flags = small.flags(INITIAL_CHECKPOINT_PATH=frozen, MODEL_DIR=tmp_path)
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     reader, writer = os.pipe()
     os.close(reader)
     program = [sys.executable, "-m", "prompt_tuning", "train", *flags]
-    code = subprocess.call(program, env=environment, stdout=writer, stderr=writer)
+    code = subprocess.call(program, env=environment(), stdout=writer, stderr=writer)
     assert code == 0 and prompt(tmp_path).shape == (4, 16)

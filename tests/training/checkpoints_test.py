@@ -180,21 +180,3 @@ def test_a_state_that_was_not_evaluated_is_never_the_best(tmp_path):
     checkpoints.save_state(manager, state, 3, 1.0)  # evaluated now
     checkpoints.finish(manager)
     assert checkpoints.best_step(tmp_path) == 3
-
-
-@pytest.mark.parametrize("when", ["before", "while writing"])
-def test_what_cannot_be_saved_is_told_in_one_line(tmp_path, when):
-    manager = saved(tmp_path / "states", {1: 10.0})
-
-    def block():
-        (tmp_path / "states").rename(tmp_path / "gone")
-        (tmp_path / "states").write_text("in the way")
-
-    if when == "before":
-        block()
-    with pytest.raises(UserError, match=r"cannot be saved in .*states \(.*\)") as error:
-        checkpoints.save_state(manager, a_state(2), 2, 0.0)
-        if when == "while writing":
-            block()
-        checkpoints.finish(manager)
-    assert "\n" not in str(error.value)
