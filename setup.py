@@ -84,11 +84,13 @@ EXTRAS = {
     ],
 }
 
-# Named one by one: find_packages() would take tests too. gin/ lies beside the
-# package in a checkout and inside it when installed (prompt_tuning/config.py).
+# Named one by one: find_packages() would take tests too. gin/ and tasks/ lie beside the
+# package in a checkout and inside it when installed, where no tasks.py of a user's can
+# be taken for ours; in a checkout a link stands there for tasks/, and config.py looks
+# for gin/.
 ROOMS = ["commands", "engines", "frozen", "frozen.formats", "methods", "runs"]
 ROOMS += ["serving", "t5", "tasks_io", "training"]
-PACKAGES = ["prompt_tuning", "prompt_tuning.gin", "tasks"]
+PACKAGES = ["prompt_tuning", "prompt_tuning.gin", "prompt_tuning.tasks"]
 PACKAGES += [f"prompt_tuning.{room}" for room in ROOMS]
 
 setup(
@@ -110,7 +112,7 @@ setup(
     install_requires=INSTALL,
     extras_require=EXTRAS,
     packages=PACKAGES,
-    package_dir={"prompt_tuning.gin": "gin"},
+    package_dir={"prompt_tuning.gin": "gin", "prompt_tuning.tasks": "tasks"},
     package_data={
         "prompt_tuning": ["py.typed", "pocket/*"],
         "prompt_tuning.gin": ["**/*.gin"],

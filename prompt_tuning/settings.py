@@ -206,7 +206,8 @@ class Run:
         path=True,
     )
     mixture_or_task_module: str | list[str] | tuple[str, ...] = setting(
-        ("tasks.pocket", "tasks.paper"), "the modules that register seqio tasks"
+        ("prompt_tuning.tasks.pocket", "prompt_tuning.tasks.paper"),
+        "the modules that register seqio tasks",
     )
     inputs: str | None = setting(
         None, "for a file: a template of its columns, such as 'premise: {premise}'"

@@ -1,8 +1,8 @@
 """Builds the wheel and tests it outside the checkout: `make wheel`.
 
 The wheel is installed into a scratch environment that borrows its dependencies from the
-Python running this script, so TensorFlow is not installed twice. prompt_tuning, tasks,
-gin files and pocket come from the wheel alone, and the working directory is empty.
+Python running this script, so TensorFlow is not installed twice. prompt_tuning, its
+tasks, gin files and pocket come from the wheel alone; the working directory is empty.
 """
 
 import importlib
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Folders of the checkout, and their places in the wheel.
 PACKAGED = {
     "prompt_tuning": "prompt_tuning",
-    "tasks": "tasks",
+    "tasks": "prompt_tuning/tasks",
     "gin": "prompt_tuning/gin",
 }
 
@@ -43,7 +43,7 @@ def build(scratch: Path) -> Path:
     source = scratch / "source"
     for folder in PACKAGED:
         unwanted = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / folder, source / folder, ignore=unwanted)
+        shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=unwanted)
     for name in ("setup.py", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source)
     pip("wheel", "--no-deps", "--use-pep517", "--wheel-dir", scratch, source)
@@ -104,16 +104,16 @@ def try_installed(python: Path, scratch: Path) -> None:
 
 def check_installed() -> None:
     """Imports each module, parses each gin file and loads the pocket files."""
-    for package in ("prompt_tuning", "tasks"):
-        module = importlib.import_module(package)
-        home = Path(module.__file__).parent
-        if not home.is_relative_to(sys.prefix):
-            sys.exit(f"{package} comes from {home}, which is not in {sys.prefix}")
-        found = pkgutil.walk_packages(module.__path__, f"{package}.")
-        names = [one.name for one in found if one.name not in NOT_IMPORTED]
-        for name in names:
-            importlib.import_module(name)
-        print(f"imported {len(names)} modules of {package}")
+    import prompt_tuning
+
+    home = Path(prompt_tuning.__file__).parent
+    if not home.is_relative_to(sys.prefix):
+        sys.exit(f"prompt_tuning comes from {home}, which is not in {sys.prefix}")
+    found = pkgutil.walk_packages(prompt_tuning.__path__, "prompt_tuning.")
+    names = [one.name for one in found if one.name not in NOT_IMPORTED]
+    for name in names:
+        importlib.import_module(name)
+    print(f"imported {len(names)} modules of prompt_tuning")
     check_gin()
     check_pocket()
 

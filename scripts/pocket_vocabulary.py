@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from tasks import pocket
+from prompt_tuning.tasks import pocket
 
 OUTPUT = Path("prompt_tuning/pocket/spiece.model")
 VOCAB_SIZE = 1948  # with the 100 sentinels of T5 (extra_ids), 2048

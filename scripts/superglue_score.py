@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from prompt_tuning.tasks import paper as paper  # registers the tasks
+from prompt_tuning.tasks import scoring
 from prompt_tuning.tasks_io.quiet import seqio
-from tasks import paper as paper  # registers the tasks
-from tasks import scoring
 
 
 def alias(name: str) -> str | None:

@@ -7,9 +7,9 @@ differs, fields of its Row are given.
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
-from tasks import accuracy, files, render, scoring
-from tasks.render import FALSE_TRUE
-from tasks.sources import Row
+from prompt_tuning.tasks import accuracy, files, render, scoring
+from prompt_tuning.tasks.render import FALSE_TRUE
+from prompt_tuning.tasks.sources import Row
 
 JSONL = {"train": "train.jsonl", "validation": "val.jsonl", "test": "test.jsonl"}
 TSV = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}

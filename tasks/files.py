@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks import DataError
+from prompt_tuning.tasks import DataError
 
 # Field names to values of type str, int, float, bool, list or Record.
 Record = dict[str, Any]

@@ -1,7 +1,7 @@
 """Lines of SuperGLUE's official files -> TFDS's records, where the two differ."""
 
-from tasks import DataError
-from tasks.files import Record, need
+from prompt_tuning.tasks import DataError
+from prompt_tuning.tasks.files import Record, need
 
 
 def multirc(line: Record) -> list[Record]:

@@ -9,8 +9,8 @@ squad/train-v1.1.json, mrqa/dev/DROP.jsonl.gz, squadshifts/nyt_v1.0.json,
 dpr/train.c.txt.
 """
 
-from tasks import accuracy, files, flatten, render, scoring
-from tasks.families import (
+from prompt_tuning.tasks import accuracy, files, flatten, render, scoring
+from prompt_tuning.tasks.families import (
     columns,
     fields,
     glue,
@@ -19,7 +19,7 @@ from tasks.families import (
     squadshift,
     superglue,
 )
-from tasks.sources import Row, register, register_mixture
+from prompt_tuning.tasks.sources import Row, register, register_mixture
 
 COPA = ("choice1", "choice2")
 COLA = ("unacceptable", "acceptable")

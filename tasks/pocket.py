@@ -17,7 +17,7 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
-from tasks import accuracy, label_index, pocket_model
+from prompt_tuning.tasks import accuracy, label_index, pocket_model
 
 KINDS = ("food", "tool", "bird", "plant", "coat", "boat", "gem", "toy")
 MOODS = ("glad", "sad", "angry", "calm", "tired", "scared")

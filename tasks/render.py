@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks import UNKNOWN, DataError
-from tasks.files import Record, need
+from prompt_tuning.tasks import UNKNOWN, DataError
+from prompt_tuning.tasks.files import Record, need
 
 Features = dict[str, Any]
 

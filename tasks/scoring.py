@@ -15,7 +15,7 @@ import numpy as np
 import scipy.stats
 import sklearn.metrics
 
-from tasks import label_index
+from prompt_tuning.tasks import label_index
 
 Metrics = dict[str, float]
 Example = Mapping[str, Any]

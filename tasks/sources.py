@@ -17,11 +17,11 @@ import seqio
 import tensorflow as tf
 from tensorflow_datasets.core.download import downloader
 
-from tasks import UNKNOWN, DataError, label_index, pocket_model
-from tasks.files import BrokenLine, Pieces, Record
-from tasks.published import PUBLISHED
-from tasks.render import NO_LABEL, Features
-from tasks.scoring import read_first
+from prompt_tuning.tasks import UNKNOWN, DataError, label_index, pocket_model
+from prompt_tuning.tasks.files import BrokenLine, Pieces, Record
+from prompt_tuning.tasks.published import PUBLISHED
+from prompt_tuning.tasks.render import NO_LABEL, Features
+from prompt_tuning.tasks.scoring import read_first
 
 SENTINEL = "<extra_id_0>"  # T5's first; its id is the vocabulary's last
 

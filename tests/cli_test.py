@@ -182,7 +182,10 @@ def fails(capfd, command, *arguments, **settings):
     "settings, words",
     [
         ({"MIXTURE_OR_TASK_NAME": "small_kin"}, "'small_kin'; near it: small_kind"),
-        ({"MIXTURE_OR_TASK_MODULE": "my.tasks"}, "no module 'my.tasks'; tasks.pocket"),
+        (
+            {"MIXTURE_OR_TASK_MODULE": "my.tasks"},
+            "no module 'my.tasks'; prompt_tuning.tasks.pocket",
+        ),
         ({"PROMPT_LENGHT": 3}, "PROMPT_LENGHT; did you mean PROMPT_LENGTH"),
         ({"T5Config.emb_dims": 3}, "T5Config; 'emb_dims'; did you mean emb_dim"),
         ({"PROMPT_INIT": "zeros"}, "PROMPT_INIT; 'zeros'; class_label"),
@@ -208,7 +211,7 @@ def fails(capfd, command, *arguments, **settings):
         ),
         (
             {
-                "MIXTURE_OR_TASK_MODULE": "tasks.paper",
+                "MIXTURE_OR_TASK_MODULE": "prompt_tuning.tasks.paper",
                 "MIXTURE_OR_TASK_NAME": "cb",
                 "Run.data_dir": "{tmp}",
             },

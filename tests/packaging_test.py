@@ -34,7 +34,7 @@ def imported(*folders):
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     modules = {name.split(".")[0] for path in files for name in imports(path)}
     helpers = (path.stem for path in (ROOT / "tests").glob("*.py"))
-    own = {"prompt_tuning", "tasks", "faults", *helpers}
+    own = {"prompt_tuning", "faults", *helpers}
     outside = modules - own - set(sys.stdlib_module_names)
     return {module: set(known.get(module, [module])) for module in outside}
 
@@ -61,10 +61,11 @@ def test_the_package_says_that_it_has_types(setup):
 
 
 def test_every_folder_of_modules_is_installed(setup):
+    inside = {"prompt_tuning": "prompt_tuning", "tasks": "prompt_tuning.tasks"}
     folders = {
-        ".".join(path.parent.relative_to(ROOT).parts)
-        for package in ("prompt_tuning", "tasks")
-        for path in (ROOT / package).rglob("*.py")
+        ".".join((name, *path.parent.relative_to(ROOT / folder).parts))
+        for folder, name in inside.items()
+        for path in (ROOT / folder).rglob("*.py")
     }
     assert set(setup["packages"]) == folders | {"prompt_tuning.gin"}
 

@@ -15,12 +15,11 @@ import seqio
 import tensorflow as tf
 import tiny
 
-import tasks
-from prompt_tuning import cli, config
+from prompt_tuning import cli, config, tasks
 from prompt_tuning.frozen import weights
 from prompt_tuning.settings import T5Config
 from prompt_tuning.t5 import network
-from tasks import pocket
+from prompt_tuning.tasks import pocket
 
 CONFIG = T5Config(
     emb_dim=16,

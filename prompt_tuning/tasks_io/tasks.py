@@ -1,6 +1,7 @@
 """Registered seqio tasks and mixtures, as training and evaluation need them.
 
-    task = open_task("cb", "tasks.paper", load_vocabulary("t5"), data_dir="D")
+    module = "prompt_tuning.tasks.paper"
+    task = open_task("cb", module, load_vocabulary("t5"), data_dir="D")
     split = task.load("validation")
     evaluation, records = split.score(predictions)
 
@@ -10,9 +11,10 @@ A split is read and tokenised once, into memory.
 import dataclasses
 import difflib
 import functools
-import importlib
+import importlib.util
 import inspect
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -185,6 +187,7 @@ def import_tasks(module: str | Sequence[str]) -> None:
       UserError: there is no such module.
     """
     for name in module.split() if isinstance(module, str) else module:
+        name = _as_packaged(name)
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -192,8 +195,30 @@ def import_tasks(module: str | Sequence[str]) -> None:
                 raise  # the module is there; what it imports is not
             raise UserError(
                 f"there is no module {name!r} (MIXTURE_OR_TASK_MODULE); it must be "
-                "installed or in the working directory, and named like tasks.pocket"
+                "installed or in the working directory, and named like "
+                "prompt_tuning.tasks.pocket"
             ) from None
+
+
+def _as_packaged(name: str) -> str:
+    """prompt_tuning.tasks.paper for tasks.paper, its name in 0.1.0's runs and flags.
+
+    A user's own module of that name is left to the user.
+    """
+    ours = _found(f"prompt_tuning.{name}") if name.startswith("tasks.") else None
+    theirs = _found(name) if ours else None
+    if not ours or (theirs and not Path(theirs).samefile(ours)):
+        return name
+    return f"prompt_tuning.{name}"
+
+
+def _found(name: str) -> str | None:
+    """The file of a module; None if there is none."""
+    try:
+        found = importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # of a module or package above it
+        return None
+    return found.origin if found else None
 
 
 def seqio_vocabulary(vocabulary: Vocabulary) -> seqio.Vocabulary:

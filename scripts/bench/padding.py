@@ -78,7 +78,9 @@ def main() -> None:
         "  mix of a batch"
     )
     for name in TASKS:
-        task = tasks.open_task(name, "tasks.paper", vocabulary, args.data_dir)
+        task = tasks.open_task(
+            name, "prompt_tuning.tasks.paper", vocabulary, args.data_dir
+        )
         for split in (args.split, "validation"):
             try:
                 examples = task.load(split, {"inputs": LENGTH}).examples

@@ -22,8 +22,8 @@ from safetensors import numpy as safetensors
 from prompt_tuning import config, exchange
 from prompt_tuning.commands import predict
 from prompt_tuning.frozen import description, formats, vocabulary, weights
+from prompt_tuning.tasks import files
 from prompt_tuning.training import own_data, own_text
-from tasks import files
 
 
 class Reader(NamedTuple):

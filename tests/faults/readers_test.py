@@ -18,8 +18,8 @@ from prompt_tuning import config, exchange, partitioning
 from prompt_tuning.commands import predict, tasks
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import vocabulary, weights
+from prompt_tuning.tasks import DataError, files
 from prompt_tuning.training import own_data, task
-from tasks import DataError, files
 
 ADAPTER = "adapter_model.safetensors"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks import families, files, paper
+from prompt_tuning.tasks import families, files, paper
 
 
 def test_superglue_lies_in_folders_of_lines():

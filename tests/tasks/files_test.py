@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tasks import DataError, files
+from prompt_tuning.tasks import DataError, files
 
 
 def read(reader, tmp_path, content, name="file", **options):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks import DataError, flatten
+from prompt_tuning.tasks import DataError, flatten
 
 
 def test_multirc_makes_a_record_of_each_option():

@@ -9,10 +9,10 @@ import seqio
 import tensorflow_datasets as tfds
 
 from prompt_tuning.frozen.vocabulary import load_vocabulary
+from prompt_tuning.tasks import UNKNOWN, DataError, paper
+from prompt_tuning.tasks.sources import Source
 from prompt_tuning.tasks_io import tasks
 from prompt_tuning.training.task import development_score
-from tasks import UNKNOWN, DataError, paper
-from tasks.sources import Source
 
 BYTES = load_vocabulary("byt5")
 EVALUATED = (*paper.TABLE, *paper.ZERO_SHOT)

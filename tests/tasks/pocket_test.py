@@ -12,7 +12,7 @@ import seqio
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from tasks import pocket
+from prompt_tuning.tasks import pocket
 
 ROOT = pathlib.Path(__file__).parents[2]
 TASKS = {

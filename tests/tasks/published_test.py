@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks import paper
-from tasks.published import PUBLISHED
+from prompt_tuning.tasks import paper
+from prompt_tuning.tasks.published import PUBLISHED
 
 
 @pytest.mark.parametrize("alias", PUBLISHED)

@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from tasks import DataError, render
+from prompt_tuning.tasks import DataError, render
 
 LABELS = ("no", "yes")
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tasks import accuracy, scoring
+from prompt_tuning.tasks import accuracy, scoring
 
 BOTH = ("False", "True")
 

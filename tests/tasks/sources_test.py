@@ -8,7 +8,7 @@ import pytest
 import seqio
 import tensorflow_datasets as tfds
 
-from tasks import DataError, paper, sources
+from prompt_tuning.tasks import DataError, paper, sources
 
 CB = paper.ROWS["cb"]
 EXAMPLE = {"premise": "It rained.", "hypothesis": "It was wet.", "idx": 7}

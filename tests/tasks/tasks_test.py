@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-import tasks
+from prompt_tuning import tasks
 from prompt_tuning.frozen import weights
 
 

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import load_vocabulary
+from prompt_tuning.tasks import accuracy, label_index, pocket, pocket_model, scoring
 from prompt_tuning.tasks_io import tasks
 from prompt_tuning.training import batching
 from prompt_tuning.training.task import majority_baseline
-from tasks import accuracy, label_index, pocket, pocket_model, scoring
 
 VOCABULARY = load_vocabulary("byt5")  # ids are bytes + 3; no file needed
 FEATURE = seqio.Feature(tasks.seqio_vocabulary(VOCABULARY), add_eos=True)

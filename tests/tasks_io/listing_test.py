@@ -10,8 +10,8 @@ import seqio
 
 from prompt_tuning import cli
 from prompt_tuning.frozen.vocabulary import load_vocabulary
+from prompt_tuning.tasks import paper, pocket_model
 from prompt_tuning.tasks_io import listing
-from tasks import paper, pocket_model
 
 BYTES = load_vocabulary("byt5")
 LABELS = ["entailment", "neutral", "entailment", "maybe"]
@@ -39,7 +39,8 @@ def run(capsys, *arguments):
 
 def test_the_list_has_a_line_for_each_task_and_mixture():
     lines = [
-        " ".join(line.split()) for line in listing.describe("tasks.paper").splitlines()
+        " ".join(line.split())
+        for line in listing.describe("prompt_tuning.tasks.paper").splitlines()
     ]
     assert "taskless_glue_mrpc_v002, mrpc not_equivalent, equivalent" in lines
     assert "squad_v010_allanswers, squad" in lines
@@ -55,7 +56,7 @@ def test_listing_asks_no_rate_function():
     for name in added:
         seqio.MixtureRegistry.add(name, [("cb", rate), ("rte", 1.0)])
     try:
-        lines = listing.describe("tasks.paper").splitlines()
+        lines = listing.describe("prompt_tuning.tasks.paper").splitlines()
     finally:
         for name in added:
             seqio.MixtureRegistry.remove(name)
@@ -71,7 +72,7 @@ def test_render_prints_pairs(capsys, data_dir):
 
 def test_render_stops_at_the_limit_and_takes_mixtures():
     render = functools.partial(
-        listing.render, "tasks.pocket", load_vocabulary(pocket_model())
+        listing.render, "prompt_tuning.tasks.pocket", load_vocabulary(pocket_model())
     )
     pairs = list(render("pocket", "validation", limit=500))
     assert len(pairs) == 500
@@ -136,7 +137,7 @@ def test_check_downloads_nothing(monkeypatch):
     monkeypatch.setattr(
         seqio.TfdsDataSource, "get_dataset", lambda *a, **k: pytest.fail("downloads")
     )
-    lines = list(listing.check("tasks.paper", BYTES))
+    lines = list(listing.check("prompt_tuning.tasks.paper", BYTES))
     assert lines[0] == "tokens are counted with the vocabulary byt5"
     assert "  train: not there (TFDS super_glue/cb:1.0.2)" in lines
     checked = {line.strip() for line in lines if line.startswith("\n")}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import load_vocabulary
+from prompt_tuning.tasks import scoring
 from prompt_tuning.training import own_data
-from tasks import scoring
 
 POCKET = Path(__file__).parents[2] / "prompt_tuning" / "pocket" / "spiece.model"
 BYTES = load_vocabulary("byt5")
