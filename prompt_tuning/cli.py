@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from os import _exit as end_at_once
 
-from prompt_tuning import interrupts
+from prompt_tuning import interrupts, last_word
 from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 
@@ -58,15 +58,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:  # a full disk, a folder gone
-            where = f" {error.filename!r}" if error.filename else ""
+            name = error.filename2 or error.filename
+            where = f" {name!r}" if name else ""
             error = UserError(
                 f"cannot read or write{where}: {error.strerror}; mend that, and the "
                 "same command goes on"
             )
+        if "jax" in sys.modules and _is_lost_process(error):
+            error = UserError(last_word.LOST)
         if not getattr(error, "user_message", False):
             raise
         print(f"{PROG}: error: {error}", file=sys.stderr)
         return 2
+
+
+def _is_lost_process(error: Exception) -> bool:
+    from prompt_tuning import partitioning
+
+    return partitioning.is_lost_process(error)
 
 
 def console() -> None:

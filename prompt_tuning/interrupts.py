@@ -6,10 +6,12 @@ acted on at the end of the block instead.
 """
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
 
 class Terminated(BaseException):
@@ -73,10 +75,17 @@ def held(*numbers: signal.Signals) -> Iterator[None]:
 
 
 def must_stop(step: int) -> bool:
-    """True once SIGTERM has come, while it is held; at one step for all processes."""
+    """True once a signal has come that is held; at one step for all processes."""
     import jax  # here: Ctrl-C may come while it is imported
     from jax.experimental import multihost_utils
 
     if jax.process_count() > 1:  # JAX hears SIGTERM then, and makes them agree
+        if signal.SIGINT in _waiting:
+            os.kill(os.getpid(), signal.SIGTERM)
         return multihost_utils.reached_preemption_sync_point(step)
-    return signal.SIGTERM in _waiting
+    return bool(_waiting)
+
+
+def stop() -> NoReturn:
+    """Raises what `must_stop` was true for."""
+    raise KeyboardInterrupt if signal.SIGINT in _waiting else Terminated

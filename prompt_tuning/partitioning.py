@@ -9,6 +9,9 @@ import importlib.util
 import math
 import os
 import socket
+import sys
+import threading
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -17,6 +20,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from prompt_tuning import last_word
 from prompt_tuning.errors import UserError
 
 # Logical axis -> mesh axis. Parameters name their logical axes in layers.py.
@@ -58,6 +62,9 @@ def start_hosts(
         _check_hosts(coordinator_address, num_processes, process_id)
     elif not _in_slurm_step() and not _on_tpu():
         return
+    last_word.start()
+    waiting = threading.Timer(10, _say_that_it_waits)
+    waiting.start()
     try:
         jax.distributed.initialize(
             *told,
@@ -71,9 +78,16 @@ def start_hosts(
             "start all of them, each with the same --coordinator_address=HOST:PORT, a "
             "port on process 0's host that the others can reach"
         ) from None
+    finally:
+        waiting.cancel()
 
 
-TIMEOUT = 300  # seconds: a cluster may start the processes of a run minutes apart
+def _say_that_it_waits() -> None:
+    text = f"waiting for the other processes of this run, at most {TIMEOUT} s"
+    print(text, file=sys.stderr, flush=True)
+
+
+TIMEOUT = 60  # seconds, from the start of the first process to that of the last
 HEARTBEAT = 30  # seconds without a sign of another process, until it counts as dead
 
 
@@ -99,26 +113,39 @@ def _check_hosts(address: str, processes: int, number: int) -> None:
         ) from None
 
 
+def is_lost_process(error: Exception) -> bool:
+    """Whether an error says that another process of the run is gone."""
+    ours = "RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"  # memory; the program
+    return (
+        isinstance(error, jax.errors.JaxRuntimeError)
+        and jax.process_count() > 1
+        and not str(error).startswith(ours)
+    )
+
+
 def meet(name: str) -> None:
     """Waits until all processes of the run are here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
-def check_same(value: str, what: str) -> None:
-    """Raises UserError on each of a run's processes unless `value` is the same in all.
+def check_same(values: Mapping[str, str]) -> None:
+    """Raises UserError on each of a run's processes unless all have the same values.
 
     Args:
-      what: names it in the message.
+      values: what must be the same, under what it is called in the message.
     """
     if jax.process_count() == 1:
         return
-    own = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)
-    each = multihost_utils.process_allgather(own)
-    if (each != each[:1]).any():
+    digests = [hashlib.sha256(value.encode()).digest() for value in values.values()]
+    own = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
+    each = multihost_utils.process_allgather(own)  # [processes, values, bytes]
+    differ = (each != each[:1]).any(axis=(0, 2))
+    names = [name for name, different in zip(values, differ, strict=True) if different]
+    if names:
         raise UserError(
-            f"the processes of this run have different {what}; start each with the "
-            "same flags, files and data"
+            f"the processes of this run have different {' and '.join(names)}; start "
+            "each with the same flags, files and data"
         )
 
 

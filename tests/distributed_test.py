@@ -2,21 +2,15 @@
 
 import dataclasses
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-import small
+import several
 import tiny
 
 from prompt_tuning.frozen import weights
 from prompt_tuning.t5 import network
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIG = network.T5Config(
     emb_dim=16,
     num_heads=8,
@@ -35,9 +29,8 @@ def frozen(tmp_path_factory):
     return path
 
 
-def start(frozen, folder, devices, mesh, steps, *flags):
-    """A process that runs `train` on some virtual devices."""
-    settings = {
+def flags(frozen, folder, mesh, steps):
+    return {
         "MODEL_DIR": folder,
         "INITIAL_CHECKPOINT_PATH": frozen,
         "TRAIN_STEPS": steps,
@@ -46,48 +39,17 @@ def start(frozen, folder, devices, mesh, steps, *flags):
         "mesh.model": mesh[1],
         **{f"T5Config.{k}": v for k, v in dataclasses.asdict(CONFIG).items()},
     }
-    environment = os.environ | {
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
-        "--xla_backend_optimization_level=0",
-        "JAX_NUMPY_RANK_PROMOTION": "allow",  # JAX's own host checks promote
-    }
-    program = [sys.executable, "-m", "prompt_tuning", "train"]
-    return subprocess.Popen(
-        [*program, *small.flags(**settings), *flags],
-        env=environment,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
-def finished(processes):
-    """What each process printed; it must have ended well."""
-    outputs = [process.communicate(timeout=300) for process in processes]
-    for process, (_, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors[-3000:]
-    return [output for output, _ in outputs]
-
-
-def two(frozen, folder, mesh, steps):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    flags = [f"--coordinator_address=localhost:{port}", "--num_processes=2"]
-    return finished(
-        [
-            start(frozen, folder, 4, mesh, steps, *flags, f"--process_id={number}")
-            for number in range(2)
-        ]
-    )
+def two(*told):
+    return several.finished(several.two(4, **flags(*told)))
 
 
 @pytest.fixture(scope="module")
 def alone(frozen, tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
-    finished([start(frozen, folder, 8, (4, 2), 4)])
+    told = flags(frozen, folder, (4, 2), 4)
+    several.finished([several.start(8, **told)])
     return folder
 
 

@@ -12,7 +12,7 @@ import tiny
 from flax import traverse_util
 from jax.sharding import PartitionSpec as P
 
-from prompt_tuning import methods, partitioning
+from prompt_tuning import last_word, methods, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import Run
 from prompt_tuning.t5 import network
@@ -203,6 +203,7 @@ def test_one_host_holds_all_rows(sizes, batch):
 def started(monkeypatch):
     """The arguments of each jax.distributed.initialize, which does not run."""
     calls = []
+    monkeypatch.setattr(last_word, "start", lambda: None)  # stderr is the tests'
     monkeypatch.setattr(
         jax.distributed, "initialize", lambda *args, **kwargs: calls.append(args)
     )
@@ -234,13 +235,23 @@ def test_flags_of_hosts_belong_together(started):
     assert not started
 
 
-def test_processes_that_do_not_meet_are_told(monkeypatch):
+def test_processes_that_do_not_meet_are_told(started, monkeypatch):
     def initialize(*args, **kwargs):
         raise RuntimeError("DEADLINE_EXCEEDED: nobody came")
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
-    with pytest.raises(UserError, match=r"did not meet within 300 s .*nobody came"):
+    with pytest.raises(UserError, match=r"did not meet within 60 s .*nobody came"):
         partitioning.start_hosts("localhost:1", 2, 0)
+
+
+def test_a_lost_process_is_told_from_our_own_faults(monkeypatch):
+    gone = jax.errors.JaxRuntimeError("UNKNOWN: Gloo all-reduce failed: closed by peer")
+    assert not partitioning.is_lost_process(gone), "there is only one"
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert partitioning.is_lost_process(gone)
+    full = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+    for ours in (full, ValueError("UNKNOWN")):
+        assert not partitioning.is_lost_process(ours)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import absl.logging
 import jax
 
 from prompt_tuning import config, outputs, partitioning
+from prompt_tuning.errors import UserError
 from prompt_tuning.runs import trained
 from prompt_tuning.settings import Settings
 
@@ -55,6 +56,11 @@ def start(args: argparse.Namespace) -> None:
         partitioning.start_hosts(
             args.coordinator_address, args.num_processes, args.process_id
         )
+        if args.num_processes not in (None, jax.process_count()):
+            raise UserError(
+                f"--num_processes is {args.num_processes}, but process 0 was started "
+                f"with {jax.process_count()}: give each the same number"
+            )
         if not outputs.is_writer():  # only one host prints
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     # As `python -m` does: a module of tasks may lie in the working directory.

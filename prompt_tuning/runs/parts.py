@@ -1,11 +1,13 @@
 """Builds from settings: the mesh, the frozen model, its vocabulary, the task."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from prompt_tuning import methods, partitioning
@@ -62,6 +64,31 @@ def build(settings: Settings, frozen: bool = True) -> Model:
     partitioning.check_mesh(network, mesh, sharded)
     params = weights.load_frozen(name, network, mesh, sharded) if frozen else None
     return Model(mesh, network, params, vocabulary)
+
+
+def checksum(params: Any) -> str:
+    """A digest of all values of all parameters, however they are split over devices."""
+    sums = jax.device_get(jax.tree.map(_sum_of_bits, params))
+    named = [
+        (jax.tree_util.keystr(path, simple=True), int(total))
+        for path, total in jax.tree.leaves_with_path(sums)
+    ]
+    return hashlib.sha256(repr(named).encode()).hexdigest()
+
+
+@jax.jit
+def _sum_of_bits(x: jax.Array) -> jax.Array:
+    """The sum of all bit patterns modulo 2**32, each times an odd number of its place.
+
+    An odd factor loses nothing: no value can change alone without changing the sum.
+    """
+    kind = jnp.dtype(f"uint{8 * x.dtype.itemsize}")
+    bits = jax.lax.bitcast_convert_type(x, kind).astype(jnp.uint32)
+    place = jnp.zeros(x.shape, jnp.uint32)
+    for axis in range(x.ndim):
+        along = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+        place = place * jnp.uint32(0x9E3779B1) + along
+    return jnp.sum(bits * (2 * place + 1), dtype=jnp.uint32)
 
 
 def resolved(settings: Settings, model: Model) -> Settings:

@@ -7,6 +7,7 @@ step is the one of model tuning.
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from prompt_tuning import methods, partitioning
+from prompt_tuning import exchange, methods, outputs, partitioning
 from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.runs import parts
@@ -69,7 +70,14 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     started = states.latest_step() is not None
     kept = parts.resolved(settings, model)
     folder.keep_settings(path / "config.gin", kept, check=started)
-    training, held_out = _batches(settings, model)
+    documents = _documents(settings, model.vocabulary)
+    said = _made_of(model, *documents)
+    folder.check_same(settings, said)
+    if started:
+        old = exchange.read_description(path / exchange.DESCRIPTION)
+        folder.check_unchanged(path, old, said)
+    outputs.write_json(path / exchange.DESCRIPTION, said)
+    training, held_out = _batches(settings, model, *documents)
     state = _first_state(settings, model, adafactor)
     state = checkpoints.restore_last(states, state) or state
     folder.keep_lines(path / "train.jsonl", int(state.step), "loss")
@@ -154,7 +162,26 @@ def _skill(settings: Settings, model: parts.Model) -> Callable[[Any], dict[str, 
     return skill
 
 
-def _batches(settings: Settings, model: parts.Model) -> tuple[Batches, Batches]:
+def _made_of(model: parts.Model, *documents: Sequence[np.ndarray]) -> dict[str, str]:
+    """What must not change between two starts of a run."""
+    prints = []
+    for texts in documents:
+        digest = hashlib.sha256(np.array([len(x) for x in texts], "<i8").tobytes())
+        digest.update(np.concatenate(texts).astype("<i4").tobytes())
+        prints.append(digest.hexdigest())
+    return {
+        "vocabulary_fingerprint": model.vocabulary.fingerprint(),
+        "data_fingerprint": prints[0],
+        "eval_data_fingerprint": prints[1],
+    }
+
+
+def _batches(
+    settings: Settings,
+    model: parts.Model,
+    training: Sequence[np.ndarray],
+    held_out: Sequence[np.ndarray],
+) -> tuple[Batches, Batches]:
     """Batches of the texts to train on, and of those held out."""
     run = settings.run
     lengths = LENGTHS | (run.task_feature_lengths or {})
@@ -166,7 +193,6 @@ def _batches(settings: Settings, model: parts.Model) -> tuple[Batches, Batches]:
             _stages, documents, shape, model.vocabulary.vocab_size, switch, run.seed
         )
 
-    training, held_out = _documents(settings, model.vocabulary)
     return of(training), of(held_out)
 
 

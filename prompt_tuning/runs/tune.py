@@ -103,10 +103,11 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
         return bound(*method.bind(trained, frozen))
 
     def at_period(states: step.States, number: int) -> dict[str, str]:
-        scores = [
-            _evaluated(member, state, number, measure, data.training)
-            for member, state in zip(members, states, strict=True)
-        ]
+        scores = []
+        for member, state in zip(members, states, strict=True):
+            score = _evaluated(member, state, number, measure, data.training)
+            checkpoints.save_state(member.states, state, number, score)
+            scores.append(score)
         return {run.eval_split: f"{np.mean(scores):.1f}"}
 
     def at_stop(states: step.States, number: int) -> None:
@@ -118,8 +119,10 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
         where = folders[0].parent if len(sweep) > 1 else run.model_dir
         print(f"resuming from step {last} in {where}", flush=True)
     try:
-        if last is None or _must_evaluate(run, members, last):
-            at_period(tuple(one.state for one in members), last or 0)
+        if last is None:
+            at_period(tuple(one.state for one in members), 0)
+        for member in members:
+            _evaluate_again(member, measure, data.training)
         _fit(members, method, model, frozen, data.training, at_period, at_stop)
     finally:  # after an error or Ctrl-C, too, finish writing the last state
         for member in members:
@@ -127,11 +130,20 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     _conclude(members, said, method, model, measure, data)
 
 
-def _must_evaluate(run: Run, members: Sequence[Member], last: int) -> bool:
-    """Whether SIGTERM left the evaluation of step `last` to this start."""
-    due = last % run.eval_period == 0 or last >= run.train_steps
-    scores = [checkpoints.scores(Path(one.states.directory)) for one in members]
-    return any(s[last] is None and (due or {*s.values()} == {None}) for s in scores)
+def _evaluate_again(
+    member: Member, measure: Measure, training: batching.Examples
+) -> None:
+    """Evaluates the saved states whose scores SIGTERM or damage has cost."""
+    run, states = member.run, member.states
+    scores = checkpoints.scores(Path(states.directory))
+    missing = [number for number, score in scores.items() if score is None]
+    for number in missing:
+        due = number % run.eval_period == 0 or number >= run.train_steps
+        if due or (missing == [*scores] and number == missing[-1]):
+            state = checkpoints.restore_or_set_aside(states, member.state, number)
+            if state is not None:
+                score = _evaluated(member, state, number, measure, training)
+                checkpoints.save_score(states, number, score)
 
 
 def _conclude(
@@ -175,9 +187,13 @@ def _descriptions(
         "target_length": data.development.examples.lengths["targets"],
         "width": model.network.config.emb_dim,
     }
-    fingerprint = {"data_fingerprint": data.training.fingerprint()}
-    said = [exchange.description(one, **about) | fingerprint for one in sweep]
-    partitioning.check_same(repr((sweep, said)), "settings, models or data")
+    made_of = {
+        "frozen_checksum": parts.checksum(model.params),
+        "data_fingerprint": data.training.fingerprint(),
+        "eval_data_fingerprint": data.development.examples.fingerprint(),
+    }
+    said = [exchange.description(one, **about) | made_of for one in sweep]
+    folder.check_same(sweep, said[0])
     return said
 
 
@@ -249,13 +265,12 @@ def _evaluated(
     measure: Measure,
     training: batching.Examples,
 ) -> float:
-    """Evaluates and saves a state, and returns its score."""
+    """Evaluates and logs a state, and returns its score."""
     (metrics, illegal), _ = measure(state.trained)
     score = tasks.development_score(metrics, training.sizes)
     line = {"step": number, "score": score, "metrics": metrics, "illegal": illegal}
     with outputs.log(member.folder / "eval.jsonl").open("a") as lines:
         lines.write(json.dumps(line) + "\n")
-    checkpoints.save_state(member.states, state, number, score)
     return score
 
 

@@ -43,8 +43,8 @@ class Examples:
         return len(self.inputs)
 
     def fingerprint(self) -> str:
-        """The SHA-256 of all token ids, in their order and tasks."""
-        digest = hashlib.sha256(repr(self.sizes).encode())
+        """The SHA-256 of all token ids, in their order, and of the tasks and rates."""
+        digest = hashlib.sha256(repr((self.sizes, self.rates)).encode())
         for rows in (self.inputs, self.targets):
             digest.update(np.array([len(row) for row in rows], "<i8").tobytes())
             digest.update(np.concatenate(rows).astype("<i4").tobytes() if rows else b"")

@@ -25,19 +25,24 @@ from prompt_tuning.training.step import TrainState
 # Training states
 
 DAMAGED = ".damaged"  # behind the step, the name of what was set aside
+# Where states go to be deleted. A kill amid that would leave half a state otherwise.
+_DELETED = ".deleted"
 
 
 def manager(directory: Path) -> ocp.CheckpointManager:
     """Keeps the two newest states, and the one with the best development score.
 
     States are written in the background, each under a temporary name until it is whole.
-    A folder without a score is set aside: a state half deleted, or damaged.
+    One whose score cannot be read is taken for one that was not evaluated.
     """
     directory = directory.resolve()
-    if outputs.is_writer():
-        for step in sorted(_steps(directory) - scores(directory).keys()):
-            _set_aside(directory, step)
-    partitioning.meet(f"states in {directory}")
+    with _writing(directory):
+        if outputs.is_writer():
+            _delete(directory)
+            for step in sorted(_steps(directory)):
+                if _saved_metrics(directory, step) is None:
+                    _forget_score(directory, step)
+        partitioning.meet(f"states in {directory}")
     options = ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(
             [
@@ -47,6 +52,7 @@ def manager(directory: Path) -> ocp.CheckpointManager:
         ),
         best_fn=_rank,
         cleanup_tmp_directories=True,
+        todelete_subdir=_DELETED,
     )
     with _writing(directory):
         return ocp.CheckpointManager(
@@ -59,7 +65,7 @@ def manager(directory: Path) -> ocp.CheckpointManager:
 def save_state(
     states: ocp.CheckpointManager, state: TrainState, step: int, score: float | None
 ) -> None:
-    """Starts writing `state` with its development score, in place of one of its step.
+    """Starts writing `state` with its development score.
 
     Args:
       score: None for a state that was not evaluated, as the run had to stop.
@@ -67,12 +73,24 @@ def save_state(
     Raises:
       UserError: it, or the one before it, cannot be written.
     """
-    directory = Path(states.directory)
-    with _writing(directory), interrupts.held():
-        if step in states.all_steps():
-            states.delete(step)
+    with _writing(Path(states.directory)), interrupts.held():
+        _wait(states)
         tree = ocp.args.StandardSave(state._asdict())
         states.save(step, args=tree, metrics={"score": score})
+
+
+def save_score(states: ocp.CheckpointManager, step: int, score: float) -> None:
+    """Keeps the score of a saved state that was not evaluated then.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    directory = Path(states.directory)
+    with _writing(directory), interrupts.held():
+        if outputs.is_writer():
+            outputs.write_json(_metrics(directory, step), {"score": score})
+        partitioning.meet(f"score of {step}")
+        states.reload()
 
 
 def finish(states: ocp.CheckpointManager) -> None:
@@ -82,7 +100,18 @@ def finish(states: ocp.CheckpointManager) -> None:
       UserError: it cannot be written.
     """
     with _writing(Path(states.directory)), interrupts.held():
-        states.wait_until_finished()
+        _wait(states)
+
+
+def _wait(states: ocp.CheckpointManager) -> None:
+    states.wait_until_finished()
+    if outputs.is_writer():
+        _delete(Path(states.directory))
+
+
+def _delete(directory: Path) -> None:
+    if (directory / _DELETED).exists():
+        shutil.rmtree(directory / _DELETED)
 
 
 @contextlib.contextmanager
@@ -91,6 +120,8 @@ def _writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if partitioning.is_lost_process(error):
+            raise
         problem = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise UserError(
             f"a state cannot be saved in {directory} ({_reason(problem)}); those saved "
@@ -121,19 +152,33 @@ def restore_last(
     directory = Path(states.directory)
     for step in sorted(states.all_steps(), reverse=True):
         if last is None or step <= last:
-            try:
-                return restore_state(states, like, step)
-            except DamagedError:
-                if outputs.is_writer():
-                    _set_aside(directory, step)
-                partitioning.meet(f"set aside {step}")
-                states.reload()
+            state = restore_or_set_aside(states, like, step)
+            if state is not None:
+                return state
     aside = [path.name for path in directory.glob(f"*{DAMAGED}")]
     if aside:
         raise UserError(
             f"no state in {directory} can be read: {', '.join(sorted(aside))}. Restore "
             f"them from a copy, or remove {directory} to start this run anew"
         )
+    return None
+
+
+def restore_or_set_aside(
+    states: ocp.CheckpointManager, like: TrainState, step: int
+) -> TrainState | None:
+    """As restore_state; a damaged state is set aside, with a warning, for None.
+
+    Raises:
+      UserError: it is of another run.
+    """
+    try:
+        return restore_state(states, like, step)
+    except DamagedError:
+        if outputs.is_writer():
+            _set_aside(Path(states.directory), step)
+        partitioning.meet(f"set aside {step}")
+        states.reload()
     return None
 
 
@@ -158,6 +203,8 @@ def restore_state(
             tree = states.restore(step, args=ocp.args.StandardRestore(target))
             return type(like)(**tree)
     except Exception as error:  # whatever a library makes of damaged bytes
+        if partitioning.is_lost_process(error):
+            raise
         problem = str(error).partition("\n")[0].partition(". ")[0][:200]
         raise DamagedError(
             f"the checkpoint of step {step} in {states.directory} is damaged "
@@ -193,14 +240,12 @@ def _difference(saved: Any, wanted: Any) -> str:
 def scores(directory: Path) -> dict[int, float | None]:
     """{step: development score} of the states in a folder, in ascending order.
 
-    A state that was not evaluated has None, and one whose score cannot be read is left
-    out. Asking changes nothing: a run may be writing beside us.
+    A state that was not evaluated has None, as has one whose score cannot be read.
+    Asking changes nothing: a run may be writing beside us.
     """
-    found = {step: _saved_metrics(directory, step) for step in _steps(directory)}
     return {
-        step: metrics["score"]
-        for step, metrics in sorted(found.items())
-        if metrics is not None
+        step: (_saved_metrics(directory, step) or {"score": None})["score"]
+        for step in sorted(_steps(directory))
     }
 
 
@@ -208,13 +253,18 @@ def _steps(directory: Path) -> set[int]:
     if not directory.is_dir():
         return set()
     # What is not whole yet has another name.
-    return {int(p.name) for p in directory.iterdir() if p.name.isdecimal()}
+    found = (p for p in directory.iterdir() if p.name.isdecimal() and p.is_dir())
+    return {int(p.name) for p in found}
+
+
+def _metrics(directory: Path, step: int) -> Path:
+    return directory / str(step) / "metrics" / "metrics"
 
 
 def _saved_metrics(directory: Path, step: int) -> Mapping[str, Any] | None:
     """What a state was saved with, read as the JSON it is; None if it cannot be."""
     try:
-        found = json.loads((directory / str(step) / "metrics" / "metrics").read_bytes())
+        found = json.loads(_metrics(directory, step).read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     match found:
@@ -236,19 +286,22 @@ def best_step(directory: Path) -> int | None:
     return max(found, default=(0, None))[1]
 
 
-def _set_aside(directory: Path, step: int) -> None:
-    """Takes a damaged state out of the way, and says so.
+def _forget_score(directory: Path, step: int) -> None:
+    """Makes a state whose score cannot be read one that was not evaluated."""
+    outputs.write_json(_metrics(directory, step), {"score": None})
+    outputs.warn(
+        f"the score of the state of step {step} in {directory} is damaged; the state "
+        "is evaluated again"
+    )
 
-    One that others follow was being deleted when the run was killed: nothing is lost.
-    """
+
+def _set_aside(directory: Path, step: int) -> None:
+    """Takes a damaged state out of the way, and says so."""
     path = directory / str(step)
     aside = path.with_name(path.name + DAMAGED)
-    if any(other > step for other in scores(directory)):
-        shutil.rmtree(path)
-        return
     shutil.rmtree(aside, ignore_errors=True)
     path.rename(aside)
     outputs.warn(
         f"the state of step {step} in {directory} is damaged; it is set aside as "
-        f"{aside.name}, and the state before it is used"
+        f"{aside.name}, and those before it are used"
     )

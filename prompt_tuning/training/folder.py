@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from prompt_tuning import config, outputs
+from prompt_tuning import config, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import Run, Settings
 
@@ -149,10 +149,13 @@ def _kept_settings(path: Path) -> Settings:
 
 
 # What a run is made of, besides settings, and what each is called in messages.
-FINGERPRINTS = {
-    "frozen_fingerprint": "the frozen model",
-    "vocabulary_fingerprint": "the vocabulary",
-    "data_fingerprint": "the training data",
+MADE_OF = {
+    "frozen_fingerprint": "frozen model",
+    "frozen_checksum": "frozen model",
+    "vocabulary_fingerprint": "vocabulary",
+    "label_words": "label words",
+    "data_fingerprint": "training data",
+    "eval_data_fingerprint": "validation data",
 }
 
 
@@ -160,13 +163,13 @@ def check_unchanged(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
     """Raises UserError where a run in `path` was started on something else.
 
     Args:
-      old, new: what the run says of itself; a fingerprint that one lacks is not asked.
+      old, new: what the run says of itself; what one of them lacks is not asked.
     """
-    changed = [
-        called
-        for name, called in FINGERPRINTS.items()
+    changed = dict.fromkeys(
+        f"the {called}"
+        for name, called in MADE_OF.items()
         if name in old and name in new and old[name] != new[name]
-    ]
+    )
     if changed:
         raise UserError(
             f"{' and '.join(changed)} changed since the run in {path} was started: "
@@ -174,11 +177,28 @@ def check_unchanged(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
         )
 
 
+def check_same(settings: Any, said: Mapping[str, Any]) -> None:
+    """Raises UserError unless all processes have one run's settings and what it says.
+
+    Args:
+      said: what the run is made of.
+    """
+    made_of = {name: called for name, called in MADE_OF.items() if name in said}
+    partitioning.check_same(
+        {"settings": repr(settings)}
+        | {
+            called: repr([said[name] for name in made_of if made_of[name] == called])
+            for called in made_of.values()
+        }
+    )
+
+
 def keep_lines(log: Path, last_step: int, *names: str) -> list[dict]:
     """Drops a log's lines after `last_step`, left by a killed run; returns the rest.
 
-    A line that is no JSON object with a step and these `names` is set aside, in the
-    log's name with .damaged behind it; not the half of a line that a kill leaves.
+    They are sorted by step, and of several of one step the last is kept. A line that
+    is no JSON object with a step and these `names` is set aside, in the log's name with
+    .damaged behind it; not the half of a line that a kill leaves.
     """
     if not log.exists():
         return []
@@ -186,7 +206,8 @@ def keep_lines(log: Path, last_step: int, *names: str) -> list[dict]:
     whole += [half] if _record(half, names) else []
     lines = [(line, _record(line, names)) for line in whole if line]
     bad = [line for line, record in lines if record is None]
-    kept = [record for _, record in lines if record and record["step"] <= last_step]
+    of_steps = {record["step"]: record for _, record in lines if record}
+    kept = [of_steps[step] for step in sorted(of_steps) if step <= last_step]
     if bad and outputs.is_writer():
         aside = log.with_name(log.name + ".damaged")
         with aside.open("ab") as file:

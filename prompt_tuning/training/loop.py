@@ -112,6 +112,7 @@ def fit(
     Raises:
       UserError: the loss or a trained value is no longer finite. Nothing is saved.
       Terminated: SIGTERM has come; the states are saved.
+      KeyboardInterrupt: so has Ctrl-C; of several processes they are saved, too.
     """
     states = partitioning.placed(states, mesh)
     first = int(states[0].step)
@@ -123,7 +124,7 @@ def fit(
         _compiled_ahead(step_fn, (states, frozen, rngs), lengths, mesh) as compiled,
         _opened(logs) as opened,
         _bar(first, steps, description) as bar,
-        interrupts.held(signal.SIGTERM),
+        interrupts.held(*_put_off()),
     ):
         for step in range(first + 1, steps + 1):
             batch = next(batches)
@@ -141,8 +142,17 @@ def fit(
             elif stop:
                 at_stop(states, step)
             if stop:
-                raise interrupts.Terminated
+                interrupts.stop()
     return states
+
+
+def _put_off() -> Sequence[signal.Signals]:
+    """The signals that wait for the end of a step, and for a save.
+
+    Ctrl-C does so where other processes would wait for this one in vain.
+    """
+    several = jax.process_count() > 1
+    return [signal.SIGTERM, signal.SIGINT] if several else [signal.SIGTERM]
 
 
 def _bar(first: int, steps: int, description: str) -> tqdm:

@@ -53,23 +53,44 @@ def test_sigterm_saves_the_step_it_comes_in(run, tmp_path, frozen, monkeypatch, 
     assert outcome(tmp_path) == outcome(run)
 
 
-def test_damaged_states_and_logs_are_made_again(run, half, frozen, capsys):
-    (half / "checkpoints" / "8" / "metrics" / "metrics").write_bytes(bytes(14))
+@pytest.mark.parametrize("kind", ["score", "array"])
+def test_damaged_states_and_logs_are_made_again(run, half, frozen, kind, capsys):
+    state = half / "checkpoints" / "8"
+    (array,) = (state / "default" / "d").iterdir()
+    path = {"score": state / "metrics" / "metrics", "array": array}[kind]
+    path.write_bytes(bytes(14))
     whole = (half / "eval.jsonl").read_bytes().splitlines(keepends=True)
     (half / "eval.jsonl").write_bytes(b"\x00" * 40 + b"\n" + b"".join(whole[1:]))
     (half / ".prompt.npy.abcd1234").touch()
     trained(half, frozen)
     out, err = capsys.readouterr()
-    assert "resuming from step 4" in out and "the state of step 8" in err
-    assert "1 damaged lines" in err
+    assert f"resuming from step {8 if kind == 'score' else 4}" in out
+    assert "the state of step 8" in err and "1 damaged lines" in err
     assert outcome(half)[:-1] == outcome(run)[:-1]  # with the untrained prompt's score
     assert steps(half / "eval.jsonl") == [4, 8]
     assert not list(half.glob(".*"))
 
 
+def test_scores_that_were_lost_are_made_again(tmp_path, frozen, capsys):
+    """The best state is an older one, and stays the best."""
+    flags = {"DECODING": "labels", "TRAIN_STEPS": 8, "EVAL_PERIOD": 1}
+    flags |= {"schedule.learning_rate": 30.0}
+    folder = trained(tmp_path, frozen, **flags)
+    before, states = outcome(folder), folder / "checkpoints"
+    scores = checkpoints.scores(states)
+    best = checkpoints.best_step(states)
+    assert best not in (7, 8), "choose another rate"
+    for number in scores:
+        (states / str(number) / "metrics" / "metrics").unlink()
+    trained(folder, frozen, **flags)
+    assert capsys.readouterr().err.count("is evaluated again") == 3
+    assert checkpoints.scores(states) == scores
+    assert outcome(folder) == before
+
+
 def test_data_that_changed_is_named(half, frozen, capsys):
     said = json.loads((half / "description.json").read_text())
-    changed = said | {"data_fingerprint": "another", "frozen_fingerprint": "another"}
+    changed = said | {"data_fingerprint": "another", "frozen_checksum": "another"}
     (half / "description.json").write_text(json.dumps(changed))
     flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": half}
     assert small.main("train", TRAIN_STEPS=9, **flags) == 2

@@ -1,5 +1,7 @@
 """What settings build."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
@@ -104,3 +106,32 @@ def test_a_start_has_the_tasks_own_words_in_its_prompt(frozen):
     for row, word in zip(prompt_PxD, small.LABELS, strict=False):
         (token,) = model.vocabulary.encode(word)
         assert (row == table_VxD[token]).all()
+
+
+def test_the_checksum_is_of_every_value_in_its_place(tmp_path, frozen):
+    """By hand, in integers without a limit; whatever the shardings."""
+    params = {
+        "a": np.array([[1.5, -2.0, 3.25], [0.0, 1e-9, 7.0]], np.float32),
+        "b": {"c": jnp.array([1.0, 2.0], jnp.bfloat16), "d": np.int8([-1])},
+    }
+    bits = params["a"].view(np.uint32)
+    places = [row * 0x9E3779B1 + column for row in range(2) for column in range(3)]
+    total = sum(
+        value * (2 * place + 1)
+        for value, place in zip(bits.ravel().tolist(), places, strict=True)
+    )
+    assert int(parts._sum_of_bits(params["a"])) == total % 2**32
+    whole = parts.checksum(params)
+    for index in np.ndindex(2, 3):
+        changed = params["a"].copy()
+        changed[index] = np.nextafter(changed[index], np.float32(9))
+        assert parts.checksum(params | {"a": changed}) != whole
+    assert parts.checksum(params | {"a": params["a"][::-1].copy()}) != whole
+    assert parts.checksum({"b": params["b"], "e": params["a"]}) != whole
+
+    def model(**changes):
+        flags = {"INITIAL_CHECKPOINT_PATH": frozen, "mesh.model": 2} | changes
+        return parts.build(small.settings(**flags)).params
+
+    split = model(**{"param_shardings.fully_sharded": True})
+    assert parts.checksum(split) == parts.checksum(jax.device_get(split))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def made(folder):
 
 def test_both_stages_leave_a_model_and_what_made_it(run):
     assert {path.name for path in run.iterdir()} == {
-        *("config.gin", "checkpoints", "train.jsonl"),
+        *("config.gin", "description.json", "checkpoints", "train.jsonl"),
         *("span_corruption.safetensors", "span_corruption.json"),
         *("frozen.safetensors", "frozen.json", "spiece.model"),
     }
@@ -92,6 +93,22 @@ def test_a_prompt_is_tuned_on_the_result(run, tmp_path):
     flags = {"INITIAL_CHECKPOINT_PATH": run / "frozen.safetensors"}
     assert small.main("train", MODEL_DIR=tmp_path, TRAIN_STEPS=1, **flags) == 0
     assert np.load(tmp_path / "prompt.npy").shape == (4, 16)
+
+
+def test_other_text_or_another_vocabulary_is_named(run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    said = json.loads((folder / "description.json").read_text())
+    for name, called in (
+        ("data_fingerprint", "the training data"),
+        ("eval_data_fingerprint", "the validation data"),
+        ("vocabulary_fingerprint", "the vocabulary"),
+    ):
+        changed = json.dumps(said | {name: "another"})
+        (folder / "description.json").write_text(changed)
+        assert main(folder) == 2
+        assert f"{called} changed since the run" in capsys.readouterr().err
+    assert made(folder) == made(run)
 
 
 def test_the_text_must_be_text(tmp_path, capsys):

@@ -134,10 +134,7 @@ def damage(folder, kind):
             array.unlink()
 
 
-KINDS = "no metrics", "zeros", "no score", "NaN", "bytes", "half", "no arrays"
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["bytes", "half", "no arrays"])
 def test_where_the_newest_state_is_damaged_the_one_before_is_used(
     tmp_path, kind, capsys
 ):
@@ -154,21 +151,51 @@ def test_where_the_newest_state_is_damaged_the_one_before_is_used(
     assert sorted(checkpoints.scores(tmp_path)) == [2, 3]
 
 
+@pytest.mark.parametrize("kind", ["no metrics", "zeros", "no score", "NaN"])
+def test_a_state_whose_score_cannot_be_read_was_not_evaluated(tmp_path, kind, capsys):
+    saved(tmp_path, {1: 10.0, 2: 20.0, 3: 30.0}).close()
+    damage(tmp_path / "3", kind)
+    assert checkpoints.scores(tmp_path) == {2: 20.0, 3: None}
+    manager = checkpoints.manager(tmp_path)
+    error = capsys.readouterr().err
+    assert "the score of the state of step 3 in" in error and error.count("\n") == 1
+    state = checkpoints.restore_last(manager, a_state(0))
+    assert state is not None and state.step == 3
+    assert checkpoints.best_step(tmp_path) == 2
+    checkpoints.save_score(manager, 3, 30.0)  # evaluated again
+    assert checkpoints.scores(tmp_path) == {2: 20.0, 3: 30.0}
+    checkpoints.save_state(manager, a_state(4), 4, 10.0)
+    checkpoints.save_state(manager, a_state(5), 5, 10.0)
+    checkpoints.finish(manager)
+    assert sorted(manager.all_steps()) == [3, 4, 5], "it is kept as the best"
+    assert checkpoints.manager(tmp_path).all_steps() and not capsys.readouterr().err
+
+
 def test_where_all_are_damaged_they_are_named(tmp_path):
     saved(tmp_path, {1: 10.0, 2: 20.0}).close()
     damage(tmp_path / "1", "half")
-    damage(tmp_path / "2", "zeros")
+    damage(tmp_path / "2", "no arrays")
     with pytest.raises(UserError, match=r"1\.damaged, 2\.damaged.*remove .* anew"):
         checkpoints.restore_last(checkpoints.manager(tmp_path), a_state(0))
 
 
-def test_what_was_being_deleted_when_a_run_was_killed_goes_quietly(tmp_path, capsys):
-    saved(tmp_path, {1: 10.0, 2: 20.0}).close()
-    damage(tmp_path / "1", "no metrics")
-    assert checkpoints.manager(tmp_path).all_steps() == [2]
-    assert capsys.readouterr().err == "" and [p.name for p in tmp_path.iterdir()] == [
-        "2"
-    ]
+def test_a_kill_amid_deleting_leaves_no_half_state(tmp_path, monkeypatch, capsys):
+    manager = saved(tmp_path, {1: 10.0, 2: 20.0})
+
+    def killed(path):
+        (array,) = (path / "1" / "default" / "d").iterdir()
+        array.unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.shutil, "rmtree", killed)
+        checkpoints.save_state(manager, a_state(3), 3, 30.0)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.finish(manager)
+    assert checkpoints.scores(tmp_path) == {2: 20.0, 3: 30.0}
+    assert sorted(checkpoints.manager(tmp_path).all_steps()) == [2, 3]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["2", "3"]
+    assert capsys.readouterr().err == ""
 
 
 def test_a_state_that_was_not_evaluated_is_never_the_best(tmp_path):
@@ -177,6 +204,5 @@ def test_a_state_that_was_not_evaluated_is_never_the_best(tmp_path):
     assert checkpoints.best_step(tmp_path) == 1
     state = checkpoints.restore_last(manager, a_state(0))
     assert state is not None and state.step == 3
-    checkpoints.save_state(manager, state, 3, 1.0)  # evaluated now
-    checkpoints.finish(manager)
+    checkpoints.save_score(manager, 3, 1.0)  # evaluated now
     assert checkpoints.best_step(tmp_path) == 3
