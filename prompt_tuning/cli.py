@@ -5,6 +5,7 @@ Everything heavy is imported inside the commands, so that `--help` is quick.
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from os import _exit as end_at_once
 
 from prompt_tuning import interrupts, last_word
 from prompt_tuning.commands import flags
-from prompt_tuning.errors import UserError
+from prompt_tuning.errors import UserError, plain
 
 PROG = "prompt-tuning"
 COMMANDS = {  # one file in commands/ for each
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Otherwise Orbax and JAX's cache import TensorFlow to write to folders.
     os.environ.setdefault("EPATH_USE_TF", "false")
+    for stream in (sys.stdout, sys.stderr):  # a terminal may lack a character
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     args = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
         with interrupts.handled():
@@ -68,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             error = UserError(last_word.LOST)
         if not getattr(error, "user_message", False):
             raise
-        print(f"{PROG}: error: {error}", file=sys.stderr)
+        print(f"{PROG}: error: {plain(str(error))}", file=sys.stderr)
         return 2
 
 

@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import difflib
 import importlib
+import os
 import re
 import tokenize
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from gin import config_parser
 
+from prompt_tuning import files
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import SECTIONS, Run, Settings
 
@@ -121,7 +123,7 @@ def find_file(name: str, search_paths: Sequence[str] = ()) -> Path:
     """
     folders = [Path.cwd(), *map(Path, search_paths), GIN_ROOT]
     for folder in folders:
-        path = (folder / name).resolve()
+        path = Path(os.path.realpath(folder / name))  # resolve() fails in a circle
         if path.is_file():
             return path
     beside = [path for folder in folders for path in folder.glob("*.gin")]
@@ -156,12 +158,21 @@ def _settings(bound: Mapping[str, Bound], base: Settings | None = None) -> Setti
             "Run." + name.lower() if name in MACROS else name
         ).partition(".")
         if section in SECTIONS:  # the rest are macros of the user's own
-            values[section][field] = _resolved(found.value, bound)
+            value = _resolved(found.value, bound)
+            values[section][field] = _at_home(SECTIONS[section][0], field, value)
     made = {}
     for section, (kind, held) in SECTIONS.items():
         value = kind(**values[section])  # checks them
         made[held] = values[section] if held == "model" else value
     return Settings(**made)
+
+
+def _at_home(kind: type, field: str, value: Any) -> Any:
+    """A path with ~ replaced by the user's home, as no shell does behind --gin.X=."""
+    (found,) = (f for f in dataclasses.fields(kind) if f.name == field)
+    if "path" in found.metadata and isinstance(value, str):
+        return os.path.expanduser(value)
+    return value
 
 
 def _resolved(value: Any, bound: Mapping[str, Bound]) -> Any:
@@ -229,7 +240,7 @@ def _read(
     """
     try:
         path = find_file(file, search_paths)
-        text = path.read_text(encoding="utf-8")
+        text = files.text_of(files.regular(path, files.MOST_JSON).read_bytes())
     except UnicodeDecodeError as error:
         raise UserError(f"{asked_by}: {file} is not UTF-8 ({error.reason})") from None
     except (UserError, OSError) as error:
@@ -277,29 +288,33 @@ def _from_flag(text: str) -> Iterator[tuple[str, Bound]]:
     flag = f"--gin.{name}"
     if not value:
         raise UserError(f"{flag} has no value; write {flag}=VALUE, or '\"\"' for none")
-    if value in ("true", "false", "none"):
+    kinds, macro = _text_kinds(name), re.fullmatch(r"%[A-Za-z_][\w./]*", value)
+    if value in ("true", "false", "none") and kinds != (str,):
         raise UserError(f"{flag}={value} is a string in Python; write {value.title()}")
-    plain = value[0] not in "[({'\"" or _takes_text(name)
-    if plain and value[0] != "%" and not _is_literal(value):
+    literal = _literal_type(value)
+    bare = literal is None and (kinds or value[0] not in "%[({'\"")
+    # 2024 is a text where a text is asked for.
+    if not macro and (bare or (kinds and literal and literal not in kinds)):
         value = repr(value)
     for statement, where in _statements(f"{name} = {value}", lambda line: flag):
         yield from _named(statement, where)
 
 
-def _takes_text(name: str) -> bool:
-    """Whether a setting takes text, which may well start with a bracket."""
+def _text_kinds(name: str) -> tuple[type, ...]:
+    """The types of a setting that takes text, which may look like anything; else ()."""
     section, _, field = name.rpartition(".")
     kind = SECTIONS.get(section.rpartition(".")[2] or "Run", (None,))[0]
     fields = {f.name: f.type for f in dataclasses.fields(kind)} if kind else {}
-    return fields.get(field.lower() if kind is Run else field) in (str, str | None)
+    found = fields.get(field.lower() if kind is Run else field)
+    return {str: (str,), str | None: (str, type(None))}.get(found, ())
 
 
-def _is_literal(text: str) -> bool:
+def _literal_type(text: str) -> type | None:
+    """The type of a Python literal; None if it is no literal."""
     try:
-        ast.literal_eval(text)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return False
-    return True
+        return type(ast.literal_eval(text))
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        return None
 
 
 class _Values(config_parser.ParserDelegate):
@@ -367,7 +382,7 @@ def _full_name(statement: config_parser.BindingStatement, where: str) -> str:
     if scope or section not in SECTIONS:
         raise UserError(
             f"{where}: {(f'{scope}/' if scope else '') + selector!r} names no "
-            f"configurables; {_suggest(section, SECTIONS)}"
+            f"configurables; {_suggest(section, SECTIONS, others=_like(parameter))}"
         )
     if section == "Run" and parameter == "tuning":
         return "TUNING"
@@ -375,33 +390,44 @@ def _full_name(statement: config_parser.BindingStatement, where: str) -> str:
     if parameter not in known:
         raise UserError(
             f"{where}: {section} has no parameter {parameter!r}; "
-            + _suggest(parameter, known)
+            + _suggest(parameter, known, others=_like(parameter))
         )
     return parameter.upper() if section == "Run" else f"{section}.{parameter}"
 
 
 def _suggest_setting(name: str) -> str:
     """Which setting a name without a section may mean, as the end of a message."""
-    fields = {
-        field.name: f"{section}.{field.name}"
-        for section, (kind, _) in SECTIONS.items()
-        for field in dataclasses.fields(kind)
-        if section != "Run"
-    }
-    own = {macro.lower(): macro for macro in MACROS}
-    near = difflib.get_close_matches(name.lower(), [*own, *fields], n=3)
-    if near:
-        found = [own.get(match) or fields[match] for match in near]
-        return f"did you mean {' or '.join(found)}?"
-    return f"there are {', '.join(sorted(MACROS))}"
+    return _suggest(name, MACROS, others=_like(name))
+
+
+def _like(name: str) -> list[str]:
+    """The settings of any section that a field's name may mean, as users type them.
+
+    They have its letters, nearly, or one of its words; or it is their initials: lr.
+    """
+    name = name.lower()
+    found = {}
+    for section, (kind, _) in SECTIONS.items():
+        for field in (field.name for field in dataclasses.fields(kind)):
+            full = field.upper() if section == "Run" else f"{section}.{field}"
+            words = field.split("_")
+            near = difflib.SequenceMatcher(None, name, field).ratio()
+            whole = name == "".join(word[0] for word in words) and len(words) > 1
+            found[full] = 1.0 if whole else max(near, 0.7 * (name in words))
+    best = sorted(found, key=lambda full: -found[full])[:3]
+    return [full for full in best if found[full] >= max(0.65, found[best[0]] - 0.1)]
 
 
 def _suggest(
-    name: str, known: Collection[str], key: Callable[[str], str] = str.lower
+    name: str,
+    known: Collection[str],
+    key: Callable[[str], str] = str.lower,
+    others: Sequence[str] = (),
 ) -> str:
-    """Which of `known` the name may mean, as the end of a message."""
+    """Which of `known` the name may mean, else of `others`, as the end of a message."""
     close = difflib.get_close_matches(key(name), {key(other) for other in known})
     near = [other for best in close for other in sorted(known) if key(other) == best]
-    if near:
-        return f"did you mean {' or '.join(near)}?"
+    same = [other for other in others if other.lower().endswith(f".{name.lower()}")]
+    if found := same or near or others:
+        return f"did you mean {' or '.join(found)}?"
     return f"there are {', '.join(sorted(known)) or 'none'}"

@@ -8,6 +8,7 @@ from the description (`said_settings`) and checks what it loads against it (`che
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ from prompt_tuning import files
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import formats, weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
-from prompt_tuning.outputs import atomic, write_json
+from prompt_tuning.outputs import atomic, warn, write_json
 from prompt_tuning.settings import MOST_TOKENS, Settings, T5Config
 from prompt_tuning.training import own_data
 
@@ -63,6 +64,8 @@ def description(
         "vocabulary_fingerprint": vocabulary.fingerprint(),
         "task": _whole_path(name) if own_data.is_own(name) else name,
         "module": module if isinstance(module, str) else " ".join(module),
+        "data_dir": run.data_dir and _whole_path(run.data_dir),
+        "tfds_data_dir": run.tfds_data_dir and _whole_path(run.tfds_data_dir),
         "inputs": run.inputs,
         "targets": run.targets,
         "label_words": label_words and list(label_words),
@@ -88,6 +91,8 @@ _SETTINGS = {
     "VOCABULARY": "vocabulary",
     "MIXTURE_OR_TASK_NAME": "task",
     "MIXTURE_OR_TASK_MODULE": "module",
+    "DATA_DIR": "data_dir",
+    "TFDS_DATA_DIR": "tfds_data_dir",
     "INPUTS": "inputs",
     "TARGETS": "targets",
     "PROMPT_LENGTH": "length",
@@ -164,21 +169,23 @@ def read_description(path: Path) -> dict[str, Any]:
       UserError: its JSON is damaged.
     """
     for place in _description_places(path):
-        if place.is_file():
-            found = files.read_json(
-                place,
+        if os.path.lexists(place):
+            mend = (
                 "it describes the prompt beside it: copy it again from where the "
-                "prompt came from, or remove it",
+                "prompt came from, or remove it"
             )
-            return _checked(place, found) if isinstance(found, dict) else {}
+            found = files.read_json(place, mend)
+            if isinstance(found, dict):
+                return _checked(place, found)
+            warn(f"{place} does not describe {path}: it holds no names and values")
+            return {}
     return _checked(path, _metadata(path)) if path.suffix == ".safetensors" else {}
 
 
 def _metadata(path: Path) -> dict[str, Any]:
     """A description by the metadata of a file; {} if there is none to be read."""
-    if not path.is_file():  # a pipe would be waited on
-        return {}
     try:
+        files.regular(path, MOST_BYTES)
         texts = safe_open(path, framework="numpy").metadata() or {}
     except (OSError, SafetensorError):  # load_prompt says so
         return {}
@@ -192,8 +199,9 @@ def _from_json(text: str) -> Any:
         return text
 
 
-# What is read of a description without being a setting, and of which type it is.
-_TYPES = {
+# What is read of a description, and of which type it is.
+_TYPES = dict.fromkeys(_SETTINGS.values(), str) | {
+    "length": int,
     "frozen_fingerprint": str,
     "vocabulary_fingerprint": str,
     "label_words": list,
@@ -218,7 +226,25 @@ def _checked(path: Path, found: dict[str, Any]) -> dict[str, Any]:
             f"{path} says {wrong[0]} {str(found[wrong[0]])[:80]!r}, which makes no "
             "sense; take it from where the prompt came from, or remove it"
         )
-    return found
+    paths = {key: found[key] for key in _PATHS if found.get(key)}
+    return found | {key: _found_path(path, name) for key, name in paths.items()}
+
+
+# What a description says that may be a path.
+_PATHS = "frozen_model", "vocabulary", "task", "data_dir", "tfds_data_dir"
+
+
+def _found_path(description: Path, name: str) -> str:
+    """A relative path from the folder of the description, or from one that holds that.
+
+    Where a run was started is not known: in such a folder, most often.
+    """
+    path = Path(name)
+    named = "/" not in name and not path.suffix  # a packaged model, or a task
+    if named or "://" in name or path.is_absolute() or path.exists():
+        return name
+    folders = description.absolute().parents
+    return next((str(f / path) for f in folders if (f / path).exists()), name)
 
 
 def _description_places(path: Path) -> list[Path]:
@@ -338,7 +364,7 @@ def _from_safetensors(path: Path) -> np.ndarray:
 def _first_of_two(path: Path, prompt_PxD: np.ndarray) -> np.ndarray:
     """Of PEFT's prompts for encoder and decoder, in this order, the encoder's."""
     beside = path.with_name("adapter_config.json")
-    if not beside.is_file():
+    if not os.path.lexists(beside):
         return prompt_PxD
     about = files.read_json(beside, "copy it again")
     about = about if isinstance(about, dict) else {}
@@ -346,7 +372,12 @@ def _first_of_two(path: Path, prompt_PxD: np.ndarray) -> np.ndarray:
         about.get(f"num_{name}")
         for name in ("virtual_tokens", "transformer_submodules")
     )
-    if not isinstance(length, int) or length < 1 or len(prompt_PxD) == length:
+    if type(length) is not int or length < 1:
+        raise UserError(
+            f"{beside} says num_virtual_tokens {length!r}; it must be the prompt's "
+            "length, as PEFT writes it: copy it again"
+        )
+    if len(prompt_PxD) == length:
         return prompt_PxD
     if parts == 2 and len(prompt_PxD) == 2 * length:
         print(

@@ -4,10 +4,11 @@ A pipe would be waited on for ever, a device read for ever, and a few kilobytes 
 that they hold terabytes.
 """
 
+import io
 import json
 import math
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,20 +43,54 @@ def regular(path: Path, most: int | None = None) -> Path:
             "give the right one"
         )
     with path.open("rb") as file:
-        if file.read(len(GIT_LFS)) == GIT_LFS:
-            raise UserError(
-                f"{path} is a pointer of Git LFS, not the file itself: get that with "
-                "`git lfs pull`, or download it"
-            )
+        check_pointer(file.read(len(GIT_LFS)), path)
     return path
 
 
+def check_pointer(start: bytes, name: object) -> None:
+    """Raises UserError if a file starts as what Git LFS leaves in another's place."""
+    if start.startswith(GIT_LFS):
+        raise UserError(
+            f"{name} is a pointer of Git LFS, not the file itself: get that with "
+            "`git lfs pull`, or download it"
+        )
+
+
+def text_of(data: bytes) -> str:
+    """Text in UTF-8, with or without a byte-order mark.
+
+    Raises:
+      UnicodeDecodeError: it is none; or it has a zero byte, as UTF-16 has, whose bytes
+        may well be valid UTF-8.
+    """
+    if (at := data.find(b"\0")) >= 0:
+        reason = "a zero byte, which is in UTF-16 or in what is no text"
+        raise UnicodeDecodeError("utf-8", data, at, at + 1, reason)
+    return data.decode("utf-8-sig")
+
+
+def lines_of(text: str) -> Iterator[str]:
+    """The lines of a text, without their ends.
+
+    A line ends at a line feed, a carriage return or both. str.splitlines() would end
+    one at U+2028 and the like too, which may stand inside JSON and inside sentences.
+    """
+    for line in io.StringIO(text, newline=None):
+        yield line.removesuffix("\n")
+
+
 def read_stream(file: BinaryIO, most: int = MOST_TEXT) -> bytes:
-    """All of a file or pipe; a UserError where it has more than `most` bytes."""
+    """All of a file or pipe of text; it stops where that ends, at a zero byte.
+
+    Raises:
+      UserError: there are more than `most` bytes.
+    """
     parts, size = [], 0
     while part := file.read(2**20):
         parts.append(part)
         size += len(part)
+        if b"\0" in part:
+            break
         if size > most:
             raise UserError(f"there are more than {most:,} bytes; give them in parts")
     return b"".join(parts)
@@ -91,14 +126,14 @@ def parse_json(
       ValueError: there is anything else in it; or brackets more than 100 deep, or
         numbers of more than 300 digits.
     """
-    text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+    text = text_of(text) if isinstance(text, bytes) else text
     try:
         value = json.loads(
             text,
             parse_constant=_no_number,
             parse_float=_finite,
             parse_int=_whole,
-            object_pairs_hook=pairs,
+            object_pairs_hook=pairs or _names,
         )
         _check_depth(value, 0)
     except RecursionError:
@@ -123,6 +158,13 @@ def _check_depth(value: Any, depth: int) -> None:
         for part in value.values() if isinstance(value, dict) else value:
             if isinstance(part, dict | list | tuple):
                 _check_depth(part, depth + 1)
+
+
+def _names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
 
 
 def _no_number(name: str) -> None:

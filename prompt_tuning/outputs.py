@@ -1,6 +1,7 @@
 """Writing files: each appears whole or not at all, and only one host writes."""
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -56,6 +57,12 @@ def without_reader() -> Iterator[None]:
         told.flush()
 
 
+def in_utf8(stream: TextIO) -> None:
+    """What is written is data, in UTF-8 whatever the locale."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding="utf-8")
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path to write to, renamed to `path` if the block raises no error."""
@@ -80,7 +87,8 @@ def log(path: Path) -> Path:
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, atomically."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")
 
 
 def check_output(output: str) -> None:

@@ -30,7 +30,7 @@ def alias(name: str) -> str | None:
 def main(paths: Sequence[str]) -> None:
     metrics = {}
     for path in paths:
-        trained = json.loads(Path(path).read_text())["trained"]["metrics"]
+        trained = json.loads(Path(path).read_text("utf-8"))["trained"]["metrics"]
         metrics |= {alias(name): values for name, values in trained.items()}
     for task in scoring.SUPERGLUE:
         values = metrics.get(task)

@@ -26,6 +26,7 @@ from prompt_tuning.tasks import DataError
 Record = dict[str, Any]
 Pieces = Iterator[tuple[str, Callable[[], list[Record]]]]
 
+MOST_BYTES = 2**32  # the largest of the paper's, ReCoRD's, has under 2**27
 BOM = b"\xef\xbb\xbf"  # MRPC's files start with it
 GIT_LFS = b"version https://git-lfs.github.com/spec/"
 # MRQA's files unpack to five times their bytes; what unpacks to more is no text.
@@ -47,10 +48,14 @@ def need(record: object, field: str, kind: type | tuple[type, ...] = str) -> Any
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(kind.__name__ for kind in kinds)
         raise DataError(f"{field!r} is {str(value)[:80]!r}; it must be of type {names}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise DataError(f"{field!r} is {str(value)[:80]}; it must fit into 64 bits")
     return value
 
 
 def _decoded(data: bytes) -> str:
+    if b"\0" in data:  # UTF-16 has some, and its bytes may well be valid UTF-8
+        raise DataError("the text has a zero byte, and so is not UTF-8")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -61,6 +66,10 @@ def _content(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
             raise DataError(f"{path} is no file, but a folder, a pipe or a device")
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise DataError(
+                f"{path} has {size:,} bytes; such a file has {MOST_BYTES:,} at most"
+            )
         data = path.read_bytes()
         if data.startswith(GIT_LFS):
             raise DataError(
@@ -209,7 +218,13 @@ def squad(path: Path) -> Pieces:
     """SQuAD's format: one JSON object of articles, paragraphs and questions."""
     data = _content(path)
     try:
-        articles = need(_json(data), "data", list)
+        content = _json(data)
+        articles = need(content, "data", list)
+        if str(content.get("version", "")).lstrip("v").startswith("2"):
+            raise DataError(
+                "this is SQuAD 2.0, which asks questions that have no answer; give "
+                "SQuAD 1.1, train-v1.1.json and dev-v1.1.json"
+            )
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}, line {error.lineno}: the file is not JSON ({error.msg})"
@@ -234,6 +249,11 @@ def _question(paragraph: Any, question: Any) -> list[Record]:
         "context": need(paragraph, "context"),
         "question": need(question, "question"),
     }
+    if question.get("is_impossible"):
+        raise DataError(
+            "the question has no answer (is_impossible), as in SQuAD 2.0; give SQuAD "
+            "1.1"
+        )
     if question.get("answers") is not None:
         record["answers"] = question["answers"]
     return [record]

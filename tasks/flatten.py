@@ -54,14 +54,20 @@ def winograd(line: Record) -> list[Record]:
         text = need(line, "text")
         part = need(line, f"{span}_text")
         index = need(line, f"{span}_index", int)
+        words = text.split()
+        if not part.strip() or not words:
+            raise DataError(f"'{span}_text' is {part!r}; it must be words of the text")
         # TFDS leaves the two spans alone that other words interrupt.
         if part in text or part.startswith("Kamenev"):
             continue
         if "theyscold" in part:
             line["span2_index"] = 10
-        first = text.split()[index : index + 1]
-        if not first:
-            raise DataError(f"'{span}_index' is {index}, past the end of the text")
+        if not 0 <= index < len(words):
+            raise DataError(
+                f"'{span}_text' is {part!r} at word {index} ('{span}_index'), but the "
+                f"text has words 0 to {len(words) - 1}; a span must be in the text"
+            )
+        first = words[index : index + 1]
         start = part[:1].lower() if first[0][0].islower() else part[:1].upper()
         mended = (start + part[1:]).rstrip(".").replace("\n", " ")
         if mended not in text:

@@ -125,6 +125,11 @@ def _without_pronoun(text: str, pronoun: str, index: int) -> str:
     the next word. T5 corrects the two by hand, with this result.
     """
     words = text.split(" ")
+    if not pronoun.strip() or not 0 <= index < len(words):
+        raise DataError(
+            f"'span2_text' is {pronoun!r} at word {index} ('span2_index'), but the "
+            f"text has words 0 to {len(words) - 1}; the pronoun must be one of them"
+        )
     word, *after = words[index : index + 2] if 0 < index < len(words) else [""]
     ending = word.removeprefix(pronoun)
     if word == pronoun:
@@ -134,7 +139,8 @@ def _without_pronoun(text: str, pronoun: str, index: int) -> str:
     if after == [pronoun]:
         return " ".join([*words[: index + 1], "X", *words[index + 2 :]])
     raise DataError(
-        f"the pronoun {pronoun!r} is not word number {index} of the text, {word!r}"
+        f"the pronoun {pronoun!r} ('span2_text') is not word number {index} "
+        f"('span2_index') of the text, which is {word!r}"
     )
 
 

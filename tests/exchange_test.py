@@ -54,6 +54,8 @@ def test_a_description_is_json_and_says_what_made_the_prompt():
         "vocabulary_fingerprint": VOCABULARY.fingerprint(),
         "task": "small_kind",
         "module": "prompt_tuning.tasks.pocket tasks.paper",
+        "data_dir": None,
+        "tfds_data_dir": None,
         "inputs": None,
         "targets": None,
         "label_words": ["food", "bird"],
@@ -141,7 +143,7 @@ def test_a_prompt_of_another_model_or_vocabulary_is_an_error():
             exchange.check(path, said, **good | wrong)
 
 
-def test_a_description_lies_beside_a_file_or_in_a_run(tmp_path):
+def test_a_description_lies_beside_a_file_or_in_a_run(tmp_path, capsys):
     def written(name, said):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(json.dumps(said))
@@ -158,6 +160,7 @@ def test_a_description_lies_beside_a_file_or_in_a_run(tmp_path):
         assert exchange.read_description(tmp_path / ended) == {"step": 8}
     written("p.json", ["other software's"])
     assert exchange.read_description(tmp_path / "p.npy") == {}
+    assert "p.json does not describe" in capsys.readouterr().err
     assert exchange.read_description(tmp_path / "absent.npy") == {}
 
 

@@ -12,6 +12,7 @@ import absl.logging
 import jax
 
 from prompt_tuning import config, outputs, partitioning
+from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 from prompt_tuning.runs import trained
 from prompt_tuning.settings import Settings
@@ -26,7 +27,7 @@ def settings(
       base: what holds where they say nothing; by default the defaults.
       more: `NAME=VALUE` on top of the flags.
     """
-    search_paths = [path for path in args.gin_search_paths.split(",") if path]
+    search_paths = [flags.path(p) for p in args.gin_search_paths.split(",") if p]
     bindings = [*args.bindings, *more]
     found = config.load(args.gin_file, bindings, search_paths, base)
     folders = {"data_dir": args.data_dir, "tfds_data_dir": args.tfds_data_dir}
@@ -69,8 +70,9 @@ def start(args: argparse.Namespace) -> None:
 
 def _keep_compiled() -> None:
     """Keeps compiled programs in the user's cache or JAX_COMPILATION_CACHE_DIR."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    # A user without a home, such as a container's, has a ~ that stays one.
+    if jax.config.values["jax_compilation_cache_dir"] is None and caches[0] != "~":
         folder = str(Path(caches, "prompt_tuning", "xla"))
         jax.config.update("jax_compilation_cache_dir", folder)
     # Keep the many small programs too: for a small model they are most of the work.

@@ -3,10 +3,12 @@
 import argparse
 from pathlib import Path
 
+from prompt_tuning.commands import flags
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds --output."""
-    parser.add_argument("--output", required=True, metavar="FILE")
+    parser.add_argument("--output", type=flags.path, required=True, metavar="FILE")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -3,12 +3,13 @@
 import argparse
 from pathlib import Path
 
+from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds --output and --step."""
-    parser.add_argument("--output", required=True, metavar="FILE")
+    parser.add_argument("--output", type=flags.path, required=True, metavar="FILE")
     parser.add_argument(
         "--step",
         default="best",

@@ -1,12 +1,16 @@
 """Flags that several commands have."""
 
 import argparse
+import os.path
+
+path = os.path.expanduser  # no shell replaces the ~ of --flag=~/folder
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Adds the flags for gin files and data folders; cli.py reads --gin.NAME=VALUE."""
     parser.add_argument(
         "--gin_file",
+        type=path,
         action="append",
         default=[],
         metavar="FILE",
@@ -19,10 +23,16 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help="more folders to look for gin files in, separated by commas",
     )
     parser.add_argument(
-        "--tfds_data_dir", metavar="DIR", help="where TFDS keeps its datasets"
+        "--tfds_data_dir",
+        type=path,
+        metavar="DIR",
+        help="where TFDS keeps its datasets",
     )
     parser.add_argument(
-        "--data_dir", metavar="DIR", help="official data files, to use instead of TFDS"
+        "--data_dir",
+        type=path,
+        metavar="DIR",
+        help="official data files, to use instead of TFDS",
     )
 
 
@@ -39,6 +49,7 @@ def add_prompt(parser: argparse.ArgumentParser) -> None:
     """Adds --prompt."""
     parser.add_argument(
         "--prompt",
+        type=path,
         metavar="PATH",
         help="a prompt file, a run or one step of it (default: MODEL_DIR's prompt)",
     )

@@ -1,8 +1,8 @@
 """`predict`: answer lines of text or JSONL; write JSONL."""
 
 import argparse
-import io
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,8 +18,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags for hosts and the prompt, --input and --output."""
     flags.add_hosts(parser)
     flags.add_prompt(parser)
-    parser.add_argument("--input", default="-", metavar="FILE", help="default: stdin")
-    parser.add_argument("--output", default="-", metavar="FILE", help="default: stdout")
+    for name, default in (("--input", "stdin"), ("--output", "stdout")):
+        text = f"default: {default}"
+        parser.add_argument(
+            name, type=flags.path, default="-", metavar="FILE", help=text
+        )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -43,11 +46,12 @@ def run(args: argparse.Namespace) -> None:
     )
     path = Path(args.output)
     if args.output == "-":
+        outputs.in_utf8(sys.stdout)
         sys.stdout.write(lines)
     elif path.exists() and not path.is_file():  # such as /dev/null; do not replace it
         path.write_text(lines, encoding="utf-8")
     else:
-        with outputs.atomic(path.resolve()) as temporary:
+        with outputs.atomic(Path(os.path.realpath(path))) as temporary:
             temporary.write_text(lines, encoding="utf-8")
 
 
@@ -82,9 +86,7 @@ def read_inputs(source: str) -> Iterator[dict[str, Any]]:
             f"the inputs {source!r} are a table or one JSON value; give a text, or a "
             'JSON object such as {"inputs": "..."}, in each line'
         )
-    # Not splitlines(), which also ends a line at U+2028 and the like.
-    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
-        line = line.removesuffix("\n")
+    for number, line in enumerate(files.lines_of(text), start=1):
         if suffix == ".jsonl" and not line.strip():
             continue
         if suffix == ".jsonl" or line.lstrip().startswith("{"):
@@ -100,7 +102,8 @@ def _content(source: str) -> str:
         else:
             with Path(source).open("rb") as file:  # which may be a pipe, <(...)
                 data = files.read_stream(file)
-        return data.decode("utf-8-sig")
+        files.check_pointer(data, source)
+        return files.text_of(data)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"the inputs {source!r} cannot be read ({error}); give a UTF-8 file of "

@@ -1,7 +1,6 @@
 """`tasks`: list the tasks; show or check their data."""
 
 import argparse
-import io
 import sys
 
 
@@ -31,6 +30,7 @@ def _count(text: str) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Prints the list, the texts or the report."""
+    from prompt_tuning import outputs
     from prompt_tuning.commands import common
     from prompt_tuning.frozen.vocabulary import load_vocabulary
     from prompt_tuning.runs import parts
@@ -38,8 +38,7 @@ def run(args: argparse.Namespace) -> None:
 
     run = common.settings(args).run
     common.start(args)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # regardless of the locale
+    outputs.in_utf8(sys.stdout)
     module, folders = run.mixture_or_task_module, (run.data_dir, run.tfds_data_dir)
     if not (args.render or args.check):
         print(listing.describe(module))

@@ -9,6 +9,7 @@ T5Config.activation="silu".
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,13 +118,15 @@ def _by_json(name: str) -> dict[str, Said]:
     """What the JSON beside the weights says, be it ours or Hugging Face's."""
     path = Path(name)
     ours = path.with_suffix(".json")
-    if path.is_file() and ours.is_file():
+    if path.is_file() and os.path.lexists(ours):
         content = config_json.read(ours).get("config")
         if isinstance(content, dict):
             return _by_ours(ours, content)
+        if content is not None:
+            raise UserError(f"{ours} says config {content!r:.80}; copy it again")
     folder = path if path.is_dir() else path.parent
     theirs = folder / config_json.NAME
-    if hugging_face.is_folder(folder) and theirs.is_file():
+    if hugging_face.is_folder(folder) and os.path.lexists(theirs):
         return config_json.described(folder)
     return {}
 

@@ -84,6 +84,8 @@ def load_vocabulary(path: str) -> Vocabulary:
         model = read(path)
         processor = _processor(model)
         pieces = SENTINEL, f"▁{SENTINEL}"
+        for number in range(processor.get_piece_size()):
+            processor.id_to_piece(number)  # fails unless all are UTF-8
         if {*map(processor.piece_to_id, pieces)} == {processor.unk_id()}:
             processor = _processor(model + _sentinels())
     except (OSError, ValueError, RuntimeError) as error:
@@ -179,8 +181,16 @@ def read(path: str) -> bytes:
     import tensorstore  # only for buckets; most files are local
 
     retries = {"gcs_request_retries": {"max_retries": RETRIES}}
-    file = tensorstore.KvStore.open(path, context=tensorstore.Context(retries)).result()
-    found = file.read("").result()
+    context = tensorstore.Context(retries)
+    try:
+        found = (
+            tensorstore.KvStore.open(path, context=context).result().read("").result()
+        )
+    except (OSError, ValueError, RuntimeError) as error:  # a library's account of it
+        raise UserError(
+            f"the vocabulary {path} is out of reach (is there a network?): put the "
+            "model's spiece.model beside its weights, or give VOCABULARY its path"
+        ) from error
     if found.state != "value":
         raise FileNotFoundError("there is no such file")
     return found.value

@@ -41,9 +41,29 @@ class Model(NamedTuple):
 
 
 def vocabulary_name(run: Run) -> str:
-    """VOCABULARY if it is set, else the file beside the frozen model, else "t5"."""
-    beside = weights.find_vocabulary(run.initial_checkpoint_path)
-    return run.vocabulary or str(beside or "t5")
+    """VOCABULARY if it is set, else the file beside the frozen model, else "t5".
+
+    Raises:
+      UserError: beside the model there is a vocabulary of another kind alone.
+    """
+    name = run.initial_checkpoint_path
+    beside = weights.find_vocabulary(name)
+    if run.vocabulary or beside:
+        return run.vocabulary or str(beside)
+    path = Path(name)
+    folder = path if path.is_dir() else path.parent
+    there = [other for other in _OTHERS if (folder / other).is_file()]
+    if there and path.exists():
+        raise UserError(
+            f"{folder} has {there[0]}, but no {weights.VOCABULARY}, the SentencePiece "
+            "model that is read here: copy that too from where the model is from, or "
+            "give VOCABULARY its path (for a ByT5, VOCABULARY=byt5)"
+        )
+    return "t5"
+
+
+# Vocabularies in transformers' folders that are none of SentencePiece.
+_OTHERS = ("tokenizer.json", "vocab.json", "tokenizer_config.json")
 
 
 def build(settings: Settings, frozen: bool = True) -> Model:

@@ -42,7 +42,7 @@ def find(model_dir: str, prompt: str | None) -> Source:
 
 def base_settings(model_dir: str, source: Source) -> Settings:
     """The settings a run was made with, which hold where the user sets nothing."""
-    kept = Path(model_dir, "config.gin").resolve()
+    kept = Path(model_dir, "config.gin").absolute()
     there = [str(kept)] if model_dir and kept.is_file() else []
     return config.changed(config.load(there), exchange.said_settings(source.said))
 

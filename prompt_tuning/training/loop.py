@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from prompt_tuning import interrupts, outputs, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.training.step import Batch, States, compile_step
+from prompt_tuning.training.step import Batch, States, compile_step, diverged
 
 
 @contextlib.contextmanager
@@ -188,11 +188,9 @@ def _report(
         if not one["ok"]:
             where = f" in {path.parent}" if len(logs) > 1 else ""
             raise UserError(
-                f"training diverged at step {step}{where}: the loss is {one['loss']} "
-                "and every later value would be NaN. The last good checkpoint is kept "
-                "in MODEL_DIR; lower the learning rate "
-                "(such as --gin.schedule.learning_rate=0.1) and start again in a new "
-                "MODEL_DIR" + (", or continue without this prompt" if where else "")
+                f"training diverged at step {step}{where}: {diverged(step, one)}. The "
+                "last good checkpoint is kept; start again in a new MODEL_DIR"
+                + (", or continue without this prompt" if where else "")
             )
     for lines, one in zip(logs.values(), each, strict=True):
         values = {name: one[name].item() for name in one if name != "ok"}

@@ -212,7 +212,7 @@ def _content(path: Path) -> str:
             "task, or a .csv, .tsv or .jsonl file, or a folder of such files"
         ) from None
     try:
-        text = data.decode("utf-8-sig")
+        text = files.text_of(data)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise UserError(
@@ -235,6 +235,7 @@ def _table(
     columns, line = None, 1
     try:
         for values in reader:
+            values = values if any(value.strip() for value in values) else []
             if values and columns is None:
                 columns = values
                 _check_columns(columns, f"{path}, line {line}")
@@ -255,7 +256,7 @@ def _table(
 
 
 def _json_lines(path: Path, content: str) -> Iterator[tuple[int, dict[str, object]]]:
-    for line, text in enumerate(io.StringIO(content), 1):
+    for line, text in enumerate(files.lines_of(content), 1):
         if not text.strip():
             continue
         where = f"{path}, line {line}"

@@ -29,7 +29,7 @@ def documents(
     """
     try:
         file = files.regular(Path(path), files.MOST_TEXT)
-        lines = file.read_text("utf-8-sig").split("\n")
+        lines = list(files.lines_of(files.text_of(file.read_bytes())))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path} cannot be read ({error}); give a file of plain UTF-8 text, one "

@@ -8,7 +8,8 @@ several trained trees, which share the frozen model; the result is the same as i
 were trained alone.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -152,6 +153,30 @@ def _updated(
         "ok": jnp.isfinite(sums["loss"]) & jnp.isfinite(optax.global_norm(trained)),
     }
     return TrainState(state.step + 1, trained, opt_state), metrics
+
+
+def diverged(step: int, metrics: Mapping[str, Any]) -> str:
+    """What is known of a step that is not `ok`, and what can be the cause of it."""
+    loss, norm = (float(metrics[name]) for name in ("loss", "grad_norm"))
+    known = f"the loss is {loss:.4g}, the norm of its gradient {norm:.4g}"
+    types = "the type that it is computed in (T5Config.dtype=float32)"
+    if not math.isfinite(loss) and step == 1:
+        return (
+            f"{known}, before anything was trained, so it is not the learning rate: "
+            f"the frozen model's weights, {types}, or what is trained starts too large "
+            "(PROMPT_INIT)"
+        )
+    rate = "the learning rate (a lower schedule.learning_rate)"
+    if math.isfinite(loss):
+        return (
+            f"{known}, but what this step made is not finite: {rate}"
+            + ("" if math.isfinite(norm) else f", {types}")
+            + ", or weights near the limit of their type"
+        )
+    return (
+        f"{known}; the losses before are in train.jsonl. If they rose, it is {rate}; "
+        f"if they did not, {types}, or an example unlike the others"
+    )
 
 
 def compile_step(

@@ -1,122 +1,136 @@
-"""Damages files of each kind that we read, and counts what becomes of it.
+"""Damages inputs of every kind that we read, and counts what becomes of them.
 
-    python scripts/faults/fuzz.py --count=1000 --seconds=10
+    python scripts/faults/fuzz.py --count=3000
 
-Each reader runs in a process of its own, under a limit of memory. An input is read
-(accepted), refused with one plain message that names the file (clean), or it is a
-traceback, a hang (more than --seconds), too much memory, or the end of the process.
-Prints a table, and an input of each fault; ends with 1 if there were any.
+Each kind is read in a process of its own. A damaged input is refused with one plain
+message that names it, or accepted: then what was read must be what an independent
+reading of it gives (tests/faults/kinds.py). All else is a fault: a traceback, a wrong
+value, a hang (more than --seconds), more than a gigabyte of memory, or the end of the
+process. Prints a table, and an input of each fault; ends with 1 if there were any.
 """
 
 import argparse
 import collections
+import importlib.util
 import multiprocessing
 import os
 import resource
-import shutil
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-OUTCOMES = ("clean", "accepted", "traceback", "hang", "memory", "died")
-MEMORY = 3 * 2**30  # bytes that a reader may have more than at its start
+FAULTS = ("traceback", "wrong", "hang", "memory", "died")
+OUTCOMES = ("refused", "accepted", *FAULTS)
+MEMORY = 2**30  # bytes that reading one input may take
+MOST = 6 * 2**30  # bytes that the process may reserve more than at its start
 
 
-def work(kind, first, count, pipe):
-    """Reads damaged inputs one after another, and tells what became of each."""
-    from faults import inputs
+def work(names, first, start, count, pipe):
+    """Reads damaged inputs one after another, and tells what became of each.
+
+    Args:
+      first: the number of the first input of the first kind; `start` of the others.
+    """
+    from faults import damage, kinds
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    reader = inputs.READERS[kind]
-    with tempfile.TemporaryDirectory() as folder:
-        made = reader.make(Path(folder, "whole"))
-        inputs.outcome(reader, made, str(made))  # imports what it needs
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        for number in range(first, first + count):
-            pipe.send((number, "starts", ""))
-            copy = Path(folder, "copy") / made.relative_to(Path(folder, "whole"))
-            shutil.rmtree(Path(folder, "copy"), ignore_errors=True)
-            shutil.copytree(Path(folder, "whole"), Path(folder, "copy"))
-            what = inputs.damage(copy, number)
-            pipe.send((number, *inputs.outcome(reader, copy, what)))
-    pipe.send((-1, "ends", ""))
+    most = _memory("VmSize") + MOST
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    for name in names:
+        kind = kinds.KINDS[name]
+        with tempfile.TemporaryDirectory() as folder:
+            places = (Path(folder, place, "x") for place in ("whole", "copy"))
+            whole, path = (kind.make(place) for place in places)
+            found = kinds.outcome(kind, path, whole)  # imports what it needs
+            assert found[0] == "accepted", found
+            files = damage.snapshot(Path(folder, "copy"))
+            for number in range(first, start + count):
+                pipe.send((name, number, "starts", ""))
+                damage.restore(Path(folder, "copy"), files)
+                what = damage.damage(path, number, *kind.how)
+                Path("/proc/self/clear_refs").write_text("5")  # the peak is now
+                before = _memory("VmHWM")
+                outcome, said = kinds.outcome(kind, path, whole)
+                if _memory("VmHWM") - before > MEMORY:
+                    outcome = "memory"
+                pipe.send((name, number, outcome, f"{what}\n{said}"))
+            first = start
+    pipe.send(("", -1, "ends", ""))
 
 
-def fuzz(kind, count, seconds, until):
-    """Counts of the outcomes, and an example of each fault."""
-    counts, examples, first = collections.Counter(), {}, 0
-    while first < count and time.monotonic() < until:
+def _memory(name):
+    """Bytes of this process by one of the kernel's names."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
+
+
+def fuzz(names, start, count, seconds):
+    """Yields what became of each input: (kind, number, outcome, what was said)."""
+    names, first = list(names), start
+    while names:
         here, there = multiprocessing.Pipe()
         process = multiprocessing.get_context("spawn").Process(
-            target=work, args=(kind, first, count - first, there)
+            target=work, args=(names, first, start, count, there)
         )
         process.start()
         there.close()
-        started, number, limit = False, first, 120
-        fault = ""
-        while not fault and time.monotonic() < until:
+        name, number, outcome, fault = names[0], first, "", ""
+        while outcome != "ends" and not fault:
             try:
+                # A kind's first input may import something.
+                limit = seconds if outcome == "starts" and number > start else 300
                 if not here.poll(limit):
                     fault = "hang"
                     break
-                number, outcome, text = here.recv()
+                name, number, outcome, text = here.recv()
             except (EOFError, ConnectionResetError):
                 fault = "died"
                 break
-            if outcome == "ends":
-                break
-            limit, started = seconds, True
-            if outcome != "starts":
-                counts[outcome] += 1
-                first = number + 1
-                if outcome in OUTCOMES[2:]:
-                    examples.setdefault(text.split("\n")[-2][:60], (number, text))
+            if outcome not in ("starts", "ends"):
+                yield name, number, outcome, text
         process.kill()
         process.join()
-        if fault:
-            counts[fault] += 1
-            examples[f"{fault} {number}"] = number, fault
-            first = number + 1
-            if not started:
-                break
-        elif number == -1:
-            break
-    return counts, examples
+        if not fault:
+            return
+        yield name, number, fault, fault
+        names, first = names[names.index(name) :], number + 1
 
 
 def main():
-    from faults import inputs
+    from faults import kinds
 
+    there = dict(kinds.KINDS)
+    if not importlib.util.find_spec("torch"):
+        del there["torch"]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--count", type=int, default=1_000, help="inputs of each kind")
-    parser.add_argument("--seconds", type=float, default=10, help="for an input")
-    parser.add_argument("--minutes", type=float, default=60, help="for all kinds")
-    parser.add_argument("--kinds", nargs="*", default=list(inputs.READERS))
+    parser.add_argument("--count", type=int, default=3_000, help="inputs of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="of the first of them")
+    parser.add_argument("--seconds", type=float, default=20, help="for an input")
+    parser.add_argument("--kinds", nargs="*", default=list(there))
     args = parser.parse_args()
-    print(f"{'kind':16}" + "".join(f"{name:>11}" for name in OUTCOMES), flush=True)
-    total, shown = collections.Counter(), []
-    end = time.monotonic() + 60 * args.minutes
-    for left, kind in zip(range(len(args.kinds), 0, -1), args.kinds, strict=True):
-        until = time.monotonic() + (end - time.monotonic()) / left
-        counts, examples = fuzz(kind, args.count, args.seconds, until)
-        total += counts
-        shown += [(kind, *example) for example in examples.values()]
-        print(f"{kind:16}" + "".join(f"{counts[o]:>11}" for o in OUTCOMES), flush=True)
-    print(f"{'all':16}" + "".join(f"{total[o]:>11}" for o in OUTCOMES))
-    for kind, number, text in shown:
-        print(f"\n{kind} {number}: {text[-900:]}")
+    counts = collections.defaultdict(collections.Counter)
+    shown, begin = {}, time.monotonic()
+    for kind, *found in fuzz(args.kinds, args.seed, args.count, args.seconds):
+        number, outcome, text = found
+        counts[kind][outcome] += 1
+        if outcome in FAULTS:
+            last = text.strip().split("\n")[-1][:60]
+            shown.setdefault((kind, last), (number, outcome, text))
+    print(f"{'kind':24}" + "".join(f"{name:>11}" for name in OUTCOMES))
+    total = sum(counts.values(), collections.Counter())
+    for kind, row in [*counts.items(), ("all", total)]:
+        print(f"{kind:24}" + "".join(f"{row[name]:>11,}" for name in OUTCOMES))
+    seconds = time.monotonic() - begin
+    print(f"{total.total():,} inputs in {seconds:,.0f} s, seed {args.seed}")
+    for (kind, _), (number, outcome, text) in shown.items():
+        print(f"\n{kind} {number}, {outcome}: {text[:200]} ... {text[-1_000:]}")
     return int(bool(shown))
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except KeyboardInterrupt:
-        traceback.print_exc()
+    raise SystemExit(main())

@@ -104,7 +104,9 @@ def test_wsc_stars_the_pronoun(text, index, shown):
 
 @pytest.mark.parametrize("index", [0, 3, 99, -1])
 def test_a_pronoun_elsewhere_is_an_error(index):
-    with pytest.raises(DataError, match="is not word number"):
+    with pytest.raises(
+        DataError, match=r"is not word number|at word (99|-1) .*words 0 to 3"
+    ):
         one(render.winograd, wsc("Tom said he hear", index))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.extend
@@ -242,3 +243,17 @@ def test_a_compiled_step_takes_the_states_over_and_keeps_where_they_are(params):
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(frozen))
     where = {leaf.sharding for leaf in jax.tree.leaves(states)}
     assert where == {partitioning.replicated(mesh)}
+
+
+@pytest.mark.parametrize(
+    ("number", "loss", "norm", "said", "unsaid"),
+    [
+        (1, np.nan, np.nan, "not the learning rate.*weights.*PROMPT_INIT", "lower"),
+        (7, np.nan, np.nan, "train.jsonl. If they rose.*lower.*an example", "INIT"),
+        (7, 2.5, 3.5, "loss is 2.5, .* gradient 3.5, but what this step made", "dtype"),
+        (7, 2.5, np.inf, "gradient inf, but .*learning_rate.*T5Config.dtype", "INIT"),
+    ],
+)
+def test_what_can_have_made_a_step_diverge(number, loss, norm, said, unsaid):
+    told = step.diverged(number, {"loss": loss, "grad_norm": norm})
+    assert re.search(said, told) and unsaid not in told

@@ -89,8 +89,8 @@ def _near(path: Path) -> str:
     """What is there instead, as the end of a message."""
     if not path.exists():
         return ": there is nothing of that name"
-    if path.is_file():
-        return ""
+    if not path.is_dir():
+        return "" if path.is_file() else ": it is neither a file nor a folder"
     steps = sorted(p.name for p in path.glob("checkpoint_*"))
     if steps:
         return f"; give one of the checkpoints in it, such as {steps[-1]}"

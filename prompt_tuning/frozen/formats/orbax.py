@@ -9,6 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
 
+from prompt_tuning import files
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.formats import zarr
 from prompt_tuning.frozen.formats.tensors import Tensor
@@ -35,7 +36,11 @@ def open_folder(folder: str) -> dict[str, Tensor]:
     """
     checkpointer = ocp.PyTreeCheckpointer()
     where = _absolute(folder)  # Orbax wants an absolute path
-    if "://" not in folder:  # arrays in folders of their own; others have checksums
+    if "://" not in folder:
+        for path in Path(folder).rglob("*"):  # a pipe would be waited on
+            if not path.is_dir():
+                files.regular(path)
+        # Arrays in folders of their own; others have checksums.
         names = [path.parent.name for path in Path(folder).glob(f"*/{zarr.HEADER}")]
         for name, header in zarr.headers(folder, names).items():
             zarr.check_chunks(Path(folder, name), header)

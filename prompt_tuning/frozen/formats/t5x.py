@@ -9,9 +9,12 @@ import numpy as np
 import tensorstore as ts
 from flax import serialization, traverse_util
 
+from prompt_tuning import files
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.formats import storage, zarr
 from prompt_tuning.frozen.formats.tensors import Index, Tensor, first_line
+
+_MOST_INDEX = 2**32  # bytes; it holds an array itself where that is small
 
 
 def open_folder(folder: str) -> dict[str, Tensor]:
@@ -20,8 +23,12 @@ def open_folder(folder: str) -> dict[str, Tensor]:
     Raises:
       UserError: an array that the index names is missing.
     """
-    index = storage.keys(folder).read("checkpoint").result()
-    tree = serialization.msgpack_restore(index.value)["optimizer"]["target"]
+    tree = serialization.msgpack_restore(_index(folder))["optimizer"]["target"]
+    if not isinstance(tree, dict):
+        raise UserError(
+            f"the T5X checkpoint {folder} is damaged: its index names no "
+            "parameters; copy it again"
+        )
     flat: dict[str, Any] = traverse_util.flatten_dict(
         tree, sep="/", is_leaf=lambda _, node: "kvstore" in node
     )
@@ -61,6 +68,12 @@ def open_folder(folder: str) -> dict[str, Tensor]:
         else _stored(name, folder, opening[name], check(inside(leaf)))
         for name, leaf in flat.items()
     }
+
+
+def _index(folder: str) -> bytes:
+    if "://" in folder:
+        return storage.keys(folder).read("checkpoint").result().value
+    return files.regular(Path(folder, "checkpoint"), _MOST_INDEX).read_bytes()
 
 
 def _stored(
