@@ -14,6 +14,7 @@ import jax
 from prompt_tuning import config, outputs, partitioning
 from prompt_tuning.runs import trained
 from prompt_tuning.settings import Settings
+from prompt_tuning.training import own_data
 
 
 def settings(
@@ -43,7 +44,14 @@ def settings_of_trained(
     """
     model_dir = settings(args).run.model_dir
     source = trained.find(model_dir, prompt)
-    return settings(args, trained.base_settings(model_dir, source)), source
+    base = trained.base_settings(model_dir, source)
+    found = settings(args, base)
+    name = found.run.mixture_or_task_name
+    if name != base.run.mixture_or_task_name and not own_data.is_own(name):
+        # The templates of the file that it was trained on are not the user's wish.
+        run = dataclasses.replace(base.run, inputs=None, targets=None)
+        found = settings(args, dataclasses.replace(base, run=run))
+    return found, source
 
 
 def start(args: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -63,14 +64,20 @@ def _check_distinct(runs: Sequence[Settings]) -> None:
     """Raises UserError for two runs with the same settings or the same folder."""
     for one, other in itertools.combinations(runs, 2):
         folders = one.run.model_dir, other.run.model_dir
-        if config.differences(one, other).keys() <= {"MODEL_DIR"}:
+        differ = config.differences(one, other).keys() - {"MODEL_DIR"}
+        files = (Path(run.run.prompt_file).resolve() for run in (one, other))
+        if differ <= {"PROMPT_FILE"} and len({*files}) == 1:
             raise UserError(
                 f"--sweep asks for one run twice, {' and '.join(map(repr, folders))}: "
                 "give each value once"
             )
         # Some disks ignore case; without a MODEL_DIR there is no folder to share.
-        if folders[0] and folders[0].lower() == folders[1].lower():
+        if folders[0] and _plain(folders[0]) == _plain(folders[1]):
             raise UserError(
                 f"two values of --sweep give one folder, {folders[0]!r}: give them "
                 "names that differ in letters and digits"
             )
+
+
+def _plain(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()

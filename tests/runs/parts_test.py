@@ -1,5 +1,7 @@
 """What settings build."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import small
@@ -85,14 +87,15 @@ def test_a_split_is_measured_greedily_or_by_its_labels(frozen):
         settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, DECODING=decoding)
         model = parts.build(settings)
         task = parts.open_task(settings.run, model.vocabulary)
-        split, words = task.load("validation"), task.label_words()
-        measure = parts.make_measure(settings.run, model, words, split)
+        split = task.load("validation")
+        measure = parts.make_measure(settings.run, model, split)
         evaluation, records = measure(model.params, Extra())
         illegal[decoding] = evaluation.illegal["small_kind"]
         assert [r["inputs"] for r in records] == small.examples("validation")["inputs"]
     assert illegal == {"greedy": 1.0, "labels": 0.0}
-    with pytest.raises(UserError, match="names no label words"):
-        parts.make_measure(settings.run, model, None, split)
+    silent = dataclasses.replace(split, label_words={})
+    with pytest.raises(UserError, match=r"^small_kind names no label words"):
+        parts.make_measure(settings.run, model, silent)
 
 
 def test_a_start_has_the_tasks_own_words_in_its_prompt(frozen):
