@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -72,12 +71,8 @@ def _check_distinct(runs: Sequence[Settings]) -> None:
                 "give each value once"
             )
         # Some disks ignore case; without a MODEL_DIR there is no folder to share.
-        if folders[0] and _plain(folders[0]) == _plain(folders[1]):
+        if folders[0] and folders[0].lower() == folders[1].lower():
             raise UserError(
                 f"two values of --sweep give one folder, {folders[0]!r}: give them "
                 "names that differ in letters and digits"
             )
-
-
-def _plain(path: str) -> str:
-    return unicodedata.normalize("NFC", path).casefold()
