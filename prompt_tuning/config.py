@@ -20,7 +20,7 @@ from gin import config_parser
 
 from prompt_tuning import files
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import SECTIONS, Run, Settings
+from prompt_tuning.settings import SECTIONS, Run, Settings, called
 
 # Installed, gin/ lies inside the package; in a checkout it lies beside it.
 _HERE = Path(__file__).resolve().parent
@@ -98,7 +98,7 @@ def differences(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
     """
     olds, news = (
         {
-            name.upper() if section == "Run" else f"{section}.{name}": value
+            called(section, name): value
             for section, values in _sections(settings).items()
             for name, value in values.items()
         }
@@ -392,7 +392,7 @@ def _full_name(statement: config_parser.BindingStatement, where: str) -> str:
             f"{where}: {section} has no parameter {parameter!r}; "
             + _suggest(parameter, known, others=_like(parameter))
         )
-    return parameter.upper() if section == "Run" else f"{section}.{parameter}"
+    return called(section, parameter)
 
 
 def _suggest_setting(name: str) -> str:

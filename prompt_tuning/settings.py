@@ -14,7 +14,8 @@ def setting(default: Any, text: str, **rules: Any) -> Any:
 
     Args:
       rules: `choices`, or for numbers `least` and `most` (inclusive), `below`; `keys`
-        that a dict may have, to numbers; `path` of a file or folder.
+        that a dict may have, to numbers; `path` of a file or folder; `needs`, which
+        other field must be set for a value.
     """
     return dataclasses.field(default=default, metadata={"text": text} | rules)
 
@@ -30,6 +31,17 @@ def check(section: Any, names: Mapping[str, str]) -> None:
         problem = _wrong_type(value, field.type) or _broken_rule(value, field)
         if problem:
             raise UserError(f"{name} is {value!r}; it must be {problem}")
+        needed = "needs" in field.metadata and field.metadata["needs"].get(value)
+        if needed and not getattr(section, needed):
+            raise UserError(
+                f"{name} is {value!r}, but {names[needed]} is not set; give it, "
+                f"--gin.{names[needed]}=..., or another {name}"
+            )
+
+
+def called(section: str, field: str) -> str:
+    """What the user calls a field: those of a run have macros, others their section."""
+    return field.upper() if section == Run.SECTION else f"{section}.{field}"
 
 
 def _wrong_type(value: Any, expected: Any) -> str:
@@ -108,13 +120,13 @@ _MANY = 10**9  # steps, and whatever else no run has so many of
 
 @dataclasses.dataclass(frozen=True)
 class _Section:
-    """A section whose fields the user calls SECTION.field."""
+    """A group of settings; raises UserError for values that break its rules."""
 
     SECTION: ClassVar[str]
 
     def __post_init__(self):
-        names = {f.name: f"{self.SECTION}.{f.name}" for f in dataclasses.fields(self)}
-        check(self, names)
+        fields = [field.name for field in dataclasses.fields(self)]
+        check(self, {name: called(self.SECTION, name) for name in fields})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,9 +206,10 @@ class T5Config(_Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(_Section):
     """A run: its data, its frozen model, what is trained; the paper's defaults."""
 
+    SECTION = "Run"
     model_dir: str = setting(
         "", "the folder for everything that the run writes", path=True
     )
@@ -245,6 +258,7 @@ class Run:
         "how the prompt starts (paper section 3.2); string needs PROMPT_STRING, file "
         "PROMPT_FILE",
         choices=("class_label", "sampled_vocab", "random_uniform", "string", "file"),
+        needs={"string": "prompt_string", "file": "prompt_file"},
     )
     prompt_string: str = setting("", "the text that the prompt starts from")
     prompt_file: str = setting("", "the prompt, or the run, to start from", path=True)
@@ -299,15 +313,6 @@ class Run:
         least=0,
         most=2**32 - 1,
     )
-
-    def __post_init__(self):
-        check(self, {f.name: f.name.upper() for f in dataclasses.fields(self)})
-        for init in ("string", "file"):
-            if self.prompt_init == init and not getattr(self, f"prompt_{init}"):
-                raise UserError(
-                    f"PROMPT_INIT is {init!r}, but PROMPT_{init.upper()} is not set; "
-                    f"give it, --gin.PROMPT_{init.upper()}=..., or another PROMPT_INIT"
-                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -436,7 +441,7 @@ class Settings:
 
 # What the user calls a section -> its class, and the field of Settings that holds it.
 SECTIONS: dict[str, tuple[type, str]] = {
-    "Run": (Run, "run"),
+    Run.SECTION: (Run, "run"),
     T5Config.SECTION: (T5Config, "model"),
 } | {
     section.SECTION: (section, section.SECTION)

@@ -51,7 +51,8 @@ def test_every_field_has_a_default_and_a_text(kind, field):
     text = field.metadata["text"]
     assert text and text == text.strip() and "  " not in text
     assert field.metadata.keys() <= {
-        *("text", "choices", "least", "most", "below", "keys", "path")
+        *("text", "choices", "least", "most", "below", "keys", "path"),
+        "needs",
     }
 
 

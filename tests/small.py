@@ -47,6 +47,16 @@ def examples(split):
     return {"inputs": inputs, "targets": labels}
 
 
+def mood_examples(split):
+    """Other labels, of other lengths, and as many examples of them again and a half."""
+    rows = examples(split)["inputs"]
+    inputs = [f"mood {text}" for text in (*rows, *rows[: len(rows) // 2])]
+    return {
+        "inputs": inputs,
+        "targets": ["glad and calm", *["sad"] * (len(inputs) - 1)],
+    }
+
+
 def texts(split):
     seed, count = {"train": (0, 50), "validation": (1, 20)}[split]
     return {"targets": list(pocket.documents(seed, count))}
@@ -75,7 +85,41 @@ _add_task(
     postprocess_fn=functools.partial(tasks.label_index, label_classes=LABELS),
     metric_fns=[tasks.accuracy],
 )
+_add_task(
+    "small_mood",
+    mood_examples,
+    ("inputs", "targets"),
+    postprocess_fn=functools.partial(
+        tasks.label_index, label_classes=("glad and calm", "sad")
+    ),
+    metric_fns=[tasks.accuracy],
+)
+_add_task("small_free", examples, ("inputs", "targets"), metric_fns=[tasks.accuracy])
 _add_task("small_text", texts, ("targets",))
+seqio.MixtureRegistry.add("small_both", ["small_kind", "small_mood"], default_rate=1)
+seqio.MixtureRegistry.add("small_mixed", ["small_kind", "small_free"], default_rate=1)
+
+PLANTED = iter(())  # values of the metric below
+
+
+def errors(targets, predictions, lower_is_better=True):
+    return {"errors": next(PLANTED)}
+
+
+_add_task("small_errors", examples, ("inputs", "targets"), metric_fns=[errors])
+
+
+def no_labels(split):
+    return {"inputs": examples(split)["inputs"], "targets": ["<unk>"] * 24}
+
+
+_add_task(
+    "small_unlabelled",
+    lambda split: no_labels(split) if split == "train" else examples(split),
+    ("inputs", "targets"),
+    postprocess_fn=functools.partial(tasks.label_index, label_classes=LABELS),
+    metric_fns=[tasks.accuracy],
+)
 
 
 def save_frozen(path, model=MODEL, seed=0):

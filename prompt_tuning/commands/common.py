@@ -16,6 +16,7 @@ from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 from prompt_tuning.runs import trained
 from prompt_tuning.settings import Settings
+from prompt_tuning.training import own_data
 
 
 def settings(
@@ -45,7 +46,14 @@ def settings_of_trained(
     """
     model_dir = settings(args).run.model_dir
     source = trained.find(model_dir, prompt)
-    return settings(args, trained.base_settings(model_dir, source)), source
+    base = trained.base_settings(model_dir, source)
+    found = settings(args, base)
+    name = found.run.mixture_or_task_name
+    if name != base.run.mixture_or_task_name and not own_data.is_own(name):
+        # The templates of the file that it was trained on are not the user's wish.
+        run = dataclasses.replace(base.run, inputs=None, targets=None)
+        found = settings(args, dataclasses.replace(base, run=run))
+    return found, source
 
 
 def start(args: argparse.Namespace) -> None:

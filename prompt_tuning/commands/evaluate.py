@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     model, params, extra = trained.load(settings, source)
     data = parts.open_task(run, model.vocabulary)
     split = data.load(run.eval_split, parts.input_length(run))
-    measure = parts.make_measure(run, model, data.label_words(), split)
+    measure = parts.make_measure(run, model, split)
     path = None
     if run.model_dir:
         path = folder.make_model_dir(run) / f"predictions_{run.eval_split}.jsonl"

@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> None:
         return
     vocabulary = load_vocabulary(parts.vocabulary_name(run))
     if args.render:
-        what = args.render, args.split
-        lines = listing.render(module, vocabulary, *what, *folders, args.limit)
+        what, lengths = (args.render, args.split), run.task_feature_lengths
+        lines = listing.render(module, vocabulary, *what, *folders, args.limit, lengths)
     else:
         lines = listing.check(module, vocabulary, *folders)
     for line in lines:

@@ -55,6 +55,11 @@ def settings() -> Settings:
       UserError: a value makes no sense; or MODEL_DIR is not whole, as Orbax wants it.
     """
     made = gin_settings.from_gin()
+    if made.run.decoding != "greedy":
+        raise UserError(
+            f"DECODING is {made.run.decoding!r}; T5X decodes greedily: leave it out, "
+            "and evaluate with `prompt-tuning evaluate`"
+        )
     folder = made.run.model_dir
     if folder and "://" not in folder and folder[0] != "/":
         raise UserError(
@@ -88,6 +93,7 @@ def _task(run: Run, vocabulary: Any) -> tasks.SeqioTask:
         vocabulary,
         run.data_dir,
         run.tfds_data_dir,
+        run.task_feature_lengths,
     )
 
 

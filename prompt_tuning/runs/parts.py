@@ -23,7 +23,15 @@ from prompt_tuning.settings import Run, Settings, T5Config
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import batching, own_data
-from prompt_tuning.training.task import Evaluation, Record, Split, Task, label_ids
+from prompt_tuning.training.task import (
+    Evaluation,
+    Record,
+    Split,
+    Task,
+    check_finite,
+    check_words,
+    label_ids,
+)
 
 Measure = Callable[[Any, Extra], tuple[Evaluation, list[Record]]]
 
@@ -127,11 +135,24 @@ def open_task(run: Run, vocabulary: Vocabulary, name: str | None = None) -> Task
     if own_data.is_own(name):
         # A fixed seed: the same rows are held out for every SEED.
         return own_data.open_own(name, run.inputs, run.targets, vocabulary, seed=0)
+    check_no_templates(run, name)
     from prompt_tuning.tasks_io import tasks  # imports TensorFlow
 
     return tasks.open_task(
-        name, run.mixture_or_task_module, vocabulary, run.data_dir, run.tfds_data_dir
+        *(name, run.mixture_or_task_module, vocabulary),
+        *(run.data_dir, run.tfds_data_dir, run.task_feature_lengths),
     )
+
+
+def check_no_templates(run: Run, name: str) -> None:
+    """Raises UserError for templates beside a task that has no columns."""
+    given = [key for key in ("inputs", "targets") if getattr(run, key) is not None]
+    if given:
+        raise UserError(
+            f"{' and '.join(given).upper()} can only be given for a .csv, .tsv or "
+            f".jsonl file or a folder of them, and MIXTURE_OR_TASK_NAME is {name!r}, "
+            "which is none: leave them out, or give the file's path"
+        )
 
 
 def start(run: Run, task: Task, model: Model, prompt: Any = None) -> Any:
@@ -140,7 +161,9 @@ def start(run: Run, task: Task, model: Model, prompt: Any = None) -> Any:
     Args:
       prompt: the array [P, D] of PROMPT_FILE, if the run starts from one.
     """
-    words = task.class_words(run.train_split) or ()
+    words = run.class_labels or task.class_words(run.train_split) or ()
+    if run.prompt_init == "class_label":
+        check_words(words, model.vocabulary)
     first = methods.Start(words, model.vocabulary.encode, prompt)
     return methods.of(run).init(jax.random.key(run.seed), model.params, first)
 
@@ -155,40 +178,43 @@ def scored_labels(run: Run, words: Sequence[str] | None, model: Model) -> Any:
     """The label ids [L, S] to score if DECODING is labels, else None.
 
     Raises:
-      UserError: the task has no label words.
+      UserError: there are no label words.
     """
     if run.decoding != "labels":
         return None
     if not words:
         raise UserError(
             f"{run.mixture_or_task_name} names no label words, so there is nothing to "
-            "score; decode greedily, or give the task's postprocess_fn the keyword "
-            "label_classes"
+            "score: decode greedily (DECODING=greedy)"
         )
     return label_ids(words, model.vocabulary)
 
 
-def make_measure(
-    run: Run, model: Model, words: Sequence[str] | None, split: Split
-) -> Measure:
+def make_measure(run: Run, model: Model, split: Split) -> Measure:
     """Makes (params, extra) -> (evaluation on a split, records of its examples).
 
-    Args:
-      words: the label words, for DECODING=labels.
+    With DECODING=labels each example's own task's labels are scored.
+
+    Raises:
+      UserError: a task has no labels to score.
     """
-    examples = split.examples
-    labels_LxS = scored_labels(run, words, model)
+    examples, labels_LxS, own_NxL = split.examples, None, None
+    if run.decoding == "labels":
+        words, own_NxL = split.labels()
+        labels_LxS = label_ids(words, model.vocabulary)
     with_extra = predictor.make_predict_fn(
         model.network, model.mesh, examples.lengths["targets"], labels_LxS
     )
     inputs_NxT = batching.pad(examples.inputs, examples.lengths["inputs"])
 
     def measure(params: Any, extra: Extra) -> tuple[Evaluation, list[Record]]:
-        return split.score(
-            predictor.predict_texts(
-                with_extra(params, extra), inputs_NxT, run.batch_size, model.vocabulary
-            )
+        texts = predictor.predict_texts(
+            *(with_extra(params, extra), inputs_NxT, run.batch_size),
+            *(model.vocabulary, own_NxL),
         )
+        evaluation, records = split.score(texts)
+        check_finite(evaluation.metrics)
+        return evaluation, records
 
     return measure
 

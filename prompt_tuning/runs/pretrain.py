@@ -150,10 +150,11 @@ def _skill(settings: Settings, model: parts.Model) -> Callable[[Any], dict[str, 
     """Makes params -> {"skill": percent}, the score on a task without a prompt."""
     run, name = settings.run, settings.pretrain.skill_task
     if not name:
+        parts.check_no_templates(run, run.mixture_or_task_name)
         return lambda params: {}
     split = parts.open_task(run, model.vocabulary, name).load(run.eval_split)
     greedy = dataclasses.replace(run, decoding="greedy")
-    measure = parts.make_measure(greedy, model, None, split)
+    measure = parts.make_measure(greedy, model, split)
 
     def skill(params: Any) -> dict[str, float]:
         (metrics, _), _ = measure(params, Extra())
@@ -208,7 +209,7 @@ def _documents(
 
     task = seqio_tasks.open_task(
         *(name, run.mixture_or_task_module, vocabulary),
-        *(run.data_dir, run.tfds_data_dir),
+        *(run.data_dir, run.tfds_data_dir, run.task_feature_lengths),
     )
     return task.documents(run.train_split), task.documents(run.eval_split)
 

@@ -11,6 +11,7 @@ from prompt_tuning.methods import Method
 from prompt_tuning.outputs import atomic
 from prompt_tuning.settings import Run
 from prompt_tuning.training.batching import Examples
+from prompt_tuning.training.task import Lower
 
 
 def introduction(
@@ -69,7 +70,8 @@ def _rows(results: dict[str, Any]) -> Iterator[tuple]:
     for task, metrics in trained["metrics"].items():
         for metric, value in metrics.items():
             before = untrained["metrics"][task][metric]
-            yield task, metric, majority.get(task, {}).get(metric), before, value
+            called = metric + " (less is better)" * isinstance(value, Lower)
+            yield task, called, majority.get(task, {}).get(metric), before, value
         if task in trained["illegal"]:
             shares = [100 * part["illegal"][task] for part in (untrained, trained)]
             yield task, "illegal labels", None, *shares
@@ -169,7 +171,8 @@ def learning_curve(
 
     Args:
       training: {"step", "loss"} of each step; loss in nats per target token.
-      development: {"step", "score"} of each evaluation; score in percent.
+      development: {"step", "score"} of each evaluation; score in percent, or below 0
+        where less is better.
       majority: the most frequent class's score, drawn as a line, or None.
     """
     from matplotlib.figure import Figure  # takes half a second; only needed here
@@ -199,7 +202,11 @@ def learning_curve(
     )
     if majority is not None:
         scores.axhline(majority, color="grey", linestyle=":", label="majority class")
-    scores.set(ylim=(0, 100), ylabel="score (%)")
+    drawn = [line["score"] for line in development]
+    if all(0 <= score <= 100 for score in (*drawn, majority or 0)):
+        scores.set(ylim=(0, 100), ylabel="score (%)")
+    else:
+        scores.set(ylabel="score (where less is better, it counts negatively)")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

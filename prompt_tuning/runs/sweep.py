@@ -63,7 +63,9 @@ def _check_distinct(runs: Sequence[Settings]) -> None:
     """Raises UserError for two runs with the same settings or the same folder."""
     for one, other in itertools.combinations(runs, 2):
         folders = one.run.model_dir, other.run.model_dir
-        if config.differences(one, other).keys() <= {"MODEL_DIR"}:
+        differ = config.differences(one, other).keys() - {"MODEL_DIR"}
+        files = (Path(run.run.prompt_file).resolve() for run in (one, other))
+        if differ <= {"PROMPT_FILE"} and len({*files}) == 1:
             raise UserError(
                 f"--sweep asks for one run twice, {' and '.join(map(repr, folders))}: "
                 "give each value once"

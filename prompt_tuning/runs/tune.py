@@ -82,10 +82,7 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     run = sweep[0].run
     model = parts.build(sweep[0])
     task = parts.open_task(run, model.vocabulary)
-    data = Data(
-        task.load(run.train_split, run.task_feature_lengths).examples,
-        task.load(run.eval_split, parts.input_length(run)),
-    )
+    data = _load(run, task)
     sweep = [parts.resolved(one, model) for one in sweep]
     said = _descriptions(sweep, task, model, data)
     method = methods.of(run)
@@ -97,7 +94,7 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     told = report.introduction(runs, method, first, frozen, task.name, splits)
     print(told, flush=True)
 
-    bound = parts.make_measure(run, model, task.label_words(), data.development)
+    bound = parts.make_measure(run, model, data.development)
 
     def measure(trained: Any) -> tuple[tasks.Evaluation, list[tasks.Record]]:
         return bound(*method.bind(trained, frozen))
@@ -144,6 +141,25 @@ def _evaluate_again(
             if state is not None:
                 score = _evaluated(member, state, number, measure, training)
                 checkpoints.save_score(states, number, score)
+
+
+def _load(run: Run, task: tasks.Task) -> Data:
+    """Reads the splits; raises UserError if there is nothing to learn from."""
+    training = task.load(run.train_split, run.task_feature_lengths)
+    if training.unlabelled:
+        raise UserError(
+            f"the split {run.train_split!r} has no labels of "
+            f"{', '.join(training.unlabelled)} to learn; give TRAIN_SPLIT another"
+        )
+    rates = training.examples.rates
+    total = sum(rates.values())  # NaN for a rate that its function did not give
+    if min(rates.values()) < 0 or not 0 < total < np.inf:
+        raise UserError(
+            f"the mixture {task.name} draws from its tasks at the rates {rates}; each "
+            "must be a number of at least 0, and one of them more. A rate by number of "
+            "examples needs a source that knows it (num_input_examples)"
+        )
+    return Data(training.examples, task.load(run.eval_split, parts.input_length(run)))
 
 
 def _conclude(
@@ -398,7 +414,7 @@ def _write_results(
         f"{run.mixture_or_task_name} on {parts.short_name(run)}",
         folder.keep_lines(path / "train.jsonl", end, "loss"),
         scores,
-        tasks.development_score(majority) if majority else None,
+        tasks.development_score(majority) if any(majority.values()) else None,
     )
     return results
 

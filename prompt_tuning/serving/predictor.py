@@ -15,8 +15,9 @@ from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import batching
 
-# Token ids [N, T] -> ids of the predictions [N, S]; N is always the batch size.
-PredictFn = Callable[[np.ndarray], np.ndarray]
+# Token ids [N, T] -> ids of the predictions [N, S]; N is always the batch size. With
+# labels it may be given which of them each input may have, too: bool [N, L].
+PredictFn = Callable[..., np.ndarray]
 
 
 def make_predict_fn(
@@ -46,9 +47,13 @@ def make_predict_fn(
             with jax.set_mesh(mesh):
                 return jax.device_get(fn(params, batch["inputs"], extra, last))
 
-        def best_labels(inputs_NxT: np.ndarray) -> np.ndarray:
+        def best_labels(
+            inputs_NxT: np.ndarray, own_NxL: np.ndarray | bool = True
+        ) -> np.ndarray:
             assert labels_LxS is not None
-            return labels_LxS[np.argmax(run_model(inputs_NxT, labels_LxS), axis=1)]
+            scores_NxL = run_model(inputs_NxT, labels_LxS)
+            best_N = np.argmax(np.where(own_NxL, scores_NxL, -np.inf), axis=1)
+            return labels_LxS[best_N]
 
         def decoded(inputs_NxT: np.ndarray) -> np.ndarray:
             return run_model(inputs_NxT, length)
@@ -59,12 +64,18 @@ def make_predict_fn(
 
 
 def predict_in_batches(
-    predict_fn: PredictFn, inputs_NxT: np.ndarray, batch_size: int
+    predict_fn: PredictFn,
+    inputs_NxT: np.ndarray,
+    batch_size: int,
+    own_NxL: np.ndarray | None = None,
 ) -> np.ndarray:
     """Predicts for any number of inputs, in batches of one size.
 
     Inputs of similar length are batched together, padded to a bucket. The last batch
     repeats its last row, and the extra predictions are dropped.
+
+    Args:
+      own_NxL: which of the labels each input may have; None: all, or no labels.
 
     Returns:
       [N, S] token ids.
@@ -76,8 +87,10 @@ def predict_in_batches(
         rows = order[start : start + batch_size]
         length = batching.bucket(sizes[rows[-1]], inputs_NxT.shape[1])
         missing = batch_size - len(rows)
-        filled = np.pad(inputs_NxT[rows, :length], ((0, missing), (0, 0)), mode="edge")
-        outputs.append(np.asarray(predict_fn(filled))[: len(rows)])
+        parts = [inputs_NxT[rows, :length]]
+        parts += [] if own_NxL is None else [own_NxL[rows]]
+        filled = [np.pad(part, ((0, missing), (0, 0)), mode="edge") for part in parts]
+        outputs.append(np.asarray(predict_fn(*filled))[: len(rows)])
     return np.concatenate(outputs)[np.argsort(order)]
 
 
@@ -86,7 +99,8 @@ def predict_texts(
     inputs_NxT: np.ndarray,
     batch_size: int,
     vocabulary: Vocabulary,
+    own_NxL: np.ndarray | None = None,
 ) -> Sequence[str]:
     """The predictions of `predict_in_batches`, as texts."""
-    tokens_NxS = predict_in_batches(predict_fn, inputs_NxT, batch_size)
+    tokens_NxS = predict_in_batches(predict_fn, inputs_NxT, batch_size, own_NxL)
     return [vocabulary.decode(row) for row in tokens_NxS.tolist()]

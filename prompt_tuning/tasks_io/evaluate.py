@@ -7,6 +7,7 @@ first scored; predictions are postprocessed each time.
 import copy
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from prompt_tuning.tasks_io.quiet import seqio
 from prompt_tuning.training import batching
 from prompt_tuning.training.task import (
     Evaluation,
+    Lower,
     Record,
     illegal_shares,
     verdict,
@@ -25,6 +27,7 @@ from prompt_tuning.training.task import (
 Row = Mapping[str, Any]  # an example from seqio: all its features, in NumPy
 
 _PREDICTION = seqio.metrics.ModelOutputType.PREDICTION
+NO_LABEL = ("<unk>", "-1", "")  # what stands for the targets of a split without labels
 
 
 def text(task: seqio.Task | seqio.Mixture, row: Row, key: str) -> str:
@@ -48,16 +51,36 @@ def keywords(task: seqio.Task) -> Mapping[str, Any]:
     return getattr(task.postprocessor, "keywords", {})
 
 
-def make_score(
-    split: str, parts: Sequence[tuple[seqio.Task, Sequence[Row]]]
-) -> Callable[[Sequence[str]], tuple[Evaluation, list[Record]]]:
-    """A split's `score`, from each task's rows in the order of the predictions.
+def lower_is_better(metric: Any) -> bool:
+    """Whether a metric says that less of it is better: its `lower_is_better`.
+
+    That is a function's keyword with a default, which functools.partial may set, or an
+    attribute, of a function or a class. It holds for all values of the metric.
 
     Raises:
-      UserError: a target is not one of its task's labels. `score` raises it if a task
-        has no metrics, or a metric that does not take predictions.
+      UserError: it is neither True nor False.
     """
-    scored = [_Part(task, split, rows) for task, rows in parts]
+    metric = getattr(metric, "_metric_fn", metric)  # the function in seqio's own class
+    said = getattr(metric, "lower_is_better", None)
+    if said is None and callable(metric) and not isinstance(metric, type):
+        keyword = inspect.signature(metric).parameters.get("lower_is_better")
+        said = keyword.default if keyword else None
+    if said not in (None, True, False):
+        raise UserError(
+            f"the metric {getattr(metric, '__name__', metric)} has lower_is_better "
+            f"{said!r}; it must be True or False"
+        )
+    return bool(said)
+
+
+def make_score(
+    scored: Sequence["Part"],
+) -> Callable[[Sequence[str]], tuple[Evaluation, list[Record]]]:
+    """A split's `score`, from its tasks' rows in the order of the predictions.
+
+    `score` raises UserError if a task has no metrics, or a metric that does not take
+    predictions.
+    """
     count = sum(len(part.rows) for part in scored)
 
     def score(predictions: Sequence[str]) -> tuple[Evaluation, list[Record]]:
@@ -75,15 +98,20 @@ def make_score(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
-    """One task's rows of a split, to score predictions with."""
+class Part:
+    """One task's rows of a split, to score predictions with.
+
+    Raises:
+      UserError: a target is not one of the task's labels.
+    """
 
     task: seqio.Task
     split: str
     rows: Sequence[Row]
 
     def __post_init__(self):
-        _ = self._labelled  # raises if a target is not a label
+        if self._words and not self.unlabelled:
+            self._check_targets()
 
     def score(
         self, predictions: Sequence[str]
@@ -107,56 +135,91 @@ class _Part:
                 zip(self.rows, self._targets, self._legal, strict=True)
             )
         ]
-        if not self._labelled:
+        if not self._scored:
             return {}, records
         values = [
-            *(_computed(m, self.task, self.rows, predictions) for m in _own(self.task)),
             *(
-                metric(targets=self._targets, predictions=said)
+                (metric, _computed(metric, self.task, self.rows, predictions))
+                for metric in _own(self.task)
+            ),
+            *(
+                (metric, metric(targets=self._targets, predictions=said))
                 for metric in self.task.metric_fns
             ),
         ]
         return _scalars(self.task, values), records
 
+    @property
+    def _words(self) -> Sequence[str]:
+        return keywords(self.task).get("label_classes") or ()
+
     @functools.cached_property
-    def _labelled(self) -> bool:
-        """False if all targets are the same text and not a label, such as <unk>."""
-        words, read = (keywords(self.task).get(k) for k in ("label_classes", "read"))
-        if not words:
-            return True
-        targets = [text(self.task, row, "targets") for row in self.rows]
-        none = [i for i, t in enumerate(targets) if (read or str)(t) not in words]
-        if len(none) == len(targets) and len(set(targets)) == 1:
-            return False
+    def _texts(self) -> list[str]:
+        """The targets as texts."""
+        return [text(self.task, row, "targets") for row in self.rows]
+
+    @functools.cached_property
+    def unlabelled(self) -> bool:
+        """Whether all targets are the same placeholder, such as <unk>."""
+        first, *more = {text.strip() for text in self._texts} or {"some"}
+        return not more and first in NO_LABEL and first not in self._words
+
+    def _check_targets(self) -> None:
+        """Raises UserError unless each target is a label, as the task sees it."""
+        none = [row for row in range(len(self.rows)) if not self._known(row)]
         if none:
             raise UserError(
                 f"{self.task.name}: example {none[0]} of {self.split} has the target "
-                f"{targets[none[0]]!r}; it must be one of the task's label words "
-                f"{', '.join(words)}. {len(none)} of {len(targets)} are not; a split "
-                "without labels has <unk> for all"
+                f"{self._texts[none[0]]!r}; it must be one of the task's label words "
+                f"{', '.join(self._words)}. {len(none)} of {len(self.rows)} are not; a "
+                "split without labels has <unk> for all"
             )
-        return True
+
+    def _known(self, row: int) -> bool:
+        """Whether a target is a label word, or postprocessed is the same as one."""
+        read = keywords(self.task).get("read") or str
+        if read(self._texts[row]) in self._words:
+            return True
+        try:
+            return _value(self._processed(row)) in self._legal_in(row)
+        except (ValueError, LookupError):  # a postprocess function may be strict
+            return False
+
+    @functools.cached_property
+    def _scored(self) -> bool:
+        """Whether there is something to compare predictions with.
+
+        Of free text a placeholder need not mean that there is none: a postprocess
+        function may take the answers from elsewhere in the row.
+        """
+        if self._words or not self.unlabelled:
+            return not self.unlabelled
+        return any(
+            str(_value(target)).strip() not in NO_LABEL for target in self._targets
+        )
 
     @functools.cached_property
     def _targets(self) -> list[Any]:
         """The targets, postprocessed; some tasks need the whole row for it."""
-        if not self._labelled:
+        if self._words and self.unlabelled:
             return [None] * len(self.rows)
-        return [
-            self.task.postprocess_fn(
-                _target(self.task, row), example=row, is_target=True
-            )
-            for row in self.rows
-        ]
+        return [self._processed(row) for row in range(len(self.rows))]
+
+    def _processed(self, row: int) -> Any:
+        example = self.rows[row]
+        target = _target(self.task, example)
+        return self.task.postprocess_fn(target, example=example, is_target=True)
 
     @functools.cached_property
     def _legal(self) -> list[list[Any]]:
         """The label words, postprocessed, for each row."""
-        words = keywords(self.task).get("label_classes") or ()
-        process = self.task.postprocess_fn
+        return [self._legal_in(row) for row in range(len(self.rows))]
+
+    def _legal_in(self, row: int) -> list[Any]:
+        process, example = self.task.postprocess_fn, self.rows[row]
         return [
-            [_value(process(word, example=row, is_target=False)) for word in words]
-            for row in self.rows
+            _value(process(word, example=example, is_target=False))
+            for word in self._words
         ]
 
 
@@ -205,12 +268,20 @@ def _computed(
     return made.compute()
 
 
-def _scalars(task: seqio.Task, values: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """A task's metrics as numbers, without seqio's texts and histograms."""
-    plain = {}
-    for name, value in (item for each in values for item in each.items()):
-        if name in plain:
-            raise UserError(f"{task.name} has two metrics with the name {name!r}")
-        plain[name] = getattr(value, "value", value)
-    numbers = [name for name, value in plain.items() if np.isscalar(value)]
-    return {name: float(plain[name]) for name in numbers}
+def _scalars(
+    task: seqio.Task, values: Sequence[tuple[Any, Mapping[str, Any]]]
+) -> dict[str, float]:
+    """The numbers among what a task's metrics give, without texts and histograms."""
+    names, numbers = set(), {}
+    for metric, found in values:
+        kind = Lower if lower_is_better(metric) else float
+        for name, value in found.items():
+            if name in names:
+                raise UserError(f"{task.name} has two metrics with the name {name!r}")
+            names.add(name)
+            value = getattr(value, "value", value)
+            if np.isscalar(value) or hasattr(value, "__array__"):
+                number = np.asarray(value)
+                if number.ndim == 0 and number.dtype.kind in "biuf":
+                    numbers[name] = kind(number)
+    return numbers

@@ -2,7 +2,7 @@
 
 import collections
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,7 +11,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.tasks_io import tasks
 from prompt_tuning.tasks_io.evaluate import text
-from prompt_tuning.tasks_io.quiet import seqio
+from prompt_tuning.tasks_io.quiet import seqio, tfds
 from prompt_tuning.training.task import KEYS
 
 NAMED = 20  # bad rows that `check` names in each split; it counts all
@@ -73,25 +73,26 @@ def render(
     data_dir: str | None = None,
     tfds_data_dir: str | None = None,
     limit: int | None = None,
+    lengths: Mapping[str, int] | None = None,
 ) -> Iterator[str]:
     """Yields "inputs<TAB>targets" of a task's examples in order, before tokenising.
 
     Args:
-      module, vocabulary, data_dir, tfds_data_dir: as open_task takes them.
+      module, vocabulary, data_dir, tfds_data_dir, lengths: as open_task takes them.
 
     Raises:
       UserError: there is no such task, or it has no such split.
     """
     task = tasks.open_task(name, module, vocabulary, data_dir, tfds_data_dir)
-    lines = (line for part in task.parts(split) for line in _lines(part, split))
-    return itertools.islice(lines, limit)
+    lines = (_lines(part, split, lengths) for part in task.parts(split))
+    return itertools.islice(itertools.chain.from_iterable(lines), limit)
 
 
-def _lines(task: seqio.Task, split: str) -> Iterator[str]:
-    dataset = task.get_dataset(
-        sequence_length=None, split=split, shuffle=False, seed=tasks.SEED
-    )
-    for example in dataset.as_numpy_iterator():
+def _lines(
+    task: seqio.Task, split: str, lengths: Mapping[str, int] | None
+) -> Iterator[str]:
+    rows = tfds.as_numpy(tasks.examples(task, split, lengths))
+    for example in rows:
         yield "\t".join(text(task, example, key) for key in KEYS)
 
 

@@ -8,21 +8,26 @@
 A split is read and tokenised once, into memory.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import functools
-import importlib.util
+import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import prompt_tuning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.tasks_io import evaluate
-from prompt_tuning.tasks_io.quiet import seqio, tfds
+from prompt_tuning.tasks_io.quiet import seqio, tf, tfds
 from prompt_tuning.training.task import (
     KEYS,
     Split,
@@ -31,6 +36,7 @@ from prompt_tuning.training.task import (
     make_examples,
 )
 
+OURS = Path(prompt_tuning.__file__).parent / "tasks"
 SEED = 42  # for stochastic preprocessors; seqio.Evaluator's default
 
 
@@ -40,10 +46,12 @@ class SeqioTask:
 
     seqio_task: a copy fitted to the model and to local files; it is not registered.
     vocabulary: the frozen model's, which seqio_task's features also have.
+    lengths: for the preprocessors that need them, where `load` gets none.
     """
 
     seqio_task: seqio.Task | seqio.Mixture
     vocabulary: Vocabulary
+    lengths: Mapping[str, int] | None = None
 
     @property
     def name(self) -> str:
@@ -72,8 +80,10 @@ class SeqioTask:
                 f"{self.name} has no inputs: it is plain text, for `pretrain`; give "
                 "MIXTURE_OR_TASK_NAME a task of inputs and targets"
             )
-        parts = [(part, read_rows(part, split, lengths)) for part in self.parts(split)]
+        needed = {**(self.lengths or {}), **(lengths or {})}
+        parts = [(part, read_rows(part, split, needed)) for part in self.parts(split)]
         words = self.label_words()
+        own = {part.name: _said_words(part) for part, _ in parts}
         examples = make_examples(
             split,
             {
@@ -88,7 +98,13 @@ class SeqioTask:
                 for key in KEYS
             },
         )
-        return Split(examples, evaluate.make_score(split, parts))
+        scored = [evaluate.Part(part, split, rows) for part, rows in parts]
+        return Split(
+            examples,
+            evaluate.make_score(scored),
+            {name: words for name, words in own.items() if words},
+            [part.task.name for part in scored if part.unlabelled],
+        )
 
     def documents(self, split: str) -> list[np.ndarray]:
         """The token ids of a split's texts, without EOS; one-token texts are left out.
@@ -98,7 +114,7 @@ class SeqioTask:
         """
         texts = []
         if split in self.splits:
-            parts = (read_rows(part, split) for part in self.parts(split))
+            parts = (read_rows(part, split, self.lengths) for part in self.parts(split))
             rows = [row["targets"] for part in parts for row in part]
             ends = int(self.seqio_task.output_features["targets"].add_eos)
             texts = [row[: len(row) - ends] for row in rows if len(row) > 1 + ends]
@@ -116,8 +132,8 @@ class SeqioTask:
         They are the `said_classes` of a task's postprocess function, or else its
         `label_classes`. A mixture has those of all its tasks.
         """
-        parts = seqio.get_subtasks(self.seqio_task)
-        return first_words(parts, "said_classes", "label_classes")
+        parts = map(_said_words, seqio.get_subtasks(self.seqio_task))
+        return tuple(dict.fromkeys(w for words in parts for w in words or ())) or None
 
     def class_words(self, split: str) -> tuple[str, ...] | None:
         """Words for class-label initialisation, which need not be label words.
@@ -139,8 +155,13 @@ class SeqioTask:
         return [part for part in parts if split in part.splits]
 
     def _rate(self, part: seqio.Task) -> float:
-        whole = self.seqio_task
-        return float(whole.get_rate(part)) if isinstance(whole, seqio.Mixture) else 1.0
+        """How often a mixture draws from a task; NaN if its function does not say."""
+        if not isinstance(self.seqio_task, seqio.Mixture):
+            return 1.0
+        try:
+            return float(self.seqio_task.get_rate(part))
+        except (TypeError, ValueError, LookupError, ArithmeticError):
+            return math.nan  # which matters in training alone
 
 
 def open_task(
@@ -149,6 +170,7 @@ def open_task(
     vocabulary: Vocabulary,
     data_dir: str | None = None,
     tfds_data_dir: str | None = None,
+    lengths: Mapping[str, int] | None = None,
 ) -> SeqioTask:
     """Finds a registered task or mixture; fits it to the model and to local files.
 
@@ -158,6 +180,7 @@ def open_task(
       data_dir: a folder of official files, for sources that can read them: those with a
         method `at(data_dir)`, which returns a source that does.
       tfds_data_dir: where TFDS keeps what it downloads.
+      lengths: TASK_FEATURE_LENGTHS, for the preprocessors that need them.
 
     Raises:
       UserError: there is no such module, task or mixture.
@@ -174,7 +197,7 @@ def open_task(
         seqio.set_tfds_data_dir_override(tfds_data_dir)
     registered = seqio.get_mixture_or_task(name)
     fitted = _fitted(registered, seqio_vocabulary(vocabulary), data_dir)
-    return SeqioTask(fitted, vocabulary)
+    return SeqioTask(fitted, vocabulary, lengths)
 
 
 def import_tasks(module: str | Sequence[str]) -> None:
@@ -189,7 +212,8 @@ def import_tasks(module: str | Sequence[str]) -> None:
     for name in module.split() if isinstance(module, str) else module:
         name = _as_packaged(name)
         try:
-            importlib.import_module(name)
+            with _ours_hidden(name):
+                importlib.import_module(name)
         except ModuleNotFoundError as error:
             if not f"{name}.".startswith(f"{error.name}."):
                 raise  # the module is there; what it imports is not
@@ -205,20 +229,39 @@ def _as_packaged(name: str) -> str:
 
     A user's own module of that name is left to the user.
     """
-    ours = _found(f"prompt_tuning.{name}") if name.startswith("tasks.") else None
-    theirs = _found(name) if ours else None
-    if not ours or (theirs and not Path(theirs).samefile(ours)):
+    if name.partition(".")[0] != OURS.name or not _there(name, [str(OURS.parent)]):
         return name
-    return f"prompt_tuning.{name}"
+    with _ours_hidden(name):
+        return name if _there(name, sys.path) else f"prompt_tuning.{name}"
 
 
-def _found(name: str) -> str | None:
-    """The file of a module; None if there is none."""
+def _there(name: str, path: Sequence[str]) -> bool:
+    """Whether a module is in these folders; none of those above it is imported."""
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1):
+        found = PathFinder.find_spec(".".join(parts[:count]), path)
+        if not found:
+            return False
+        path = list(found.submodule_search_locations or ())
+    return True
+
+
+@contextlib.contextmanager
+def _ours_hidden(name: str) -> Iterator[None]:
+    """Without the checkout in sys.path, where a user's `tasks` would be ours."""
+    asked = name.partition(".")[0] == OURS.name
+    hidden = [place for place in sys.path if asked and _holds_ours(Path(place))]
+    for place in hidden:
+        sys.path.remove(place)
     try:
-        found = importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # of a module or package above it
-        return None
-    return found.origin if found else None
+        yield
+    finally:
+        sys.path[:0] = hidden
+
+
+def _holds_ours(place: Path) -> bool:
+    theirs = place / OURS.name
+    return place != OURS.parent and theirs.is_dir() and theirs.samefile(OURS)
 
 
 def seqio_vocabulary(vocabulary: Vocabulary) -> seqio.Vocabulary:
@@ -232,17 +275,40 @@ def seqio_vocabulary(vocabulary: Vocabulary) -> seqio.Vocabulary:
 
 
 def first_words(parts: Sequence[seqio.Task], *names: str) -> tuple[str, ...] | None:
-    """Each task's words under the first of these keywords that it has; None: none."""
+    """Each task's words under the first of these keywords that it has; None: none.
+
+    Raises:
+      UserError: they are no texts, or one is there twice.
+    """
     found: dict[str, None] = {}
     for part in parts:
         there = evaluate.keywords(part)
-        found |= dict.fromkeys(next((there[n] for n in names if there.get(n)), ()))
+        name, words = next(((n, there[n]) for n in names if n in there), ("", ()))
+        texts = not isinstance(words, str) and all(isinstance(w, str) for w in words)
+        if not texts or len(set(words)) < len(words):
+            raise UserError(
+                f"the {name} of {part.name} are {words!r}; they must be a list of "
+                "texts, each of them once"
+            )
+        found |= dict.fromkeys(words)
     return tuple(found) or None
+
+
+def _said_words(part: seqio.Task) -> tuple[str, ...] | None:
+    """What the model writes for the labels of one task."""
+    return first_words([part], "said_classes", "label_classes")
 
 
 def read_rows(
     task: seqio.Task, split: str, lengths: Mapping[str, int] | None = None
 ) -> list[evaluate.Row]:
+    """All of `examples`, in NumPy."""
+    return list(tfds.as_numpy(examples(task, split, lengths)))
+
+
+def examples(
+    task: seqio.Task, split: str, lengths: Mapping[str, int] | None = None
+) -> tf.data.Dataset:
     """A split's examples with all their features, tokenised at full length.
 
     Args:
@@ -251,13 +317,19 @@ def read_rows(
     Raises:
       UserError: there are such preprocessors, and no lengths.
     """
-    dataset = task.get_dataset(
-        sequence_length=_needed_lengths(task, lengths),
-        split=split,
-        shuffle=False,
-        seed=SEED,
-    )
-    return list(tfds.as_numpy(dataset))
+    needed = _needed_lengths(task, lengths)
+    try:
+        return task.get_dataset(
+            sequence_length=needed,
+            split=split,
+            shuffle=False,
+            seed=SEED,
+            trim_output_features=False,  # we cut ourselves, and count
+        )
+    except KeyError:
+        if needed is None or task.output_features.keys() <= needed.keys():
+            raise
+        raise _needs_lengths(task) from None
 
 
 def _needed_lengths(
@@ -274,11 +346,15 @@ def _needed_lengths(
     if not any(p and p.default is inspect.Parameter.empty for p in parameters):
         return None
     if not lengths:
-        raise UserError(
-            f"a preprocessor of {task.name} needs the lengths of its features; give "
-            "TASK_FEATURE_LENGTHS, such as {'inputs': 512, 'targets': 16}"
-        )
+        raise _needs_lengths(task)
     return lengths
+
+
+def _needs_lengths(task: seqio.Task) -> UserError:
+    return UserError(
+        f"a preprocessor of {task.name} needs the lengths of its features; give "
+        "TASK_FEATURE_LENGTHS, such as {'inputs': 512, 'targets': 16}"
+    )
 
 
 def _fitted(
@@ -287,11 +363,29 @@ def _fitted(
     data_dir: str | None,
 ) -> seqio.Task | seqio.Mixture:
     if isinstance(task, seqio.Mixture):
-        parts = [
-            (_fitted(part, vocabulary, data_dir), task.get_rate(part))
-            for part in task.tasks  # those of nested mixtures too
-        ]
-        return seqio.Mixture(task.name, parts)
+        tasks = {part: _fitted_task(part, vocabulary, data_dir) for part in task.tasks}
+        return _fitted_mixture(task, tasks)
+    return _fitted_task(task, vocabulary, data_dir)
+
+
+def _fitted_mixture(
+    mixture: seqio.Mixture, tasks: Mapping[seqio.Task, seqio.Task]
+) -> seqio.Mixture:
+    """The same mixture of fitted tasks, in mixtures of it too.
+
+    Rates stay functions of the task, as they may count the examples of its new source.
+    """
+    rates = mixture.rate_per_task_name
+    parts = [(tasks[part], part.name) for part in tasks if part.name in rates]
+    parts += [
+        (_fitted_mixture(inner, tasks), inner.name) for inner in mixture._sub_mixtures
+    ]
+    return seqio.Mixture(mixture.name, [(part, rates[name]) for part, name in parts])
+
+
+def _fitted_task(
+    task: seqio.Task, vocabulary: seqio.Vocabulary, data_dir: str | None
+) -> seqio.Task:
     features = {
         key: dataclasses.replace(feature, vocabulary=vocabulary)
         for key, feature in task.output_features.items()

@@ -143,7 +143,11 @@ class _OwnTask:
             labels_LxS=label_ids(self.words, self.vocabulary) if self.words else None,
             eos_ids={"inputs": eos_id, "targets": eos_id},
         )
-        return Split(examples, lambda texts: _score(self.name, rows, texts, self.words))
+        return Split(
+            examples,
+            lambda texts: _score(self.name, rows, texts, self.words),
+            {self.name: self.words} if self.words else {},
+        )
 
     def label_words(self) -> tuple[str, ...] | None:
         return self.words

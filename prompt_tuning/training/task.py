@@ -24,10 +24,15 @@ KEYS = ("inputs", "targets")  # the parts of an example that a model is given
 MAX_INPUT_LENGTH = 512  # tokens; T5's length for SuperGLUE and GLUE
 
 
+class Lower(float):
+    """A metric's value where less is better."""
+
+
 class Evaluation(NamedTuple):
     """A model's results on a split.
 
     metrics: {task: {metric: value}}; {task: {}} if the split has no labels.
+      A value of which less is better is a `Lower`.
     illegal: {task: share (0 to 1) of predictions that are none of its label words}, for
       the tasks that have label words.
     """
@@ -45,10 +50,35 @@ class Split:
       for each example a record for predictions.jsonl: its task, index, inputs, target
       and prediction; `legal` if the label words are known, `correct` if the label is
       known too).
+    label_words: {task: what the model writes for its labels}, of the tasks with labels.
+    unlabelled: the tasks whose targets are a placeholder, which nothing can learn.
     """
 
     examples: Examples
     score: Callable[[Sequence[str]], tuple[Evaluation, list[Record]]]
+    label_words: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    unlabelled: Collection[str] = ()
+
+    def labels(self) -> tuple[list[str], np.ndarray]:
+        """All L label words, and which of them are those of each example's own task.
+
+        Returns:
+          The words, and bool [N, L].
+
+        Raises:
+          UserError: a task has no label words.
+        """
+        silent = [task for task in self.examples.sizes if task not in self.label_words]
+        if silent:
+            raise UserError(
+                f"{', '.join(silent)} names no label words, so there is nothing to "
+                "score: decode greedily (DECODING=greedy), or give the postprocess_fn "
+                "of each task the keyword label_classes"
+            )
+        own = [self.label_words[task] for task in self.examples.sizes]
+        words = list(dict.fromkeys(word for each in own for word in each))
+        own_KxL = np.array([[word in each for word in words] for each in own])
+        return words, np.repeat(own_KxL, list(self.examples.sizes.values()), axis=0)
 
 
 class Task(Protocol):
@@ -241,10 +271,11 @@ def write_predictions(records: Iterable[Record], path: Path) -> None:
 
 
 def development_score(metrics: Metrics, trained: Collection[str] = ()) -> float:
-    """One number to select by: the mean of a task's metrics (paper section 3).
+    """One number to select by, of which more is better (paper section 3).
 
-    For a mixture it is the mean of its tasks' means. (For T5's SuperGLUE mixture that
-    is the SuperGLUE score.)
+    It is the mean of a task's metrics, and for a mixture the mean of its tasks' means.
+    (For T5's SuperGLUE mixture that is the SuperGLUE score.) A metric of which less is
+    better counts negatively.
 
     Args:
       trained: the tasks that were trained on. In zero-shot transfer only they count;
@@ -254,7 +285,7 @@ def development_score(metrics: Metrics, trained: Collection[str] = ()) -> float:
       UserError: there are no metrics.
     """
     means = {
-        task: np.mean(list(values.values()))
+        task: np.mean([-x if isinstance(x, Lower) else x for x in values.values()])
         for task, values in metrics.items()
         if values
     }
@@ -265,6 +296,18 @@ def development_score(metrics: Metrics, trained: Collection[str] = ()) -> float:
             "there is no metric to select a checkpoint by; evaluate a split with labels"
         )
     return float(np.mean(scores))
+
+
+def check_finite(metrics: Metrics) -> None:
+    """Raises UserError for a metric that is no finite number, as none can be best."""
+    for task, values in metrics.items():
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise UserError(
+                    f"{task}: the metric {name} is {value} here; it must be a finite "
+                    "number to select by: let it be the worst value, such as 0, where "
+                    "it is not defined"
+                )
 
 
 def majority_predictions(
@@ -286,7 +329,14 @@ def majority_predictions(
 def majority_baseline(
     train: Examples, development: Split, vocabulary: Vocabulary
 ) -> Metrics:
-    """Metrics of the majority predictions, for the tasks that are in both splits."""
+    """Metrics of the majority predictions, for the tasks that are in both splits.
+
+    One that is not defined where all predictions are the same is left out.
+    """
     texts = majority_predictions(train, development.examples, vocabulary)
     metrics = development.score(texts)[0].metrics
-    return {name: values for name, values in metrics.items() if name in train.sizes}
+    return {
+        task: {name: x for name, x in values.items() if np.isfinite(x)}
+        for task, values in metrics.items()
+        if task in train.sizes
+    }

@@ -68,7 +68,7 @@ def accuracies(prompt: Path) -> Iterator[float]:
         source = trained.find("", str(prompt))
         model, params, extra = trained.load(settings, source)
         task = parts.open_task(run, model.vocabulary)
-        measure = parts.make_measure(run, model, None, task.load(run.eval_split))
+        measure = parts.make_measure(run, model, task.load(run.eval_split))
         (metrics, _), _ = measure(params, extra)
         yield metrics[task.name]["accuracy"]
 

@@ -1,5 +1,8 @@
 """What settings build."""
 
+import dataclasses
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,14 +90,60 @@ def test_a_split_is_measured_greedily_or_by_its_labels(frozen):
         settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, DECODING=decoding)
         model = parts.build(settings)
         task = parts.open_task(settings.run, model.vocabulary)
-        split, words = task.load("validation"), task.label_words()
-        measure = parts.make_measure(settings.run, model, words, split)
+        split = task.load("validation")
+        measure = parts.make_measure(settings.run, model, split)
         evaluation, records = measure(model.params, Extra())
         illegal[decoding] = evaluation.illegal["small_kind"]
         assert [r["inputs"] for r in records] == small.examples("validation")["inputs"]
     assert illegal == {"greedy": 1.0, "labels": 0.0}
-    with pytest.raises(UserError, match="names no label words"):
-        parts.make_measure(settings.run, model, None, split)
+    silent = dataclasses.replace(split, label_words={})
+    with pytest.raises(UserError, match=r"^small_kind names no label words"):
+        parts.make_measure(settings.run, model, silent)
+
+
+def predictions(settings, task):
+    model = parts.build(settings)
+    split = parts.open_task(settings.run, model.vocabulary, task).load("validation")
+    evaluation, records = parts.make_measure(settings.run, model, split)(
+        model.params, Extra()
+    )
+    return evaluation, [record["prediction"] for record in records]
+
+
+def test_in_a_mixture_each_example_is_scored_among_its_own_tasks_labels(frozen):
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, DECODING="labels")
+    both, said = predictions(settings, "small_both")
+    assert both.illegal == {"small_kind": 0.0, "small_mood": 0.0}
+    alone = [predictions(settings, task) for task in ("small_kind", "small_mood")]
+    assert said == alone[0][1] + alone[1][1]
+    assert len({*said}) > 2, "the model should not say one label of each alone"
+    assert both.metrics == alone[0][0].metrics | alone[1][0].metrics
+
+
+@pytest.mark.parametrize("name", ["small_mixed", "small_free"])
+def test_a_task_without_labels_to_score_is_named(frozen, name):
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, DECODING="labels")
+    with pytest.raises(UserError, match=r"^small_free names no label words"):
+        predictions(settings, name)
+
+
+@pytest.mark.parametrize("template", ["INPUTS", "TARGETS"])
+def test_templates_beside_a_seqio_task_are_refused(frozen, template):
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, **{template: "{a}"})
+    model = parts.build(settings)
+    with pytest.raises(UserError, match=f"{template} can only be given for a .*small"):
+        parts.open_task(settings.run, model.vocabulary)
+
+
+def test_class_words_that_the_vocabulary_cannot_write_are_named(frozen):
+    for words in (["food", "a  b"], ["\uff21"]):
+        run = small.settings(INITIAL_CHECKPOINT_PATH=frozen, CLASS_LABELS=words)
+        model = parts.build(run)
+        task = parts.open_task(run.run, model.vocabulary)
+        with pytest.raises(UserError, match=f"label {re.escape(repr(words[-1]))}"):
+            parts.start(run.run, task, model)
+        random = dataclasses.replace(run.run, prompt_init="sampled_vocab")
+        assert parts.start(random, task, model).shape == (4, 16)
 
 
 def test_a_start_has_the_tasks_own_words_in_its_prompt(frozen):

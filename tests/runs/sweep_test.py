@@ -8,7 +8,8 @@ from prompt_tuning.runs.sweep import sweep
 
 
 def base(more, *given):
-    return config.load([], ["MODEL_DIR=runs/x", "PROMPT_LENGTH=7", *given, *more])
+    given = ["MODEL_DIR=runs/x", "PROMPT_LENGTH=7", "PROMPT_STRING=a", *given]
+    return config.load([], [*given, *more])
 
 
 def test_every_combination_has_its_settings_and_a_folder_of_its_own():
@@ -61,6 +62,19 @@ def test_a_swept_value_is_checked_like_any_other():
         (["schedule.learning_rate=0.3,0.30,3e-1"], "_0.3' and '.*_0.30': give each"),
         (["PROMPT_FILE=a/b.npy,a_b.npy"], "one folder, 'runs/x/prompt_file_a_b.npy'"),
         (["PROMPT_FILE=a.npy,A.npy"], "one folder"),
+        (["PROMPT_FILE=a.npy,./a.npy"], "one run twice"),
+        (["PROMPT_FILE=x/../a.npy,a.npy"], "one run twice"),
+        (["PROMPT_FILE=a/b,a/b/"], "one run twice"),
+        (["SEED=1,+1"], "SEED"),
+        (["SEED=1,0x1"], "one run twice"),
+        (["schedule.warmup_steps=0,-0"], "one run twice"),
+        (["schedule.learning_rate=1,1.0"], "one run twice"),
+        (["PROMPT_INIT=string,'string'"], "one run twice"),
+        (["SEED=0,1", "seed=2"], "twice; .*in one"),
+        (["SEED=0,"], "SEED has no value"),
+        ([f"PROMPT_FILE=a,{'b' * 250}"], "MODEL_DIR is .* at most 255 bytes"),
+        ([f"PROMPT_FILE=a,{'é' * 130}"], "PROMPT_FILE is .* at most 255 bytes"),
+        (["PROMPT_FILE=a", f"SEED={','.join(map(str, range(3)))},2"], "twice"),
     ],
 )
 def test_no_run_is_trained_twice_and_no_folder_shared(sweeps, problem):

@@ -204,7 +204,64 @@ def test_the_best_state_is_kept_beside_the_last(run, tmp_path, frozen, monkeypat
     assert json.loads((tmp_path / "last.json").read_text())["score"] == 20.0
 
 
+def test_where_less_is_better_the_least_is_best(tmp_path, frozen, monkeypatch, capsys):
+    values = itertools.chain([90.0, 30.0, 40.0], itertools.repeat(30.0))
+    monkeypatch.setattr(small, "PLANTED", values)
+    plain = {"PROMPT_INIT": "sampled_vocab"}
+    trained(tmp_path, frozen, MIXTURE_OR_TASK_NAME="small_errors", **plain)
+    results = json.loads((tmp_path / "metrics.json").read_text())
+    assert results["best_step"] == 4
+    assert results["trained"]["metrics"] == {"small_errors": {"errors": 30.0}}
+    assert json.loads((tmp_path / "prompt.json").read_text())["score"] == -30.0
+    scores = [line["score"] for line in lines(tmp_path / "eval.jsonl")]
+    assert scores == [-90.0, -30.0, -40.0]
+    out = capsys.readouterr().out
+    row = next(line.split() for line in out.splitlines() if "(less" in line)
+    assert row == "small_errors errors (less is better) 30.0 90.0 30.0".split()
+    assert "at step 4" in out.replace("\n", " ")
+
+
 # Kinds of runs
+
+
+@pytest.mark.parametrize("sweep", [(), ("--sweep=SEED=0,1",)])
+def test_a_mixture_is_tuned_and_evaluated_by_labels(tmp_path, frozen, sweep, capsys):
+    both = {"MIXTURE_OR_TASK_NAME": "small_both", "DECODING": "labels"}
+    trained(tmp_path, frozen, *sweep, **both)
+    folder = tmp_path / "seed_1" if sweep else tmp_path
+    said = lines(folder / "predictions.jsonl")
+    assert {one["task"] for one in said} == {"small_kind", "small_mood"}
+    assert all(one["legal"] for one in said)
+    for line in lines(folder / "eval.jsonl"):
+        assert line["illegal"] == {"small_kind": 0.0, "small_mood": 0.0}
+    capsys.readouterr()
+    assert small.cli.main(["evaluate", f"--gin.MODEL_DIR={folder}"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    kept = json.loads((folder / "metrics.json").read_text())["trained"]
+    assert {key: result[key] for key in kept} == kept
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        (
+            {"MIXTURE_OR_TASK_NAME": "small_mixed", "DECODING": "labels"},
+            "small_free names no label words",
+        ),
+        (
+            {"MIXTURE_OR_TASK_NAME": "small_unlabelled"},
+            "the split 'train' has no labels of small_unlabelled to learn",
+        ),
+        ({"INPUTS": "{a}"}, "INPUTS can only be given for a .csv"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused_at_the_start(
+    tmp_path, frozen, settings, problem, capsys
+):
+    where = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
+    assert small.main("train", **where, **settings) == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "eval.jsonl").exists()
 
 
 def test_model_tuning_learns_the_task_without_a_prompt(tmp_path, frozen, capsys):

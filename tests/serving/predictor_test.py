@@ -110,6 +110,18 @@ def test_the_label_predicted_is_the_likeliest(mesh, params):
     np.testing.assert_array_equal(got, LABELS_LxS[np.argmax(scores_BxL, axis=1)])
 
 
+def test_each_input_is_given_the_likeliest_of_its_own_labels(mesh, params):
+    extra, batch = tiny.extra(tiny.prompt()), inputs(19)
+    own_NxL = np.arange(19)[:, None] % 3 != np.arange(3)  # two labels each
+    predict = predictor.make_predict_fn(MODEL, mesh, 3, LABELS_LxS)(params, extra)
+    texts = predictor.predict_texts(predict, batch, 8, VOCABULARY, own_NxL)
+    scored = jax.jit(decoding.label_scores, static_argnums=0)
+    scores_NxL = scored(MODEL, tiny.params(MODEL), batch, extra, LABELS_LxS)
+    for text, scores, own in zip(texts, scores_NxL, own_NxL, strict=True):
+        allowed = {LABELS[i]: float(scores[i]) for i in np.flatnonzero(own)}
+        assert text == max(allowed, key=allowed.__getitem__)
+
+
 # Any number of inputs
 
 

@@ -3,6 +3,7 @@
 import functools
 
 import flax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import seqio
@@ -13,7 +14,11 @@ from prompt_tuning.frozen.vocabulary import load_vocabulary
 from prompt_tuning.tasks import accuracy, label_index, pocket, pocket_model, scoring
 from prompt_tuning.tasks_io import tasks
 from prompt_tuning.training import batching
-from prompt_tuning.training.task import majority_baseline
+from prompt_tuning.training.task import (
+    Lower,
+    development_score,
+    majority_baseline,
+)
 
 VOCABULARY = load_vocabulary("byt5")  # ids are bytes + 3; no file needed
 FEATURE = seqio.Feature(tasks.seqio_vocabulary(VOCABULARY), add_eos=True)
@@ -270,15 +275,145 @@ def test_a_split_without_labels_has_predictions_and_no_metrics():
         assert evaluation == ({"letters": {}}, {"letters": 0.0})
 
 
-@pytest.mark.parametrize("targets", [["yes", "maybe", "no"], ["y", "maybe", "n"]])
+@pytest.mark.parametrize(
+    "targets",
+    [
+        ["yes", "maybe", "no"],
+        ["y", "maybe", "n"],
+        ["Yes", "Yes", "Yes"],
+        ["yes", "<unk>", "no"],
+        ["yes", "no", ""],
+        ["yes", " no", "no"],
+        ["<unk>", "-1", "<unk>"],
+    ],
+)
 def test_a_target_that_is_no_label_is_a_user_error(targets):
     texts = [(text, target) for (text, _), target in zip(TEXTS, targets, strict=True)]
-    first = targets.index("maybe") if "yes" in targets else 0
+    first = next(i for i, target in enumerate(targets) if target not in ("yes", "no"))
     place = f"letters: example {first} of validation has the target {targets[first]!r}"
     with pytest.raises(UserError) as error:
         load(make_task(texts))
     reason = "it must be one of the task's label words yes, no."
     assert str(error.value).startswith(f"{place}; {reason}")
+
+
+def test_a_target_is_known_where_the_task_takes_it_for_a_label():
+    def lenient(text, label_classes, **unused):
+        return label_classes.index(text.strip().lower())  # an error for any other
+
+    post = functools.partial(lenient, label_classes=("yes", "no"))
+    texts = [("a", "YES"), ("b", "No"), ("c", "no")]
+    evaluation, records = load(make_task(texts, postprocess_fn=post)).score(
+        ["yes", "no", " YES"]
+    )
+    assert evaluation.metrics["letters"]["accuracy"] == pytest.approx(200 / 3)
+    assert [record["correct"] for record in records] == [True, True, False]
+    with pytest.raises(UserError, match=r"example 1 of validation .* 'maybe'"):
+        load(make_task([*texts[:1], ("b", "maybe")], postprocess_fn=post))
+
+
+@pytest.mark.parametrize("target", ["<unk>", "", "-1", " "])
+def test_free_text_without_targets_has_no_metrics_unless_the_row_has_answers(target):
+    def exact(targets, predictions):
+        return {"exact": 100 * float(np.mean(np.array(targets) == predictions))}
+
+    texts = [(text, target) for text, _ in TEXTS]
+    for post in (None, scoring.text, label_index_of_none):
+        task = make_task(texts, postprocess_fn=post, metric_fns=[exact])
+        split = load(task)
+        assert split.score([target] * 3)[0] == ({"letters": {}}, {})
+        assert split.unlabelled == ["letters"]
+    features = QUESTIONS | {"referent": ["yes", "a no", "on"], "label": [1, 1, 0]}
+    squad = {"postprocess_fn": scoring.answers, "metric_fns": [scoring.squad]}
+    split = load(make_task(texts, features=features, **squad))
+    assert split.score(["yea", "nay", "no"])[0].metrics["letters"]["em"] == 100
+
+
+def label_index_of_none(text, **unused):
+    return label_index(text, ("yes", "no"))
+
+
+def test_a_split_tells_its_label_words_and_what_has_no_labels():
+    other = make_task([("a", "<unk>")], "later")
+    free = make_task([("a", "b")], "text", postprocess_fn=None)
+    split = load(seqio.Mixture("all", [(make_task(), 1), (other, 1), (free, 1)]))
+    words = ("yes", "no")
+    assert split.label_words == {"letters": words, "later": words}
+    assert split.unlabelled == ["later"]
+
+
+# Metrics of which less is better.
+
+
+def errors(targets, predictions, lower_is_better=True):
+    pairs = zip(targets, predictions, strict=True)
+    return {"errors": 100 * np.mean([a != b for a, b in pairs])}
+
+
+def either(targets, predictions, lower_is_better=False):
+    return errors(targets, predictions)
+
+
+def noted(targets, predictions):
+    return errors(targets, predictions)
+
+
+noted.lower_is_better = True
+
+
+class Short(Longest):
+    lower_is_better = True
+
+
+@pytest.mark.parametrize(
+    ("metric", "lower"),
+    [
+        (errors, True),
+        (either, False),
+        (functools.partial(either, lower_is_better=True), True),
+        (functools.partial(errors, lower_is_better=False), False),
+        (noted, True),
+        (accuracy, False),
+        (Short, True),
+        (Longest, False),
+        (Collected.empty(), False),
+        (seqio.metrics.LegacyMetric.empty(errors, YES_NO), True),
+        (seqio.metrics.LegacyMetric.empty(accuracy, YES_NO), False),
+    ],
+)
+def test_a_metric_says_whether_less_is_better(metric, lower):
+    kind = "metric_objs" if hasattr(metric, "from_model_output") else "metric_fns"
+    task = make_task(**({"metric_fns": []} | {kind: [metric]}))
+    (value,) = load(task).score(["no"] * 3)[0].metrics["letters"].values()
+    assert isinstance(value, Lower) == lower
+    score = development_score({"letters": {"any": value}})
+    assert score == (-value if lower else value) != 0
+
+
+def test_each_metric_of_a_task_counts_in_its_own_direction():
+    split = load(make_task(metric_fns=[accuracy, errors]))
+    best, worst = (split.score(said)[0].metrics for said in (RIGHT, ["x"] * 3))
+    assert best == {"letters": {"accuracy": 100.0, "errors": 0.0}}
+    assert [development_score(m) for m in (best, worst)] == [50.0, -50.0]
+
+
+def test_a_direction_is_true_or_false():
+    wrong = functools.partial(either, lower_is_better="errors")
+    with pytest.raises(UserError, match="lower_is_better 'errors'; it must be True or"):
+        load(make_task(metric_fns=[wrong])).score(RIGHT)
+
+
+def test_numbers_of_every_kind_are_values_and_nothing_else_is():
+    def kinds(targets, predictions):
+        return {
+            **{"array": np.array(1.0), "float16": np.float16(2), "bool": np.True_},
+            **{"int": 3, "jax": jnp.float32(4), "scalar": seqio.metrics.Scalar(5)},
+            **{"word": "x", "none": None, "ragged": [[1], [1, 2]], "many": np.ones(2)},
+        }
+
+    metrics = load(make_task(metric_fns=[kinds])).score(RIGHT)[0].metrics["letters"]
+    expected = {"array": 1, "float16": 2, "bool": 1, "int": 3, "jax": 4, "scalar": 5}
+    assert metrics == expected and {*map(type, metrics.values())} == {float}
 
 
 def test_targets_are_read_before_they_are_looked_up():

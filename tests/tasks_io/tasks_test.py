@@ -363,7 +363,8 @@ def test_a_batch_is_what_seqio_makes_of_the_same_examples(vocabulary):
 
 def test_a_mixture_has_the_rows_and_rates_of_its_tasks(vocabulary):
     often = make_task(vocabulary, [("a", "yes"), ("a", "no")], name="often")
-    seldom = make_task(vocabulary, [("a", "cat")] * 3, name="seldom")
+    cat = {"name": "seldom", "labels": ("cat",)}
+    seldom = make_task(vocabulary, [("a", "cat")] * 3, **cat)
     mixture = seqio.Mixture("mixed", [(seldom, 1), (often, 4)])
     examples = load(mixture, vocabulary, "train")
     assert examples.sizes == {"often": 2, "seldom": 3}

@@ -133,6 +133,34 @@ def test_the_development_score_averages_a_tasks_metrics_first():
         task.development_score({"x": {}})
 
 
+def test_where_less_is_better_a_metric_counts_negatively():
+    less = task.Lower(30.0)
+    assert less == 30.0 and json.dumps({"errors": less}) == '{"errors": 30.0}'
+    assert task.development_score({"cb": {"errors": less}}) == -30.0
+    both = {"cb": {"errors": less, "accuracy": 90.0}, "rte": {"loss": task.Lower(2)}}
+    assert task.development_score(both) == 14.0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), task.Lower("-inf")])
+def test_a_metric_that_is_no_number_is_a_user_error(value):
+    task.check_finite({"cb": {"f1": 0.0}, "x": {}})
+    with pytest.raises(UserError, match=r"cb: the metric f1 is -?(nan|inf) here"):
+        task.check_finite({"cb": {"accuracy": 1.0, "f1": value}})
+
+
+def test_each_example_has_the_labels_of_its_own_task():
+    examples = make(
+        {"a": (rows("x", "y"), rows("p", "q")), "b": (rows("z"), rows("q"))}
+    )
+    words = {"a": ("p", "q"), "b": ["q", "r", "s"]}
+    split = task.Split(examples, lambda texts: None, words)
+    found, own_NxL = split.labels()
+    assert found == ["p", "q", "r", "s"]
+    assert own_NxL.astype(int).tolist() == [*[[1, 1, 0, 0]] * 2, [0, 1, 1, 1]]
+    with pytest.raises(UserError, match=r"^b names no label words"):
+        task.Split(examples, lambda texts: None, {"a": ("p",)}).labels()
+
+
 def test_the_majority_is_the_most_frequent_training_target_of_each_task():
     def of(**targets):
         parts = {name: (rows(*texts), rows(*texts)) for name, texts in targets.items()}
@@ -146,6 +174,7 @@ def test_the_majority_is_the_most_frequent_training_target_of_each_task():
     def score(texts):
         assert texts == said
         metrics = {"one": {"accuracy": 0.0}, "two": {"accuracy": 50.0}, "three": {}}
+        metrics["two"]["pearson"] = float("nan")  # for constant predictions
         return task.Evaluation(metrics, {}), []
 
     split = task.Split(development, score)
