@@ -12,7 +12,12 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.methods import prompt as prompts
 from prompt_tuning.runs import parts
-from prompt_tuning.settings import Settings, path_problem
+from prompt_tuning.settings import (
+    MeshShape,
+    ParamShardings,
+    Settings,
+    path_problem,
+)
 from prompt_tuning.t5.extra import Extra
 
 
@@ -41,10 +46,16 @@ def find(model_dir: str, prompt: str | None) -> Source:
 
 
 def base_settings(model_dir: str, source: Source) -> Settings:
-    """The settings a run was made with, which hold where the user sets nothing."""
+    """The settings a run was made with, which hold where the user sets nothing.
+
+    But for its mesh: there may be other devices here.
+    """
     kept = Path(model_dir, "config.gin").resolve()
     there = [str(kept)] if model_dir and kept.is_file() else []
-    return config.changed(config.load(there), exchange.said_settings(source.said))
+    found = config.changed(config.load(there), exchange.said_settings(source.said))
+    return dataclasses.replace(
+        found, mesh=MeshShape(), param_shardings=ParamShardings()
+    )
 
 
 def load(settings: Settings, source: Source) -> tuple[parts.Model, Any, Extra]:

@@ -67,6 +67,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
         return
     lock = path / LOCK
+    outputs.check_is_file(lock)
     with lock.open("a+", encoding="utf-8", errors="replace") as file:
         file.seek(0)
         holder = file.read().strip()
@@ -200,6 +201,7 @@ def keep_lines(log: Path, last_step: int, *names: str) -> list[dict]:
     is no JSON object with a step and these `names` is set aside, in the log's name with
     .damaged behind it; not the half of a line that a kill leaves.
     """
+    outputs.check_is_file(log)
     if not log.exists():
         return []
     *whole, half = log.read_bytes().split(b"\n")

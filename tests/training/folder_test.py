@@ -152,6 +152,16 @@ def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
 # Who works in it
 
 
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_not_waited_on(tmp_path, make):
+    for name in (".lock", "train.jsonl"):
+        make(tmp_path / name)
+    with pytest.raises(UserError, match=r"\.lock is no file; move it away"):
+        folder.locked(tmp_path).__enter__()
+    with pytest.raises(UserError, match=r"train\.jsonl is no file"):
+        folder.keep_lines(tmp_path / "train.jsonl", 3, "loss")
+
+
 def _hold(path, locked, end):
     with folder.locked(path):
         locked.set()
