@@ -50,7 +50,7 @@ def base_settings(model_dir: str, source: Source) -> Settings:
 
     But for its mesh: there may be other devices here.
     """
-    kept = Path(model_dir, "config.gin").resolve()
+    kept = Path(model_dir, "config.gin").absolute()
     there = [str(kept)] if model_dir and kept.is_file() else []
     found = config.changed(config.load(there), exchange.said_settings(source.said))
     return dataclasses.replace(

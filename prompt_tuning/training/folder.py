@@ -33,10 +33,11 @@ def make_model_dir(run: Run) -> Path:
             "every host sees: mount the bucket (gcsfuse), or use a shared disk"
         )
     path = Path(run.model_dir)
-    wrong = sorted({c for c in str(path.resolve()) if c in "[]\\" or not _is_utf8(c)})
+    whole = os.path.realpath(path)
+    wrong = sorted({c for c in whole if c in "[]\\" or not _is_utf8(c)})
     if wrong:
         raise UserError(
-            f"MODEL_DIR is {str(path.resolve())!r}, but checkpoints cannot be read "
+            f"MODEL_DIR is {whole!r}, but checkpoints cannot be read "
             f"below a folder with {' or '.join(map(repr, wrong))} in its name; give "
             "another"
         )

@@ -31,6 +31,13 @@ def test_a_model_dir_must_be_set_and_writable(tmp_path):
         folder.make_model_dir(Run(model_dir=below))
 
 
+def test_a_loop_of_links_is_no_folder(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in (tmp_path / "loop", tmp_path / "loop" / "run"):
+        with pytest.raises(UserError, match=r"MODEL_DIR .* cannot be written"):
+            folder.make_model_dir(Run(model_dir=str(path)))
+
+
 def test_a_bucket_is_no_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"'gs://mine/run', in a bucket; .*gcsfuse"):
