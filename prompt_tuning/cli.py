@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from os import _exit as end_at_once
+from typing import Any
 
 from prompt_tuning import interrupts, last_word
 from prompt_tuning.commands import flags
@@ -88,11 +89,34 @@ def console() -> None:
     The interpreter would first wait for what runs in the background: a save that cannot
     be written, a compilation, other processes of the run.
     """
+    _forget_late_news()
     code = main()
     if code:
         sys.stdout.flush()
         sys.stderr.flush()
         end_at_once(code)
+
+
+def _forget_late_news() -> None:
+    """Drops what a failed save's threads tell Orbax, which no longer listens.
+
+    It would be a traceback for each array, beside our line on what went wrong.
+    """
+
+    def is_late(error: BaseException | None) -> bool:
+        return isinstance(error, RuntimeError) and "loop is closed" in str(error)
+
+    except_hook, unraisable_hook = sys.excepthook, sys.unraisablehook
+
+    def excepted(kind: Any, error: BaseException, trace: Any) -> None:
+        if not is_late(error):
+            except_hook(kind, error, trace)
+
+    def unraisable(told: Any) -> None:
+        if not is_late(told.exc_value):
+            unraisable_hook(told)
+
+    sys.excepthook, sys.unraisablehook = excepted, unraisable
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -80,7 +80,8 @@ def must_stop(step: int) -> bool:
     from jax.experimental import multihost_utils
 
     if jax.process_count() > 1:  # JAX hears SIGTERM then, and makes them agree
-        if signal.SIGINT in _waiting:
+        if _waiting == {signal.SIGINT}:
+            _waiting.add(signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGTERM)
         return multihost_utils.reached_preemption_sync_point(step)
     return bool(_waiting)

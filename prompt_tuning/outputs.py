@@ -75,6 +75,9 @@ def atomic(path: Path) -> Iterator[Path]:
         if is_writer():
             os.chmod(name, 0o644)
             os.replace(name, path)
+    except OSError as error:  # a full disk does not say which file
+        error.filename2 = error.filename2 or str(path)
+        raise
     finally:
         Path(name).unlink(missing_ok=True)
 
@@ -82,6 +85,12 @@ def atomic(path: Path) -> Iterator[Path]:
 def log(path: Path) -> Path:
     """Where this host appends lines to: `path`, or nowhere if another host writes."""
     return path if is_writer() else Path(os.devnull)
+
+
+def check_is_file(path: Path) -> None:
+    """Raises UserError if a folder or a pipe is where a file of ours goes."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file; move it away, and start again")
 
 
 def write_json(path: Path, value: Any) -> None:

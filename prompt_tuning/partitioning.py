@@ -176,6 +176,13 @@ def mesh(data: int = -1, model: int = 1) -> Mesh:
     return jax.make_mesh((data, model), ("data", "model"), axis_types)
 
 
+def fits(data: int, model: int) -> bool:
+    """Whether `mesh` can make such a mesh of the devices that are here."""
+    devices = jax.device_count()
+    data = devices // model if data == -1 else data
+    return data * model == devices
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of arrays that every device holds whole, such as a prompt."""
     return NamedSharding(mesh, PartitionSpec())

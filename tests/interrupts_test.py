@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 
+import jax
 import pytest
+from jax.experimental import multihost_utils
 
 from prompt_tuning import interrupts
 
@@ -54,6 +56,29 @@ def test_one_signal_may_be_held_alone():
             assert not interrupts.must_stop(1)
             send(signal.SIGTERM)
             assert interrupts.must_stop(2)
+
+
+def test_the_loop_ends_with_what_stopped_it():
+    for number, error in interrupts.ENDS.items():
+        with pytest.raises(error), interrupts.handled(), interrupts.held():
+            send(number)
+            assert interrupts.must_stop(1)
+            interrupts.stop()
+
+
+def test_ctrl_c_of_one_of_several_is_passed_on_once(monkeypatch):
+    """JAX hears the SIGTERM, and makes all processes agree on a step."""
+    sent, steps = [], iter([False, False, True])
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    agree = "reached_preemption_sync_point"
+    monkeypatch.setattr(multihost_utils, agree, lambda step: next(steps))
+    with pytest.raises(KeyboardInterrupt), interrupts.handled(), interrupts.held():
+        assert not interrupts.must_stop(1)
+        send(signal.SIGINT)
+        monkeypatch.setattr(os, "kill", lambda _, number: sent.append(number))
+        assert not interrupts.must_stop(2) and interrupts.must_stop(3)
+        interrupts.stop()
+    assert sent == [signal.SIGTERM]
 
 
 def test_what_is_ignored_stays_so():

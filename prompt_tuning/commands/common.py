@@ -53,7 +53,7 @@ def settings_of_trained(
         # The templates of the file that it was trained on are not the user's wish.
         run = dataclasses.replace(base.run, inputs=None, targets=None)
         found = settings(args, dataclasses.replace(base, run=run))
-    return found, source
+    return found, source._replace(mesh=base.mesh)
 
 
 def start(args: argparse.Namespace) -> None:

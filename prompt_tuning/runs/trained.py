@@ -7,20 +7,29 @@ from typing import Any, NamedTuple
 
 import jax
 
-from prompt_tuning import config, exchange, partitioning
+from prompt_tuning import config, exchange, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.methods import prompt as prompts
 from prompt_tuning.runs import parts
-from prompt_tuning.settings import Settings, path_problem
+from prompt_tuning.settings import MeshShape, Settings, path_problem
+    MeshShape,
+    ParamShardings,
+    Settings,
+    path_problem,
+)
 from prompt_tuning.t5.extra import Extra
 
 
 class Source(NamedTuple):
-    """A trained prompt or model: its path as given, and its description."""
+    """A trained prompt or model.
+
+    path: as given. said: its description. mesh: the one it was trained on, if known.
+    """
 
     path: Path
     said: Mapping[str, Any]
+    mesh: MeshShape | None = None
 
 
 def find(model_dir: str, prompt: str | None) -> Source:
@@ -54,7 +63,8 @@ def load(settings: Settings, source: Source) -> tuple[parts.Model, Any, Extra]:
       UserError: nothing is there, or the description contradicts the settings or the
         frozen model.
     """
-    path, said = source
+    path, said = source.path, source.said
+    settings = _on_these_devices(settings, source.mesh)
     exchange.check_settings(path, said, settings)
     folder = path if path.is_dir() else path.parent
     tuned = folder / exchange.MODEL
@@ -89,6 +99,18 @@ def load(settings: Settings, source: Source) -> tuple[parts.Model, Any, Extra]:
         )
     placed = jax.device_put(prompt_PxD, partitioning.replicated(model.mesh))
     return model, model.params, prompts.placed(settings.run, placed)
+
+
+def _on_these_devices(settings: Settings, trained_on: MeshShape | None) -> Settings:
+    """The settings, without the mesh of the training if these devices are no such."""
+    mesh = settings.mesh
+    if mesh != trained_on or partitioning.fits(mesh.data, mesh.model):
+        return settings
+    outputs.warn(
+        f"the run's mesh of data={mesh.data} x model={mesh.model} is not to be had "
+        f"from {jax.device_count()} devices; each holds the whole model"
+    )
+    return dataclasses.replace(settings, mesh=MeshShape())
 
 
 def answers(

@@ -183,6 +183,7 @@ class RMSNorm(nn.Module):
             "scale",
             named(nn.initializers.ones, ("features",)),
             (x.shape[-1],),
+            jnp.float32,  # under JAX_ENABLE_X64, too
         )
         x32 = x.astype(jnp.float32)
         inverse = jax.lax.rsqrt(
@@ -382,6 +383,7 @@ class RelativeBias(nn.Module):
             "rel_embedding",
             normal(self.num_heads**-0.5, ("heads", "relpos_buckets")),
             (self.num_heads, self.buckets),
+            jnp.float32,
         )
         buckets_QxL = attention.relative_position_buckets(
             queries,

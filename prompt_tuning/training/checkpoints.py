@@ -7,6 +7,7 @@ later, the one before it is used.
 import contextlib
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -35,7 +36,7 @@ def manager(directory: Path) -> ocp.CheckpointManager:
     States are written in the background, each under a temporary name until it is whole.
     One whose score cannot be read is taken for one that was not evaluated.
     """
-    directory = directory.resolve()
+    directory = Path(os.path.realpath(directory))
     with _writing(directory):
         if outputs.is_writer():
             _delete(directory)
@@ -150,7 +151,7 @@ def restore_last(
       UserError: the states are of another run, or all are damaged.
     """
     directory = Path(states.directory)
-    for step in sorted(states.all_steps(), reverse=True):
+    for step in sorted(_steps(directory) & {*states.all_steps()}, reverse=True):
         if last is None or step <= last:
             state = restore_or_set_aside(states, like, step)
             if state is not None:
@@ -231,7 +232,9 @@ def _difference(saved: Any, wanted: Any) -> str:
     ]
     if told or saved.keys() == wanted.keys():
         return ", ".join(told)
-    return f"{', '.join(sorted(saved.keys() ^ wanted.keys()))} in one of them alone"
+    names = sorted(saved.keys() ^ wanted.keys())
+    more = f" and {len(names) - 3} more" if names[3:] else ""
+    return f"{', '.join(names[:3])}{more} in one of them alone"
 
 
 # Their scores
@@ -253,8 +256,8 @@ def _steps(directory: Path) -> set[int]:
     if not directory.is_dir():
         return set()
     # What is not whole yet has another name.
-    found = (p for p in directory.iterdir() if p.name.isdecimal() and p.is_dir())
-    return {int(p.name) for p in found}
+    names = {p.name for p in directory.iterdir() if p.is_dir()}
+    return {int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name)}
 
 
 def _metrics(directory: Path, step: int) -> Path:

@@ -33,10 +33,11 @@ def make_model_dir(run: Run) -> Path:
             "every host sees: mount the bucket (gcsfuse), or use a shared disk"
         )
     path = Path(run.model_dir)
-    wrong = sorted({c for c in str(path.resolve()) if c in "[]\\" or not _is_utf8(c)})
+    whole = os.path.realpath(path)
+    wrong = sorted({c for c in whole if c in "[]\\" or not _is_utf8(c)})
     if wrong:
         raise UserError(
-            f"MODEL_DIR is {str(path.resolve())!r}, but checkpoints cannot be read "
+            f"MODEL_DIR is {whole!r}, but checkpoints cannot be read "
             f"below a folder with {' or '.join(map(repr, wrong))} in its name; give "
             "another"
         )
@@ -67,6 +68,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
         return
     lock = path / LOCK
+    outputs.check_is_file(lock)
     with lock.open("a+", encoding="utf-8", errors="replace") as file:
         file.seek(0)
         holder = file.read().strip()
@@ -200,6 +202,7 @@ def keep_lines(log: Path, last_step: int, *names: str) -> list[dict]:
     is no JSON object with a step and these `names` is set aside, in the log's name with
     .damaged behind it; not the half of a line that a kill leaves.
     """
+    outputs.check_is_file(log)
     if not log.exists():
         return []
     *whole, half = log.read_bytes().split(b"\n")

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small
+from safetensors.numpy import load_file
 from small import lines, prompt, steps, trained
 
 from prompt_tuning.training import checkpoints, loop
@@ -134,6 +136,18 @@ def test_a_run_goes_on_once_it_can_write_again(run, tmp_path, frozen):
     (tmp_path / "checkpoints.moved").rename(tmp_path / "checkpoints")
     trained(tmp_path, frozen)
     assert outcome(tmp_path) == outcome(run)
+
+
+def test_weights_are_tuned_in_float32_whatever_jax_may(tmp_path, frozen):
+    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "METHOD": "whole", "TRAIN_STEPS": 1}
+    flags = small.flags(**flags, MODEL_DIR=tmp_path)
+    program = [sys.executable, "-m", "prompt_tuning", "train", *flags]
+    env = environment() | {"JAX_ENABLE_X64": "1"}
+    ended = subprocess.run(program, env=env, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert {x.dtype for x in load_file(tmp_path / "model.safetensors").values()} == {
+        np.dtype("float32")
+    }
 
 
 def test_training_goes_on_without_a_reader(tmp_path, frozen):

@@ -31,6 +31,23 @@ def evaluated(capsys, *arguments):
     return json.loads(out) if code == 0 else err
 
 
+def test_a_run_is_evaluated_on_other_devices_than_its_own(suffix, tmp_path, capsys):
+    """There are 8 here, which a mesh of 1 x 2 does not use."""
+    folder = tmp_path / "run"
+    shutil.copytree(suffix, folder)
+    kept = (folder / "config.gin").read_text()
+    other = kept.replace("mesh.data = -1", "mesh.data = 1")
+    other = other.replace("mesh.model = 1", "mesh.model = 2")
+    other = other.replace("fully_sharded = False", "fully_sharded = True")
+    assert len(other) == len(kept) - 2, "each was there"
+    (folder / "config.gin").write_text(other)
+    result = evaluated(capsys, f"--gin.MODEL_DIR={folder}")
+    expected = json.loads((suffix / "metrics.json").read_text())["trained"]
+    assert result["metrics"] == expected["metrics"]
+    told = evaluated(capsys, f"--gin.MODEL_DIR={folder}", "--gin.mesh.model=3")
+    assert "does not use the 8 devices" in told
+
+
 def test_a_prompt_alone_says_its_model_its_task_and_its_place(suffix, capsys):
     expected = json.loads((suffix / "metrics.json").read_text())["trained"]
     for path in (suffix / "prompt.npy", suffix, suffix / "checkpoints" / "4"):

@@ -198,6 +198,16 @@ def test_a_kill_amid_deleting_leaves_no_half_state(tmp_path, monkeypatch, capsys
     assert capsys.readouterr().err == ""
 
 
+def test_what_is_named_like_no_state_is_none(tmp_path):
+    saved(tmp_path, {1: 10.0, 2: 20.0}).close()
+    for name in ("007", "x", "-3", "\N{ARABIC-INDIC DIGIT NINE}", "9.damaged"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "8").touch()
+    assert [*checkpoints.scores(tmp_path)] == [1, 2]
+    state = checkpoints.restore_last(checkpoints.manager(tmp_path), a_state(0))
+    assert state is not None and state.step == 2
+
+
 def test_a_state_that_was_not_evaluated_is_never_the_best(tmp_path):
     manager = saved(tmp_path, {1: -5.0, 2: None, 3: None})
     assert sorted(manager.all_steps()) == [1, 2, 3]

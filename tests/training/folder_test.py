@@ -31,6 +31,13 @@ def test_a_model_dir_must_be_set_and_writable(tmp_path):
         folder.make_model_dir(Run(model_dir=below))
 
 
+def test_a_loop_of_links_is_no_folder(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in (tmp_path / "loop", tmp_path / "loop" / "run"):
+        with pytest.raises(UserError, match=r"MODEL_DIR .* cannot be written"):
+            folder.make_model_dir(Run(model_dir=str(path)))
+
+
 def test_a_bucket_is_no_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"'gs://mine/run', in a bucket; .*gcsfuse"):
@@ -150,6 +157,16 @@ def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
 
 
 # Who works in it
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_not_waited_on(tmp_path, make):
+    for name in (".lock", "train.jsonl"):
+        make(tmp_path / name)
+    with pytest.raises(UserError, match=r"\.lock is no file; move it away"):
+        folder.locked(tmp_path).__enter__()
+    with pytest.raises(UserError, match=r"train\.jsonl is no file"):
+        folder.keep_lines(tmp_path / "train.jsonl", 3, "loss")
 
 
 def _hold(path, locked, end):
