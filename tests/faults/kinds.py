@@ -80,7 +80,7 @@ def written(name, content):
 
 def prompt(path):
     said = exchange.read_description(path)
-    config.load([], exchange.said_settings(said))
+    trained.base_settings("", trained.Source(path, said))
     return said, exchange.load_prompt(path)
 
 

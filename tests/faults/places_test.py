@@ -21,7 +21,7 @@ from prompt_tuning import files as checked
 from prompt_tuning.commands import params, predict
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import vocabulary, weights
-from prompt_tuning.runs import parts
+from prompt_tuning.runs import parts, trained
 from prompt_tuning.settings import Run, Settings
 
 POINTER = checked.GIT_LFS + b"v1\noid sha256:00\nsize 1\n"
@@ -143,6 +143,14 @@ def test_what_a_description_says_of_settings_has_their_types(tmp_path, said):
     (tmp_path / "p.json").write_text(json.dumps(said))
     with pytest.raises(UserError, match=r"p\.json says .*makes no sense"):
         exchange.read_description(tmp_path / "p.npy")
+
+
+def test_a_description_that_cannot_be_is_told_with_its_file(tmp_path):
+    for said in ({"place": "behind"}, {"task": "a\0b"}, {"length": 0}):
+        (tmp_path / "p.json").write_text(json.dumps(said))
+        source = trained.find("", str(tmp_path / "p.npy"))
+        with pytest.raises(UserError, match=r"what .*p\.npy says of itself cannot be"):
+            trained.base_settings("", source)
 
 
 def test_the_settings_of_our_own_file_are_names_and_values(tmp_path):
