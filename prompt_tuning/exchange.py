@@ -243,7 +243,7 @@ def _found_path(description: Path, name: str) -> str:
     named = "/" not in name and not path.suffix  # a packaged model, or a task
     if named or "://" in name or path.is_absolute() or path.exists():
         return name
-    folders = description.absolute().parents
+    folders = Path(os.path.abspath(description)).parents
     return next((str(f / path) for f in folders if (f / path).exists()), name)
 
 

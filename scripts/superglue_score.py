@@ -7,13 +7,14 @@ the tasks' scores and their mean (paper, Table 3). If a task occurs twice, the l
 counts.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from prompt_tuning.errors import UserError
+from prompt_tuning.files import read_json
 from prompt_tuning.tasks import paper as paper  # registers the tasks
 from prompt_tuning.tasks import scoring
 from prompt_tuning.tasks_io.quiet import seqio
@@ -30,8 +31,11 @@ def alias(name: str) -> str | None:
 def main(paths: Sequence[str]) -> None:
     metrics = {}
     for path in paths:
-        trained = json.loads(Path(path).read_text("utf-8"))["trained"]["metrics"]
-        metrics |= {alias(name): values for name, values in trained.items()}
+        match read_json(Path(path), "give the metrics.json of a finished run"):
+            case {"trained": {"metrics": dict(trained)}}:
+                metrics |= {alias(name): values for name, values in trained.items()}
+            case _:
+                raise UserError(f"{path} is no metrics.json of a finished run")
     for task in scoring.SUPERGLUE:
         values = metrics.get(task)
         if values:
@@ -44,4 +48,7 @@ def main(paths: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -81,9 +81,10 @@ def _content(path: Path) -> bytes:
         raise DataError(f"{path} is not a whole gzip file ({error})") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})") from None
+    data = data.removeprefix(BOM)
     if not data.strip():
         raise DataError(f"{path} is empty; it must hold examples")
-    return data.removeprefix(BOM)
+    return data
 
 
 def _unpacked(path: Path, size: int) -> bytes:

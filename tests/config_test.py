@@ -343,6 +343,41 @@ def test_a_typed_literal_has_its_type(name, typed, value):
     assert got == value and type(got) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("name", "typed", "value"),
+    [
+        ("PROMPT_STRING", "2024", "2024"),
+        ("PROMPT_STRING", "007", "007"),
+        ("PROMPT_STRING", "1e5", "1e5"),
+        ("PROMPT_STRING", "None", "None"),
+        ("PROMPT_STRING", "true", "true"),
+        ("PROMPT_STRING", "[1, 2]", "[1, 2]"),
+        ("PROMPT_STRING", "@home", "@home"),
+        ("PROMPT_STRING", "%50 off", "%50 off"),
+        ("PROMPT_STRING", "'2024'", "2024"),
+        ("INPUTS", "{1}", "{1}"),
+        ("MODEL_DIR", "1", "1"),
+        ("EVAL_SPLIT", "0", "0"),
+        ("pretrain.skill_task", "5", "5"),
+    ],
+)
+def test_a_text_may_look_like_something_else(name, typed, value):
+    section, _, field = name.rpartition(".")
+    found = config.load([], [f"{name}={typed}"])
+    assert getattr(getattr(found, section or "run"), field.lower()) == value
+
+
+def test_the_home_may_be_a_tilde_wherever_a_path_is(elsewhere, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    names = [f.name for f in dataclasses.fields(Run) if "path" in f.metadata]
+    assert len(names) == 7
+    found = config.load([], [f"{name.upper()}=~/a" for name in names]).run
+    assert {getattr(found, name) for name in names} == {"/home/me/a"}
+    write(elsewhere / "a.gin", "NAME = '~/b'\nMODEL_DIR = %NAME\nPROMPT_STRING = '~'")
+    found = config.load(["a.gin"]).run
+    assert (found.model_dir, found.prompt_string) == ("/home/me/b", "~")
+
+
 def test_typed_bindings_override_files_and_one_another(elsewhere):
     write(elsewhere / "a.gin", "SEED = 1\nRun.batch_size = 1\n")
     typed = ["Run.seed=2", "BATCH_SIZE=2", "BATCH_SIZE=3"]
@@ -354,6 +389,14 @@ def test_typed_bindings_override_files_and_one_another(elsewhere):
     [
         ("TRAIN_STEP=3", "^--gin.TRAIN_STEP binds .*did you mean TRAIN_STEPS"),
         ("learning_rate=1", "^--gin.learning_rate .*did you mean schedule.learning_ra"),
+        ("LR=1", "did you mean schedule.learning_rate"),
+        ("schedule.lr=1", "no parameter 'lr'; did you mean schedule.learning_rate"),
+        ("adafactor.learning_rate=1", "did you mean schedule.learning_rate"),
+        ("optimizer.learning_rate=1", "did you mean schedule.learning_rate"),
+        ("Run.learning_rate=1", "did you mean schedule.learning_rate"),
+        ("dropout=1", "did you mean T5Config.dropout_rate"),
+        ("warmup=1", "did you mean schedule.warmup_steps"),
+        ("max_steps=1", "did you mean TRAIN_STEPS"),
         ("Run.sed=3", "^--gin.Run.sed: Run has no parameter 'sed'; did you mean seed"),
         ("SEED", "^--gin.SEED has no value"),
         ("SEED= ", "^--gin.SEED has no value"),

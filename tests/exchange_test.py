@@ -77,6 +77,39 @@ def test_paths_in_a_description_are_whole_and_names_stay(tmp_path, monkeypatch):
     assert said["vocabulary"] == "t5"
 
 
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("frozen_model", "models/a.safetensors"),
+        ("vocabulary", "a.model"),
+        ("data_dir", "some/data"),
+        ("task", "mine/a.csv"),
+    ],
+)
+def test_a_relative_path_is_found_from_any_folder(tmp_path, monkeypatch, key, name):
+    """Relative to where the run was started, which is most often above it."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "runs/a").mkdir(parents=True)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    (tmp_path / "runs/a/prompt.json").write_text(json.dumps({key: name}))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for path in (tmp_path / "runs/a", Path("../runs/a/prompt.npy")):
+        assert exchange.read_description(path)[key] == str(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert exchange.read_description(Path("runs/a"))[key] == name
+    (tmp_path / name).unlink()
+    assert exchange.read_description(Path("runs/a"))[key] == name
+
+
+def test_names_of_no_path_stay(tmp_path):
+    said = {"task": "cb", "frozen_model": "pocket_nano", "vocabulary": "t5"}
+    for name in said.values():
+        (tmp_path / name).mkdir()
+    (tmp_path / "prompt.json").write_text(json.dumps(said))
+    assert exchange.read_description(tmp_path) == said
+
+
 def test_what_a_prompt_says_are_settings_under_the_users_own():
     said = described(prompt_place="suffix", vocabulary="byt5", method="prepended")
     settings = exchange.said_settings(said)

@@ -41,6 +41,8 @@ def test_a_pipe_a_device_and_a_pointer_are_told(tmp_path):
         (r'{"\udc00": 1}', "half of a pair"),
         (b"\xff", "utf-8"),
         ("{", "property name"),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "stands twice"),
+        ("{}".encode("utf-16-le"), "zero byte"),
         ("", "Expecting value"),
     ],
 )
@@ -67,3 +69,20 @@ def test_a_stream_is_read_up_to_its_bound():
     assert files.read_stream(io.BytesIO(b"abc"), 3) == b"abc"
     with pytest.raises(UserError, match="more than 2 bytes"):
         files.read_stream(io.BytesIO(b"abc"), 2)
+
+
+def test_what_has_zero_bytes_is_no_text():
+    """As UTF-16 has, whose bytes may be valid UTF-8."""
+    for data in ("one text".encode("utf-16-le"), b"a\0"):
+        data.decode()
+        with pytest.raises(UnicodeDecodeError, match="zero byte"):
+            files.text_of(data)
+    assert files.text_of("\ufeffä\u2028".encode()) == "ä\u2028"
+    endless = io.BytesIO(b"a" * 2**20 + b"\0" * 2**21 + b"b")
+    assert len(files.read_stream(endless)) == 2**21
+
+
+def test_a_line_ends_where_it_does_in_files_alone():
+    text = "a\u2028b\x85\x0b\r\nc\rd\n\ne"
+    assert list(files.lines_of(text)) == ["a\u2028b\x85\x0b", "c", "d", "", "e"]
+    assert list(files.lines_of("a\n")) == ["a"] and not list(files.lines_of(""))

@@ -119,10 +119,10 @@ def _by_json(name: str) -> dict[str, Said]:
     path = Path(name)
     ours = path.with_suffix(".json")
     if path.is_file() and os.path.lexists(ours):
-        content = config_json.read(ours).get("config")
+        content = config_json.read(ours).get("config", path)
         if isinstance(content, dict):
             return _by_ours(ours, content)
-        if content is not None:
+        if content is not path:  # another program's
             raise UserError(f"{ours} says config {content!r:.80}; copy it again")
     folder = path if path.is_dir() else path.parent
     theirs = folder / config_json.NAME

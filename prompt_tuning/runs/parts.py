@@ -83,10 +83,11 @@ def build(settings: Settings, frozen: bool = True) -> Model:
     run, sharded = settings.run, settings.param_shardings.fully_sharded
     mesh = partitioning.mesh(settings.mesh.data, settings.mesh.model)
     partitioning.check_batch_size(run.batch_size, mesh, run.num_microbatches)
-    vocabulary = load_vocabulary(vocabulary_name(run))
     name = run.initial_checkpoint_path
     given = settings.model
+    # The model first: its vocabulary may be in a bucket, and what is no model has none.
     config = description.config(name, given) if frozen else T5Config(**given)
+    vocabulary = load_vocabulary(vocabulary_name(run))
     network = Transformer(config)
     check_vocabulary(vocabulary.vocab_size, network.config.vocab_size)
     partitioning.check_mesh(network, mesh, sharded)

@@ -50,10 +50,21 @@ def find(model_dir: str, prompt: str | None) -> Source:
 
 
 def base_settings(model_dir: str, source: Source) -> Settings:
-    """The settings a run was made with, which hold where the user sets nothing."""
-    kept = Path(model_dir, "config.gin").absolute()
-    there = [str(kept)] if model_dir and kept.is_file() else []
-    return config.changed(config.load(there), exchange.said_settings(source.said))
+    """The settings a run was made with, which hold where the user sets nothing.
+
+    Raises:
+      UserError: what the run or the prompt says are no settings.
+    """
+    file = Path(model_dir, "config.gin").absolute()
+    there = [str(file)] if model_dir and file.is_file() else []
+    kept = config.load(there)
+    try:
+        return config.changed(kept, exchange.said_settings(source.said))
+    except UserError as error:
+        raise UserError(
+            f"what {source.path} says of itself cannot be ({error}): take its "
+            "description from where it came from"
+        ) from None
 
 
 def load(settings: Settings, source: Source) -> tuple[parts.Model, Any, Extra]:

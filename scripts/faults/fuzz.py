@@ -28,11 +28,12 @@ MEMORY = 2**30  # bytes that reading one input may take
 MOST = 6 * 2**30  # bytes that the process may reserve more than at its start
 
 
-def work(names, first, start, count, pipe):
+def work(names, first, start, count, place, pipe):
     """Reads damaged inputs one after another, and tells what became of each.
 
     Args:
       first: the number of the first input of the first kind; `start` of the others.
+      place: an empty folder.
     """
     from faults import damage, kinds
 
@@ -42,7 +43,7 @@ def work(names, first, start, count, pipe):
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     for name in names:
         kind = kinds.KINDS[name]
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=place) as folder:
             places = (Path(folder, place, "x") for place in ("whole", "copy"))
             whole, path = (kind.make(place) for place in places)
             found = kinds.outcome(kind, path, whole)  # imports what it needs
@@ -74,8 +75,9 @@ def fuzz(names, start, count, seconds):
     names, first = list(names), start
     while names:
         here, there = multiprocessing.Pipe()
+        folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         process = multiprocessing.get_context("spawn").Process(
-            target=work, args=(names, first, start, count, there)
+            target=work, args=(names, first, start, count, folder.name, there)
         )
         process.start()
         there.close()
@@ -95,10 +97,15 @@ def fuzz(names, start, count, seconds):
                 yield name, number, outcome, text
         process.kill()
         process.join()
+        folder.cleanup()
         if not fault:
             return
         yield name, number, fault, fault
         names, first = names[names.index(name) :], number + 1
+
+
+def _row(name, counts):
+    return f"{name:28}" + "".join(f"{counts[outcome]:>10,}" for outcome in OUTCOMES)
 
 
 def main():
@@ -113,18 +120,19 @@ def main():
     parser.add_argument("--seconds", type=float, default=20, help="for an input")
     parser.add_argument("--kinds", nargs="*", default=list(there))
     args = parser.parse_args()
+    print(f"{'kind':28}" + "".join(f"{name:>10}" for name in OUTCOMES), flush=True)
     counts = collections.defaultdict(collections.Counter)
     shown, begin = {}, time.monotonic()
     for kind, *found in fuzz(args.kinds, args.seed, args.count, args.seconds):
         number, outcome, text = found
         counts[kind][outcome] += 1
+        if counts[kind].total() == args.count:
+            print(_row(kind, counts[kind]), flush=True)
         if outcome in FAULTS:
             last = text.strip().split("\n")[-1][:60]
             shown.setdefault((kind, last), (number, outcome, text))
-    print(f"{'kind':24}" + "".join(f"{name:>11}" for name in OUTCOMES))
     total = sum(counts.values(), collections.Counter())
-    for kind, row in [*counts.items(), ("all", total)]:
-        print(f"{kind:24}" + "".join(f"{row[name]:>11,}" for name in OUTCOMES))
+    print(_row("all", total))
     seconds = time.monotonic() - begin
     print(f"{total.total():,} inputs in {seconds:,.0f} s, seed {args.seed}")
     for (kind, _), (number, outcome, text) in shown.items():

@@ -2,17 +2,14 @@
 
 import gzip
 import json
-import math
-import string
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import sentencepiece
 import tiny
-from faults import independent, inputs
+from faults import checks, inputs
 from safetensors import numpy as safetensors
 
 from prompt_tuning import config, exchange
@@ -20,8 +17,6 @@ from prompt_tuning.commands import predict
 from prompt_tuning.frozen import formats, vocabulary, weights
 from prompt_tuning.runs import trained
 from prompt_tuning.training import checkpoints, folder, own_data, own_text
-
-same = independent.same
 
 
 class Kind(NamedTuple):
@@ -85,14 +80,8 @@ def written(name, content):
 
 def prompt(path):
     said = exchange.read_description(path)
-    config.load([], exchange.said_settings(said))
+    trained.base_settings("", trained.Source(path, said))
     return said, exchange.load_prompt(path)
-
-
-def described(path):
-    """What stands beside a prompt; {} if there is nothing, or no names and values."""
-    said = json.loads(path.read_text("utf-8-sig")) if path.exists() else {}
-    return said if isinstance(said, dict) else {}
 
 
 def prompt_safetensors(folder):
@@ -103,101 +92,7 @@ def prompt_safetensors(folder):
     return folder / "p.safetensors"
 
 
-def check_npy(path, value, whole):
-    said, array = value
-    return same(said, described(path.with_suffix(".json"))) and same(
-        array, independent.npy(path)
-    )
-
-
-def check_safetensors(path, value, whole):
-    (array,) = independent.safetensors(path).values()
-    data = path.read_bytes()
-    size = int.from_bytes(data[:8], "little")
-    texts = json.loads(data[8 : 8 + size]).get("__metadata__") or {}
-    said = {name: value[0].get(name) for name in texts}
-    expected = {name: loaded(text) for name, text in texts.items()}
-    return same(said, expected) and same(value[1], array.astype(np.float32))
-
-
-def loaded(text):
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def check_peft(path, value, whole):
-    """The first num_virtual_tokens rows."""
-    (array,) = independent.safetensors(path / exchange.PEFT).values()
-    about = path / "adapter_config.json"
-    if about.exists():
-        array = array[: json.loads(about.read_text("utf-8-sig"))["num_virtual_tokens"]]
-    return same(value[1], array.astype(np.float32))
-
-
-def check_orbax(path, value, whole):
-    """Only a change of a chunk or its header can change what is read."""
-
-    def arrays(folder):
-        names = [p for p in folder.rglob("*") if p.is_file()]
-        names = [p for p in names if p.name == ".zarray" or p.name[0] not in "._"]
-        return {p.relative_to(folder): p.read_bytes()[: 2**20] for p in names}
-
-    if any(p.is_file() and p.stat().st_size > 2**30 for p in path.rglob("*")):
-        return same(value, tiny.prompt())  # zeros were appended
-    return arrays(path) != arrays(whole) or same(value, tiny.prompt())
-
-
 # Frozen models
-
-
-def check_shapes(found, expected):
-    return found.keys() == expected.keys() and all(
-        same(found[name], expected[name]) for name in found
-    )
-
-
-def check_ours(path, value, whole):
-    settings, found = value
-    said = described(path.with_suffix(".json")).get("config", {})
-    shape = found["token_embedder/embedding"].shape
-    return (
-        check_shapes(found, independent.safetensors(path))
-        and (settings.vocab_size, settings.emb_dim) == shape
-        and all(
-            same(getattr(settings, name), value)
-            or (float, int) == (type(getattr(settings, name)), type(value))
-            for name, value in said.items()
-            if name not in ("dropout_rate", "dtype", "param_dtype", "remat")
-            and name not in ("scan_layers", "attention")
-        )
-    )
-
-
-THEIRS = {"d_model": "emb_dim", "layer_norm_epsilon": "layer_norm_epsilon"}
-THEIRS |= {"relative_attention_num_buckets": "relpos_buckets"}
-
-
-def check_hugging_face(path, value, whole):
-    settings, found = value
-    said = {}
-    if (path / "config.json").exists():
-        said = json.loads((path / "config.json").read_text("utf-8-sig"))
-    ours = {"gated-gelu": ("gelu_tanh", True), "relu": ("relu", False)}
-    mlp = said.get("feed_forward_proj")
-    return check_shapes(found, independent.sharded(path)) and (
-        (mlp is None or ours[mlp] == (settings.activation, settings.gated_mlp))
-        and all(
-            getattr(settings, our) == said[name]
-            for name, our in THEIRS.items()
-            if said.get(name) is not None
-        )
-    )
-
-
-def check_t5x(path, value, whole):
-    return check_shapes(value[1], independent.t5x(path))
 
 
 def few_in_zarr(folder):
@@ -218,15 +113,6 @@ def torch_tensors(path):
     return {name: np.asarray(tensor.read(tensor.all)) for name, tensor in found.items()}
 
 
-def check_pieces(path, value, whole):
-    """The same pieces, but for the sentinels behind them."""
-    pieces = independent.pieces(path)
-    ours = [value.processor.id_to_piece(i) for i in range(len(pieces))]
-    other = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
-    text = "the cat is 7 ä"
-    return pieces == ours and value.encode(text) == other.encode(text)
-
-
 # The user's texts
 
 
@@ -235,28 +121,6 @@ def own(path):
     for split in task.splits:
         task.load(split)
     return task
-
-
-def rows(task):
-    found = [row for rows in task.rows.values() for row in rows]
-    return sorted((row.inputs, row.targets) for row in found)
-
-
-def check_table(path, value, whole):
-    records = independent.table(path, own_data.DELIMITERS[path.suffix])
-    return rows(value) == sorted((r["inputs"], r["targets"]) for r in records)
-
-
-def check_lines(path, value, whole):
-    records = independent.json_lines(path)
-    return rows(value) == sorted((str(r["inputs"]), str(r["targets"])) for r in records)
-
-
-def check_folder(path, value, whole):
-    records = independent.table(path / "train.csv", ",")
-    for name in ("dev.jsonl", "test.jsonl"):
-        records += independent.json_lines(path / name) if (path / name).exists() else []
-    return rows(value) == sorted((str(r["inputs"]), str(r["targets"])) for r in records)
 
 
 def split_folder(folder):
@@ -269,23 +133,10 @@ def split_folder(folder):
     return folder
 
 
-def check_texts(path, value, whole):
-    """The lines of two tokens or more, which here are bytes."""
-    lines = independent.re.split(r"\r\n|\r|\n", independent.text(path))
-    lines = [line.encode() for line in lines]
-    found = [bytes((row - 3).tolist()) for part in value for row in part]
-    return sorted(found) == sorted(line for line in lines if len(line) > 1)
-
-
-def check_inputs(path, value, whole):
-    return same(value, independent.inputs(path))
-
-
-COLUMNS = {"inputs": "a {b}", "x": "1.5", "é": "ü"}
-
-
 def filled(path):
-    with own_data.io.StringIO(json.dumps(COLUMNS | {"targets": "y"}) + "\n") as line:
+    with own_data.io.StringIO(
+        json.dumps(checks.COLUMNS | {"targets": "y"}) + "\n"
+    ) as line:
         (path.parent / "d.jsonl").write_text(line.read() * 4)
     template = path.read_bytes().decode("utf-8", "surrogateescape")
     task = own_data.open_own(
@@ -295,16 +146,6 @@ def filled(path):
     return task.rows["train"][0].inputs
 
 
-def check_filled(path, value, whole):
-    template = path.read_bytes().decode("utf-8", "surrogateescape")
-    # As str.format has it, without its fields' attributes and items.
-    parts = string.Formatter().parse(template)
-    known = COLUMNS | {"targets": "y"}
-    return value == "".join(
-        text + (known[name] if name is not None else "") for text, name, *_ in parts
-    )
-
-
 # Settings
 
 
@@ -312,39 +153,8 @@ def gin_settings(path):
     return config.load([str(path.absolute())])
 
 
-def check_gin(path, value, whole):
-    return said_by(independent.gin(independent.text(path)), value)
-
-
-def said_by(said, settings):
-    """Whether the settings are what Python makes of the literals."""
-    for name, expected in (said or {}).items():
-        field = name.lower() if "." not in name else name.removeprefix("Run.")
-        held = settings.run
-        if "." in field:
-            section, field = field.split(".")[-2:]
-            held = getattr(settings, config.SECTIONS[section][1])
-        value = held[field] if isinstance(held, dict) else getattr(held, field, None)
-        if hasattr(held, field) and value != expected:
-            return False
-    return config.load([], [], base=settings) == settings
-
-
 def binding(path):
     return config.load([], [path.read_bytes().decode("utf-8", "surrogateescape")])
-
-
-def check_binding(path, value, whole):
-    text = path.read_bytes().decode("utf-8", "surrogateescape")
-    name, _, literal = (part.strip() for part in text.partition("="))
-    said = independent.gin(f"{name} = {literal}")
-    if said is None or not said:
-        said = {name: literal}
-    field = name.lower().removeprefix("run.")
-    kept = getattr(value.run, field, None) if hasattr(value.run, field) else None
-    if isinstance(kept, str):  # text may be bare, and may look like a literal
-        return kept in (literal, said.get(name)) or str(said.get(name)) == kept
-    return said_by(said if "%" not in literal else None, value)
 
 
 # Official files, by the tasks that read them
@@ -364,72 +174,6 @@ def official(alias, split, name, content):
         return [(e["inputs"].decode(), e["targets"].decode()) for e in found]
 
     return written(name, content), read
-
-
-def pairs_of(records, names, label):
-    """`name: text` of each; the label word."""
-
-    def one(record):
-        fields = " ".join(f"{name}: {record[name]}" for name in names)
-        return fields, label(record)
-
-    return [one(record) for record in records]
-
-
-def boolq_label(record):
-    label = record["label"]
-    return (
-        label
-        if isinstance(label, str) and label in "True False"
-        else str(bool(int(label)))
-    )
-
-
-def check_boolq(path, value, whole):
-    records = independent.json_lines(path)
-    return value == pairs_of(records, ("passage", "question"), boolq_label)
-
-
-def check_glue(path, value, whole):
-    """Cells between tabs; nothing is quoted."""
-    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode()
-    lines = [x for x in independent.re.split(r"[\r\n]+", lines) if x.strip(" \t\f\v")]
-    header, *cells = [line.split("\t") for line in lines]
-    records = [dict(zip(header, row, strict=False)) for row in cells]
-    found = [r for r in records if "label" in r]
-
-    def label(record):
-        words = ("negative", "positive")
-        return (
-            record["label"] if record["label"] in words else words[int(record["label"])]
-        )
-
-    return value == pairs_of(found, ("sentence",), label)
-
-
-def check_texts_alone(path, value, whole):
-    """As many as there are, each a question about its context."""
-    return all(text.startswith("question: ") for text, _ in value)
-
-
-def first_answers(path):
-    for article in json.loads(path.read_text("utf-8-sig"))["data"]:
-        for paragraph in article["paragraphs"]:
-            for question in paragraph["qas"]:
-                yield question["answers"][0]["text"]
-
-
-def words(text):
-    return independent.re.findall(r"\w+", text)
-
-
-def check_squad(path, value, whole):
-    said = [words(target) for _, target in value]
-    return said == [words(answer) for answer in first_answers(path)]
-
-
-def anything(path, value, whole):
-    return True
 
 
 # A run's folder
@@ -463,21 +207,6 @@ def read_run(path):
     losses = folder.keep_lines(path / "train.jsonl", 4, "loss")
     config.load([str(path / "config.gin")])
     return settings, scores, array, kept, losses
-
-
-def check_run(path, value, whole):
-    """The prompt is the file's; scores and logs are those that were whole."""
-    settings, scores, array, kept, losses = value
-    text = json.dumps([kept, losses, list(scores.values())], allow_nan=False)
-    steps = [line["step"] for line in (*kept, *losses)]
-    return (
-        same(array, independent.npy(path / "prompt.npy"))
-        and json.loads(text) is not None
-        and all(isinstance(step, int) for step in steps)
-        and all(score is None or math.isfinite(score) for score in scores.values())
-        and settings.run.mixture_or_task_name
-        == (described(path / "prompt.json").get("task") or "pocket_kind")
-    )
 
 
 ROWS = [{"inputs": f"a text {n} ä", "targets": "yn"[n % 2], "x": 1.5} for n in range(9)]
@@ -519,61 +248,64 @@ def lines_of(record):
 
 
 KINDS = {
-    "npy": Kind(inputs.npy, prompt, check_npy),
-    "prompt": Kind(prompt_safetensors, prompt, check_safetensors),
-    "peft": Kind(inputs.peft, prompt, check_peft),
-    "ours": Kind(inputs.ours, inputs.tensors, check_ours),
-    "hugging_face": Kind(inputs.hugging_face, inputs.tensors, check_hugging_face),
-    "t5x": Kind(few_in_zarr, inputs.tensors, check_t5x),
+    "npy": Kind(inputs.npy, prompt, checks.check_npy),
+    "prompt": Kind(prompt_safetensors, prompt, checks.check_safetensors),
+    "peft": Kind(inputs.peft, prompt, checks.check_peft),
+    "ours": Kind(inputs.ours, inputs.tensors, checks.check_ours),
+    "hugging_face": Kind(
+        inputs.hugging_face, inputs.tensors, checks.check_hugging_face
+    ),
+    "t5x": Kind(few_in_zarr, inputs.tensors, checks.check_t5x),
     "msgpack": Kind(
         lambda folder: inputs.t5x(folder, lambda values: False),
         inputs.tensors,
-        check_t5x,
+        checks.check_t5x,
     ),
-    "orbax": Kind(inputs.orbax, exchange.load_prompt, check_orbax),
+    "orbax": Kind(inputs.orbax, exchange.load_prompt, checks.check_orbax),
     "ocdbt": Kind(
         lambda folder: inputs.orbax(folder, use_ocdbt=True),
         exchange.load_prompt,
-        check_orbax,
+        checks.check_orbax,
     ),
-    "torch": Kind(torch_file, torch_tensors, anything),
+    "torch": Kind(torch_file, torch_tensors, checks.anything),
     "vocabulary": Kind(
         written("spiece.model", SPIECE),
         lambda path: vocabulary.load_vocabulary(str(path)),
-        check_pieces,
+        checks.check_pieces,
     ),
-    "csv": Kind(written("d.csv", CSV), own, check_table),
-    "tsv": Kind(written("d.tsv", CSV.replace(",", "\t")), own, check_table),
-    "jsonl": Kind(written("d.jsonl", JSONL), own, check_lines),
-    "folder": Kind(split_folder, own, check_folder),
+    "csv": Kind(written("d.csv", CSV), own, checks.check_table),
+    "tsv": Kind(written("d.tsv", CSV.replace(",", "\t")), own, checks.check_table),
+    "jsonl": Kind(written("d.jsonl", JSONL), own, checks.check_lines),
+    "folder": Kind(split_folder, own, checks.check_folder),
     "template": Kind(
         written("t", "é: {inputs} {{x}} {x}"),
         filled,
-        check_filled,
+        checks.check_filled,
         named=False,
         text=True,
     ),
     "txt": Kind(
         written("d.txt", "one text\nanother ä\n"),
         lambda path: own_text.documents(str(path), inputs.BYTES),
-        check_texts,
+        checks.check_texts,
     ),
     "predict": Kind(
         written("in.jsonl", JSONL),
         lambda path: list(predict.read_inputs(str(path))),
-        check_inputs,
+        checks.check_inputs,
         piped=True,
     ),
     "lines": Kind(
         written("in", "a text\n" + JSONL),
         lambda path: list(predict.read_inputs(str(path))),
-        check_inputs,
+        checks.check_inputs,
         piped=True,
     ),
-    "gin": Kind(written("c.gin", GIN), gin_settings, check_gin, named=False),
-    "run": Kind(run_folder, read_run, check_run, named=False, made=True),
+    "gin": Kind(written("c.gin", GIN), gin_settings, checks.check_gin, named=False),
+    "run": Kind(run_folder, read_run, checks.check_run, named=False, made=True),
     "boolq": Kind(
-        *official("boolq", "train", "superglue/BoolQ/train.jsonl", BOOLQ), check_boolq
+        *official("boolq", "train", "superglue/BoolQ/train.jsonl", BOOLQ),
+        checks.check_boolq,
     ),
     "multirc": Kind(
         *official(
@@ -582,7 +314,7 @@ KINDS = {
             "superglue/MultiRC/train.jsonl",
             lines_of({"passage": MULTIRC}),
         ),
-        anything,
+        checks.anything,
     ),
     "record": Kind(
         *official(
@@ -591,17 +323,18 @@ KINDS = {
             "superglue/ReCoRD/train.jsonl",
             lines_of(RECORD | {"idx": 1}),
         ),
-        anything,
+        checks.anything,
     ),
     "wsc": Kind(
-        *official("wsc", "train", "superglue/WSC/train.jsonl", lines_of(WSC)), anything
+        *official("wsc", "train", "superglue/WSC/train.jsonl", lines_of(WSC)),
+        checks.anything,
     ),
-    "dpr": Kind(*official("dpr", "train", "dpr/train.c.txt", DPR), anything),
+    "dpr": Kind(*official("dpr", "train", "dpr/train.c.txt", DPR), checks.anything),
     "sst2": Kind(
         *official(
             "sst2", "train", "glue/SST-2/train.tsv", "sentence\tlabel\na b\t1\nc\t0\n"
         ),
-        check_glue,
+        checks.check_glue,
     ),
     "stsb": Kind(
         *official(
@@ -610,7 +343,7 @@ KINDS = {
             "glue/STS-B/train.tsv",
             "sentence1\tsentence2\tscore\na\tb\t2.5\nc\td\t5\n",
         ),
-        anything,
+        checks.anything,
     ),
     "mrqa": Kind(
         *official(
@@ -619,14 +352,15 @@ KINDS = {
             "mrqa/dev/DROP.jsonl.gz",
             gzip.compress(MRQA.encode()),
         ),
-        check_texts_alone,
+        checks.check_texts_alone,
     ),
     "squad": Kind(
-        *official("squad", "train", "squad/train-v1.1.json", SQUAD_FILE), check_squad
+        *official("squad", "train", "squad/train-v1.1.json", SQUAD_FILE),
+        checks.check_squad,
     ),
 } | {
     f"--gin.{text.partition('=')[0]}": Kind(
-        written("binding", text), binding, check_binding, named=False, text=True
+        written("binding", text), binding, checks.check_binding, named=False, text=True
     )
     for text in BINDINGS.split("|")
 }

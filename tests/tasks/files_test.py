@@ -140,11 +140,36 @@ def test_squad_without_its_parts_is_a_bad_piece(tmp_path, content):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b'{"data":\n{', "line 2: the file is not JSON"), (b"[]", "no field 'data'")],
+    [
+        (b'{"data":\n{', "line 2: the file is not JSON"),
+        (b"[]", "no field 'data'"),
+        (b'{"data": [], "version": "v2.0"}', "SQuAD 2.0, which .*; give SQuAD 1.1"),
+    ],
 )
 def test_a_bad_squad_file_is_named(tmp_path, content, reason):
     with pytest.raises(DataError, match=f"file.*{reason}"):
         records(files.squad, tmp_path, content)
+
+
+def test_a_question_without_an_answer_is_told_from_one_without_a_label(tmp_path):
+    asked = question(answers=[]) | {"is_impossible": True}
+    with pytest.raises(DataError, match=r"no answer .* as in SQuAD 2\.0; give"):
+        records(files.squad, tmp_path, articles(asked))
+    possible = question(answers=[{"text": "me"}]) | {"is_impossible": False}
+    assert len(records(files.squad, tmp_path, articles(possible))) == 1
+
+
+def test_a_mark_alone_is_an_empty_file_and_zero_bytes_are_no_text(tmp_path):
+    for content, reason in ((files.BOM, "is empty"), (b"a\0b\n", "zero byte")):
+        with pytest.raises(DataError, match=reason):
+            records(files.jsonl, tmp_path, content)
+
+
+def test_an_integer_must_fit_where_tensorflow_keeps_it():
+    assert files.need({"a": -(2**63)}, "a", int) == -(2**63)
+    for value in (2**63, -(2**63) - 1):
+        with pytest.raises(DataError, match="must fit into 64 bits"):
+            files.need({"a": value}, "a", int)
 
 
 def test_pronouns_come_in_blocks_of_five_lines(tmp_path):

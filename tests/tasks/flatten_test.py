@@ -63,7 +63,12 @@ def test_wsc_spans_are_made_to_be_in_the_text(span, index, mended):
 
 @pytest.mark.parametrize(
     ("span", "index", "reason"),
-    [("a cat", 3, "not in the text"), ("x", 99, "words 0 to ")],
+    [
+        ("a cat", 3, "not in the text"),
+        ("x", 99, "words 0 to "),
+        ("x", -1, "words 0 to "),
+        (" ", 3, "must be words"),
+    ],
 )
 def test_a_span_of_another_text_is_an_error(span, index, reason):
     with pytest.raises(DataError, match=reason):

@@ -68,6 +68,7 @@ def test_names_that_are_files_or_folders_of_data(tmp_path, monkeypatch, write):
             "train.csv",
             '\ufeffinputs,n,targets\r\n"a, ""b""\nc",1,yes\r\né,2,no\r\nx,,yes',
         ),
+        ("train.csv", 'inputs,targets\n"a, ""b""\nc",yes\né,no\nx,yes\n,\n \n\n'),
         ("train.tsv", 'inputs\ttargets\n"a, ""b""\nc"\tyes\né\tno\nx\tyes\n'),
         (
             "train.jsonl",
@@ -137,6 +138,7 @@ BAD = {
     "header alone": ("x.csv", "inputs,targets\n", "x.csv has no rows"),
     "no target": ("x.csv", "inputs,targets\na,b\nc, \n", "line 3: the target is empty"),
     "not UTF-8": ("x.csv", b"inputs,targets\n\xe4,b\n", "line 2: .*not UTF-8"),
+    "UTF-16": ("x.csv", "inputs,targets\n".encode("utf-16-le"), "line 1: .*zero byte"),
     "no JSON": ("x.jsonl", '{"inputs": "a", "targets": "b"}\n{a}', "line 2: not JSON"),
     "a list": ("x.jsonl", '["a", "b"]\n', r"line 1: found '\[\"a\".*expected an obj"),
     "null": ("x.jsonl", '{"inputs": null, "targets": 1}', "line 1: 'inputs' is null"),

@@ -36,6 +36,7 @@ def test_each_line_is_a_text_and_one_in_a_hundred_is_held_out(tmp_path):
     [
         (None, "cannot be read"),
         (b"caf\xe9 au lait\nand tea", "cannot be read .*UTF-8"),
+        ("one text\nand another".encode("utf-16-le"), "cannot be read .*zero byte"),
         (b"one text\n\n", "has 1 texts of two tokens or more; at least two"),
         (b"", "has 0 texts"),
     ],

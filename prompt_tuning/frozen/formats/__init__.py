@@ -14,6 +14,7 @@ from prompt_tuning.frozen.formats import (
     safetensors_file,
     storage,
     t5x,
+    torch_file,
 )
 from prompt_tuning.frozen.formats.safetensors_file import open_file
 from prompt_tuning.frozen.formats.tensors import (
@@ -61,7 +62,9 @@ def open_checkpoint(name: str) -> dict[str, Tensor]:
     path = Path(name)
     try:
         if path.is_file():  # ours, or one copied from Hugging Face's folder
-            return hugging_face.renamed(safetensors_file.open_file(path))
+            torchs = path.suffix in (".bin", ".pt", ".pth")
+            opened = torch_file if torchs else safetensors_file
+            return hugging_face.renamed(opened.open_file(path))
         if hugging_face.is_folder(path):
             return hugging_face.renamed(hugging_face.open_folder(path))
         if name.startswith("gs://") or path.is_dir():

@@ -39,7 +39,8 @@ def open_folder(folder: str) -> dict[str, Tensor]:
     if "://" not in folder:
         for path in Path(folder).rglob("*"):  # a pipe would be waited on
             if not path.is_dir():
-                files.regular(path)
+                said = path.name.startswith((".", "_", "manifest"))
+                files.regular(path, files.MOST_JSON if said else None)
         # Arrays in folders of their own; others have checksums.
         names = [path.parent.name for path in Path(folder).glob(f"*/{zarr.HEADER}")]
         for name, header in zarr.headers(folder, names).items():

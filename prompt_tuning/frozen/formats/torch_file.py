@@ -19,6 +19,7 @@ def open_file(path: Path) -> dict[str, Tensor]:
     Raises:
       UserError: PyTorch is not installed, or the file holds more than tensors.
     """
+    files.regular(path)
     try:
         # Optional: only these files need it.
         import torch  # pyright: ignore[reportMissingImports]
@@ -27,7 +28,6 @@ def open_file(path: Path) -> dict[str, Tensor]:
             f"{path} is a PyTorch file, and PyTorch is not installed: `pip install "
             "torch`, or copy the model's .safetensors instead"
         ) from None
-    files.regular(path)
     load = functools.partial(torch.load, path, map_location="cpu", weights_only=True)
     try:
         try:
