@@ -109,6 +109,14 @@ def errors(targets, predictions, lower_is_better=True):
 _add_task("small_errors", examples, ("inputs", "targets"), metric_fns=[errors])
 
 
+for _name, _rate in (
+    ("small_counted", seqio.mixing_rate_num_examples),  # which no source here tells
+    ("small_never", 0),
+    ("small_negative", lambda task: len(task.name) - 11),
+):
+    seqio.MixtureRegistry.add(_name, ["small_kind", "small_errors"], default_rate=_rate)
+
+
 def no_labels(split):
     return {"inputs": examples(split)["inputs"], "targets": ["<unk>"] * 24}
 

@@ -206,7 +206,7 @@ def learning_curve(
     if all(0 <= score <= 100 for score in (*drawn, majority or 0)):
         scores.set(ylim=(0, 100), ylabel="score (%)")
     else:
-        scores.set(ylabel="score (where less is better, it counts negatively)")
+        scores.set(ylabel="score (less is better: negated)")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

@@ -5,6 +5,8 @@ import argparse
 import small
 
 from prompt_tuning.commands import common
+from prompt_tuning.frozen.vocabulary import load_vocabulary
+from prompt_tuning.runs import parts
 
 
 def arguments(*bindings, **changes):
@@ -36,3 +38,31 @@ def test_another_prompt_is_believed_before_the_run(run, tmp_path):
     assert settings.run.prompt_place == "suffix" and settings.run.prompt_length == 7
     assert settings.run.mixture_or_task_name == "small_kind"
     assert source.path == tmp_path / "p.npy"
+
+
+def test_templates_stay_with_the_file_that_they_were_made_for(tmp_path):
+    """Zero-shot transfer to a task without columns drops them, to a file does not."""
+    said = '{"task": "/data/own.csv", "inputs": "{text}", "targets": "{label}"}'
+    (tmp_path / "p.json").write_text(said)
+
+    def templates(*bindings):
+        found = arguments(*bindings)
+        settings, _ = common.settings_of_trained(found, str(tmp_path / "p.npy"))
+        return settings.run.inputs, settings.run.targets
+
+    assert (
+        templates() == templates("MIXTURE_OR_TASK_NAME=b.tsv") == ("{text}", "{label}")
+    )
+    assert templates("MIXTURE_OR_TASK_NAME=cb") == (None, None)
+    assert templates("MIXTURE_OR_TASK_NAME=cb", "INPUTS='{a}'") == ("{a}", None)
+
+
+def test_a_run_of_the_first_version_names_its_modules_as_they_were(tmp_path):
+    modules = "Run.mixture_or_task_module = ('tasks.pocket', 'tasks.paper')\n"
+    (tmp_path / "config.gin").write_text(modules + "Run.seed = 3\n")
+    found = arguments(f"MODEL_DIR={tmp_path}")
+    settings, _ = common.settings_of_trained(found)
+    assert settings.run.seed == 3
+    vocabulary = load_vocabulary(parts.vocabulary_name(settings.run))
+    task = parts.open_task(settings.run, vocabulary)
+    assert task.name == "pocket_kind" and len(task.label_words()) == 8

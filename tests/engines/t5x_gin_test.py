@@ -141,6 +141,12 @@ def test_a_relative_model_dir_is_one_plain_message(parse):
         t5x_engine.settings()
 
 
+def test_labels_cannot_be_scored(parse):
+    parse(t5x.train, [TRAIN, "gin/t5x/models/pocket.gin"], DECODING="labels")
+    with pytest.raises(UserError, match="DECODING is 'labels'; T5X decodes greedily"):
+        t5x_engine.settings()
+
+
 # Whole runs.
 
 

@@ -1,6 +1,8 @@
+import contextlib
 import re
 
 import pytest
+from matplotlib.figure import Figure
 
 from prompt_tuning.runs import report
 
@@ -51,3 +53,21 @@ def test_the_learning_curve_is_a_png(tmp_path, steps, evaluations, majority):
     )
     assert path.read_bytes().startswith(PNG) and path.stat().st_size > 10_000
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("scores", "shown"), [([0.0, 90.0], (0, 100)), ([-90.0, -30.0], (-93, -27))]
+)
+def test_the_learning_curve_shows_scores_below_0_too(
+    tmp_path, monkeypatch, scores, shown
+):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    monkeypatch.setattr(report, "atomic", lambda path: contextlib.nullcontext(path))
+    lines = [{"step": step, "score": score} for step, score in enumerate(scores)]
+    report.learning_curve(tmp_path / "x", "t", [{"step": 1, "loss": 2.0}], lines, None)
+    (figure,) = drawn
+    axis = figure.axes[1]
+    assert axis.get_ylim() == pytest.approx(shown)
+    assert list(axis.lines[0].get_ydata()) == scores
+    assert ("negated" in axis.get_ylabel()) == (shown[0] < 0)

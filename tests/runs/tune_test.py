@@ -253,6 +253,9 @@ def test_a_mixture_is_tuned_and_evaluated_by_labels(tmp_path, frozen, sweep, cap
             "the split 'train' has no labels of small_unlabelled to learn",
         ),
         ({"INPUTS": "{a}"}, "INPUTS can only be given for a .csv"),
+        ({"MIXTURE_OR_TASK_NAME": "small_counted"}, "{'small_errors': nan, 'small_k"),
+        ({"MIXTURE_OR_TASK_NAME": "small_never"}, "and one of them more"),
+        ({"MIXTURE_OR_TASK_NAME": "small_negative"}, "'small_kind': -1.0}"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused_at_the_start(

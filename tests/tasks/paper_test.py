@@ -53,8 +53,8 @@ def test_tfds_has_the_data_set_with_these_labels(row, tmp_path):
         assert tuple(builder.info.features["label"].names) == row.labels
 
 
-def mocked(row, monkeypatch):
-    """Three examples of each split, made of the features that TFDS declares."""
+def mocked(row, monkeypatch, examples=3):
+    """A few examples of each split, made of the features that TFDS declares."""
     real = seqio.TfdsDataSource.get_dataset
 
     def get_dataset(self, split, shuffle):
@@ -67,7 +67,7 @@ def mocked(row, monkeypatch):
         return dataset
 
     monkeypatch.setattr(seqio.TfdsDataSource, "get_dataset", get_dataset)
-    return tfds.testing.mock_data(num_examples=3)
+    return tfds.testing.mock_data(num_examples=examples)
 
 
 @pytest.mark.parametrize("row", FROM_TFDS, ids=lambda row: row.alias)
@@ -93,6 +93,41 @@ def test_a_task_goes_from_tfds_to_its_metrics(row, monkeypatch):
     assert all(record.get("correct", True) for record in records)
     if row.metrics[0].__name__ in ("accuracy", "squad", "record"):
         assert values and max(values) == pytest.approx(100)
+
+
+NAMES = [row.alias for row in FROM_TFDS]
+NAMES += [f"{alias}_sentinel" for alias in paper.SUPERGLUE_RATES]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_record_says_is_what_the_metric_sees(name, monkeypatch):
+    """Of predictions right, wrong, illegal and almost right."""
+    row = next(row for row in EVALUATED if row.alias == name.removesuffix("_sentinel"))
+    splits = "validation", "validation_matched", "test"
+    split = next(split for split in splits if split in row.files)
+    task = tasks.open_task(name, (), BYTES)
+    with mocked(row, monkeypatch, 6):
+        loaded = task.load(split)
+    words = task.label_words() or ("some", "words")
+    _, records = loaded.score([""] * len(loaded.examples))
+    targets = [one["target"].replace(*row.translate[::-1]) for one in records]
+    wrong = [next(word for word in words if word != target) for target in targets]
+    planted = zip(targets, wrong, strict=True)
+    options = [(right, other, "none", right.upper()) for right, other in planted]
+    said = [each[i % 4] for i, each in enumerate(options)]
+    evaluation, records = loaded.score(said)
+    assert all(("legal" in record) == bool(row.labels) for record in records)
+    if row.labels:
+        legal = [text in words for text in said]
+        assert [record["legal"] for record in records] == legal
+        assert evaluation.illegal == {name: 1 - np.mean(legal)}
+    metrics = evaluation.metrics[name]
+    judged = [record["correct"] for record in records if "correct" in record]
+    if row.labels and metrics:
+        right = [text == target for text, target in zip(said, targets, strict=True)]
+        assert judged == right and True in right and False in right
+    if "accuracy" in metrics and judged:
+        assert 100 * np.mean(judged) == pytest.approx(metrics["accuracy"])
 
 
 def test_a_mixture_trains_on_one_task_and_transfers_to_the_other(monkeypatch):

@@ -385,3 +385,13 @@ def test_a_mixture_is_found_under_each_name():
         rates = {task.name: mixture.get_rate(task) for task in mixture.tasks}
         assert rates["super_glue_record_v102"] == 138_854
         assert rates["super_glue_axb_v102"] == 0
+
+
+def test_a_source_counts_its_examples_for_the_rates_of_a_mixture(tmp_path):
+    write_cb(tmp_path, "neutral", "entailment", "neutral")
+    task = seqio.TaskRegistry.get("cb")
+    task = task.replace(source=task.source.at(str(tmp_path)))
+    mixture = seqio.Mixture("mixed", [(task, seqio.mixing_rate_num_examples)])
+    assert mixture.get_rate(task) == 3 == task.num_input_examples("train")
+    with pytest.raises(KeyError):
+        task.num_input_examples("training")

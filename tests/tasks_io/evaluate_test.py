@@ -99,6 +99,8 @@ def test_registered_tasks_score_as_seqio_scores_them(name):
     expected = by_seqio(task.seqio_task, vocabulary, "validation", said)
     assert evaluation.metrics == {name: expected}
     assert len(expected) >= 1 and len(records) == len(said)
+    judged = 100 * np.mean([record["correct"] for record in records])
+    assert judged == pytest.approx(expected["accuracy"]) and 0 < judged < 100
 
 
 QUESTIONS = {
@@ -318,19 +320,14 @@ def test_free_text_without_targets_has_no_metrics_unless_the_row_has_answers(tar
         return {"exact": 100 * float(np.mean(np.array(targets) == predictions))}
 
     texts = [(text, target) for text, _ in TEXTS]
-    for post in (None, scoring.text, label_index_of_none):
-        task = make_task(texts, postprocess_fn=post, metric_fns=[exact])
-        split = load(task)
+    for post in (None, scoring.text, lambda text, **_: label_index(text, ["yes"])):
+        split = load(make_task(texts, postprocess_fn=post, metric_fns=[exact]))
         assert split.score([target] * 3)[0] == ({"letters": {}}, {})
         assert split.unlabelled == ["letters"]
     features = QUESTIONS | {"referent": ["yes", "a no", "on"], "label": [1, 1, 0]}
     squad = {"postprocess_fn": scoring.answers, "metric_fns": [scoring.squad]}
     split = load(make_task(texts, features=features, **squad))
     assert split.score(["yea", "nay", "no"])[0].metrics["letters"]["em"] == 100
-
-
-def label_index_of_none(text, **unused):
-    return label_index(text, ("yes", "no"))
 
 
 def test_a_split_tells_its_label_words_and_what_has_no_labels():

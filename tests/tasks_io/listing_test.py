@@ -178,3 +178,19 @@ def test_lengths_are_counted_with_eos():
         "targets: 2.0 tokens on average, 95% have at most 2, the longest 2",
         "labels: True 100.0% (paper: 50.0%)",
     ]
+
+
+def test_rendering_gives_lengths_to_the_preprocessors_that_need_them(capsys):
+    def short(dataset, sequence_length):
+        return dataset.take(sequence_length["inputs"])
+
+    task = seqio.TaskRegistry.get("pocket_kind")
+    task = task.replace(preprocessors=[short, *task.preprocessors])
+    seqio.TaskRegistry.add_provider("short_kind", task)
+    try:
+        lengths = "--gin.TASK_FEATURE_LENGTHS={'inputs': 3, 'targets': 2}"
+        assert run(capsys, "--render=short_kind", lengths)[1].count("\n") == 3
+        status, _, err = run(capsys, "--render=short_kind")
+    finally:
+        seqio.TaskRegistry.remove("short_kind")
+    assert status == 2 and "give TASK_FEATURE_LENGTHS" in err

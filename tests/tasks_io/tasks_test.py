@@ -1,7 +1,7 @@
 """Tasks to batches: what is found, tokenised, cut, ordered and padded."""
 
 import functools
-import sys
+import re
 import textwrap
 from pathlib import Path
 
@@ -103,18 +103,6 @@ def test_an_unknown_task_is_answered_with_names_near_it(vocabulary, register):
         tasks.open_task("wether", (), vocabulary)
 
 
-def test_a_module_is_imported_by_name_first(tmp_path, monkeypatch):
-    (tmp_path / "own_tasks.py").write_text("import seqio\nname = 'imported'\n")
-    (tmp_path / "broken_tasks.py").write_text("import no_such_library\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    tasks.import_tasks("own_tasks")
-    assert sys.modules.pop("own_tasks").name == "imported"
-    with pytest.raises(UserError, match=r"no module 'my_task' "):
-        tasks.import_tasks(["my_task"])
-    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
-        tasks.import_tasks("broken_tasks")
-
-
 def test_a_task_is_fitted_to_the_models_vocabulary(vocabulary, register):
     task = register(make_task(BYTES))
     fitted = tasks.open_task("small", (), vocabulary)
@@ -183,6 +171,24 @@ def test_label_words_come_from_the_postprocess_function(vocabulary):
     mixture = seqio.Mixture("mixed", [task, free, more], default_rate=1)
     # seqio orders the tasks of a mixture by name: free, more, small.
     assert label_words(mixture, vocabulary) == ("no", "maybe", "yes")
+
+
+@pytest.mark.parametrize("words", [("yes", "no", "yes"), "yes", (1, 2), ("yes", None)])
+def test_label_words_are_distinct_texts(vocabulary, words):
+    task = make_task(vocabulary, labels=words)
+    with pytest.raises(
+        UserError, match=r"the label_classes of small are .* each of th"
+    ):
+        load(task, vocabulary, "train")
+
+
+@pytest.mark.parametrize(
+    "word", ["maybe  yes", " yes", "{yes}", "\uff21", "\U0001f642"]
+)
+def test_label_words_that_cannot_be_written_are_named(vocabulary, word):
+    task = make_task(vocabulary, labels=("yes", "no", word))
+    with pytest.raises(UserError, match=re.escape(f"cannot write the label {word!r}")):
+        load(task, vocabulary, "train")
 
 
 def test_words_of_a_variant_are_those_its_model_knows(vocabulary):
@@ -283,6 +289,32 @@ def test_a_preprocessor_that_gets_no_lengths_is_a_user_error(vocabulary):
     task = make_task(vocabulary, preprocessors=[keep_end, *PREPROCESSORS])
     with pytest.raises(UserError, match="give TASK_FEATURE_LENGTHS"):
         load(task, vocabulary, "train")
+
+
+def test_lengths_of_features_reach_evaluation_that_cuts_no_targets(vocabulary):
+    @seqio.map_over_dataset
+    def noted(example, sequence_length, output_features):
+        assert output_features.keys() == {"inputs", "targets"}
+        return example | {"inputs": [sequence_length["targets"], 1]}
+
+    tokenize, append_eos = PREPROCESSORS
+    task = make_task(vocabulary, preprocessors=[tokenize, append_eos, noted])
+    lengths = {"inputs": 9, "targets": 2}
+    given = tasks.SeqioTask(task, vocabulary, lengths)
+    examples = given.load("test", {"inputs": 9}).examples
+    assert examples.inputs[0].tolist() == [2, 1]
+    longest = max(len(vocabulary.encode(text)) for _, text in TEXTS) + 1
+    assert examples.lengths["targets"] == longest > 2
+    assert examples.cut == {"inputs": 0, "targets": 0}
+    with pytest.raises(UserError, match="give TASK_FEATURE_LENGTHS"):
+        load(task, vocabulary, "train", {"inputs": 9})
+
+
+def test_a_placeholder_for_a_cache_is_a_preprocessor_like_others(vocabulary):
+    tokenize, append_eos = PREPROCESSORS
+    cached = [tokenize, seqio.CacheDatasetPlaceholder(), append_eos]
+    task = make_task(vocabulary, preprocessors=cached)
+    assert len(load(task, vocabulary, "train")) == 3
 
 
 def test_a_missing_split_is_a_user_error(vocabulary):
@@ -391,6 +423,36 @@ def test_a_mixtures_rates_may_be_numbers_of_examples(vocabulary, register):
     for name, scale in (("inner", 1), ("outer", 2)):
         examples = tasks.open_task(name, (), vocabulary).load("train").examples
         assert examples.rates == {"few": 3 * scale, "many": 5 * scale}
+
+
+def test_a_rate_may_count_what_is_read_from_data_dir(vocabulary, register):
+    """Of the new source, in nested mixtures too, and of the same task in two."""
+
+    class Source(seqio.FunctionDataSource):
+        def at(self, data_dir):
+            return Source(self._dataset_fn, ["train"], {"train": int(data_dir)})
+
+    dataset = make_task(vocabulary).source._dataset_fn
+    one, two = (
+        make_task(vocabulary, name=name, source=Source(dataset, ["train"]))
+        for name in ("one", "two")
+    )
+    rate = seqio.mixing_rate_num_examples
+    inner = seqio.Mixture("inner", [(one, rate), (two, 1)])
+    register(seqio.Mixture("outer", [(inner, 8), (one, rate)]))
+    task = tasks.open_task("outer", (), vocabulary, data_dir="3")
+    examples = task.load("train").examples
+    assert examples.sizes == {"one": 3, "two": 3}
+    assert examples.rates == {"one": 3 + 8 * 3 / 4, "two": 8 * 1 / 4}
+
+
+def test_a_rate_that_cannot_be_computed_is_left_to_training(vocabulary, register):
+    """Evaluation draws nothing."""
+    one, two = (make_task(vocabulary, name=name) for name in ("one", "two"))
+    rate = seqio.mixing_rate_num_examples  # which this source does not know
+    register(seqio.Mixture("outer", [(one, rate), (two, 2)]))
+    rates = tasks.open_task("outer", (), vocabulary).load("test").examples.rates
+    assert np.isnan(rates["one"]) and rates["two"] == 2
 
 
 def test_a_mixture_leaves_out_tasks_without_the_split(vocabulary):
