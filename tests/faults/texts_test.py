@@ -16,8 +16,8 @@ from prompt_tuning import exchange
 from prompt_tuning import files as checked
 from prompt_tuning.commands import predict
 from prompt_tuning.errors import UserError
+from prompt_tuning.tasks import DataError, files
 from prompt_tuning.training import own_data, own_text
-from tasks import DataError, files
 
 MANY = settings(
     max_examples=100,
