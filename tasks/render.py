@@ -28,7 +28,8 @@ def label_word(record: Record, labels: Sequence[str]) -> str:
     """The label word, given as the word or its number; UNKNOWN for -1."""
     label = need(record, "label", (str, int))
     number = label if isinstance(label, int) else None
-    if isinstance(label, str) and label not in labels and label.isdecimal():
+    digits = isinstance(label, str) and label.isdecimal() and len(label) < 10
+    if digits and label not in labels:
         number = int(label)  # as in GLUE's tables
     if number == NO_LABEL:
         return UNKNOWN
@@ -36,7 +37,7 @@ def label_word(record: Record, labels: Sequence[str]) -> str:
         return labels[number]
     if label not in labels:
         raise DataError(
-            f"the label is {label!r}; it must be one of {', '.join(labels)}"
+            f"the label is {label!r:.80}; it must be one of {', '.join(labels)}"
         )
     return str(label)
 

@@ -77,8 +77,9 @@ def t5x(folder: Path) -> dict[str, np.ndarray]:
     """The arrays that the index of a checkpoint of T5X names or holds."""
 
     def array(code, data):
-        shape, kind, values = msgpack.unpackb(data)
-        return np.frombuffer(values, kind).reshape(shape)
+        shape, kind, values = msgpack.unpackb(data, raw=True)
+        # A shape in bytes is one in small numbers.
+        return np.frombuffer(values, kind.decode()).reshape(tuple(shape))
 
     data = (folder / "checkpoint").read_bytes()
     tree = msgpack.unpackb(data, ext_hook=array, strict_map_key=False)

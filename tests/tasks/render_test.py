@@ -136,3 +136,11 @@ def test_questions_get_room_around_punctuation(answers):
     assert one(render.question, record | {"answers": []})["targets"] == "<unk>"
     with pytest.raises(DataError, match="it must hold strings"):
         one(render.question, record | {"answers": [3]})
+
+
+def test_a_label_of_many_digits_is_none_of_the_labels():
+    for label in ("9" * 5_000, "7", "1" * 10):
+        with pytest.raises(DataError, match="it must be one of no, yes") as error:
+            render.label_word({"label": label}, ("no", "yes"))
+        assert len(str(error.value)) < 200
+    assert render.label_word({"label": "1"}, ("no", "yes")) == "yes"
