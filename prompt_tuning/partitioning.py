@@ -195,7 +195,9 @@ def placed(tree: Any, mesh: Mesh) -> Any:
         sharding = getattr(x, "sharding", None)
         if isinstance(sharding, NamedSharding) and sharding.mesh == mesh:
             return x
-        return jax.device_put(x, replicated(mesh))
+        # By the host: with one device a process, JAX mixes up the shards of an array
+        # that it copies from a device of this process to the mesh of all.
+        return jax.device_put(jax.device_get(x), replicated(mesh))
 
     return jax.tree.map(place, tree)
 

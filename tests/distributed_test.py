@@ -41,8 +41,10 @@ def flags(frozen, folder, mesh, steps):
     }
 
 
-def two(*told):
-    return several.finished(several.two(4, **flags(*told)))
+def two(frozen, folder, mesh, steps):
+    devices = mesh[0] * mesh[1] // 2
+    told = flags(frozen, folder, mesh, steps)
+    return several.finished(several.two(devices, **told))
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,7 @@ def lines(folder, name):
     [
         ((8, 1), False),
         pytest.param((4, 2), True, marks=pytest.mark.slow),
+        pytest.param((2, 1), False, marks=pytest.mark.slow),  # a device each
         pytest.param((1, 8), False, marks=pytest.mark.slow),  # the model spans both
     ],
 )

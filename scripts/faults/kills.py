@@ -39,7 +39,7 @@ class Moment(NamedTuple):
     place: "module:function", or the name of a file that appears by being renamed.
     call: at which call of it, or renaming.
     then: "before" or "after" it; or seconds after it has begun; or "half", where half
-      of what was written is lost.
+      of what was written is lost, if the process does not live to see it.
     """
 
     what: str
@@ -183,6 +183,8 @@ def make(folder):
 
 def arm(moment, number):
     """Sends this process the signal at the moment."""
+    if number != signal.SIGKILL and moment.then == "half":
+        moment = moment._replace(then="before")
 
     def end():
         os.kill(os.getpid(), number)

@@ -40,14 +40,14 @@ def outcome(folder):
 def settings(frozen):
     return {
         "INITIAL_CHECKPOINT_PATH": frozen,
-        **{"TRAIN_STEPS": 160, "EVAL_PERIOD": 40},
+        **{"TRAIN_STEPS": 100, "EVAL_PERIOD": 50},
     }
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory, settings):
     folder = tmp_path_factory.mktemp("unbroken")
-    several.finished(several.two(2, **settings, MODEL_DIR=folder))
+    several.finished(several.two(1, **settings, MODEL_DIR=folder))
     return folder
 
 
@@ -66,7 +66,7 @@ def test_what_ends_one_of_two_ends_both_and_they_resume(
 ):
     programs = [several.PROGRAM, several.PROGRAM]
     programs[which] = "-c", SIGNALLED, str(int(number))
-    processes = several.two(2, programs=programs, **settings, MODEL_DIR=tmp_path)
+    processes = several.two(1, programs=programs, **settings, MODEL_DIR=tmp_path)
     processes[which].wait(timeout=200)
     since = time.monotonic()
     ended = several.ends(processes)
@@ -78,15 +78,15 @@ def test_what_ends_one_of_two_ends_both_and_they_resume(
         assert words in errors.strip().splitlines()[-1:][0] if words else True
     saved = [*checkpoints.scores(tmp_path / "checkpoints")]
     if number != signal.SIGKILL:
-        assert 6 < saved[-1] < 160 and steps(tmp_path / "train.jsonl")[-1] == saved[-1]
-    several.finished(several.two(2, **settings, MODEL_DIR=tmp_path))
+        assert 6 < saved[-1] < 100 and steps(tmp_path / "train.jsonl")[-1] == saved[-1]
+    several.finished(several.two(1, **settings, MODEL_DIR=tmp_path))
     assert outcome(tmp_path) == outcome(unbroken)
 
 
 def test_what_differs_between_processes_is_named_before_they_train(settings, tmp_path):
     each = {"SEED": 0}, {"SEED": 1}
     settings = settings | {"MODEL_DIR": tmp_path, "METHOD": "whole"}
-    for code, out, errors in several.ends(several.two(2, each=each, **settings)):
+    for code, out, errors in several.ends(several.two(1, each=each, **settings)):
         assert code == 2 and not out
         assert errors.count("\n") == 1 and "have different settings; start" in errors
     assert not list((tmp_path / "checkpoints").glob("*"))
@@ -104,7 +104,7 @@ def test_other_data_is_named(settings, tmp_path):
         for number in range(2)
     ]
     settings = settings | {"MODEL_DIR": tmp_path / "run", "PROMPT_INIT": "normal"}
-    for code, _, errors in several.ends(several.two(2, each=each, **settings)):
+    for code, _, errors in several.ends(several.two(1, each=each, **settings)):
         assert code == 2 and "label words and training data and valid" in errors
 
 
