@@ -5,7 +5,6 @@ later, the one before it is used.
 """
 
 import contextlib
-import json
 import math
 import os
 import re
@@ -19,7 +18,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
-from prompt_tuning import interrupts, outputs, partitioning
+from prompt_tuning import files, interrupts, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.training.step import TrainState
 
@@ -267,8 +266,9 @@ def _metrics(directory: Path, step: int) -> Path:
 def _saved_metrics(directory: Path, step: int) -> Mapping[str, Any] | None:
     """What a state was saved with, read as the JSON it is; None if it cannot be."""
     try:
-        found = json.loads(_metrics(directory, step).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        path = files.regular(_metrics(directory, step), files.MOST_JSON)
+        found = files.parse_json(path.read_bytes())
+    except (OSError, ValueError):  # a UserError is a ValueError
         return None
     match found:
         case {"score": None}:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from prompt_tuning import config, outputs, partitioning
+from prompt_tuning import config, files, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import Run, Settings
 
@@ -223,8 +223,8 @@ def keep_lines(log: Path, last_step: int, *names: str) -> list[dict]:
 
 def _record(line: bytes, names: Sequence[str]) -> dict | None:
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        found = files.parse_json(line)
+    except ValueError:
         return None
     if not isinstance(found, dict) or type(found.get("step")) is not int:
         return None

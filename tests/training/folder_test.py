@@ -110,9 +110,11 @@ def test_keep_lines_drops_what_a_killed_run_left(tmp_path):
     assert list(tmp_path.iterdir()) == [log]
 
 
-@pytest.mark.parametrize(
-    "bad", [b"\xff\x00", b"{", b"[1]", b'{"step": "2"}', b'{"step": 2}', b"[" * 9_999]
-)
+DAMAGED = [b"\xff\x00", b"{", b"[1]", b'{"step": "2"}', b'{"step": 2}', b"[" * 9_999]
+DAMAGED += [b'{"step": 2, "loss": NaN}', b'{"step": 2, "loss": 1e999}']
+
+
+@pytest.mark.parametrize("bad", DAMAGED)
 def test_a_damaged_line_is_set_aside_and_the_rest_stays(tmp_path, bad, capsys):
     log = tmp_path / "train.jsonl"
     good = [json.dumps({"step": i, "loss": 0.5}).encode() for i in (1, 3)]
