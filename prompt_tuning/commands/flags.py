@@ -1,6 +1,9 @@
 """Flags that several commands have."""
 
 import argparse
+import contextlib
+
+import prompt_tuning
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -42,3 +45,9 @@ def add_prompt(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="a prompt file, a run or one step of it (default: MODEL_DIR's prompt)",
     )
+
+
+def greet(command: str) -> None:
+    """Says at once that the program is there: importing JAX takes a second."""
+    with contextlib.suppress(BrokenPipeError):  # training goes on without a reader
+        print(f"prompt-tuning {prompt_tuning.__version__}: {command}", flush=True)
