@@ -36,6 +36,8 @@ INSTALL = [
     "scipy>=1.14",
     # The progress bar.
     "tqdm>=4.66",
+    # Event files for TensorBoard.
+    "clu>=0.0.12",
     # Draws the learning curve.
     "matplotlib>=3.9",
     # Tasks, mixtures and their evaluation. Registered tasks need it; prompt_tuning on
@@ -59,6 +61,8 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         # Unexpected texts, for the comparison with seqio's vocabularies.
         "hypothesis>=6.100",
+        # Reads back the event files that clu writes.
+        "tensorboard>=2.20",
     ],
     "lint": [
         # One minor version, as the next may format differently.
@@ -68,6 +72,8 @@ EXTRAS = {
         # package downloads on its first run. One version, as the next may find more.
         "basedpyright==1.40.2",
     ],
+    # clu needs it to write event files, and the user to look at them.
+    "tensorboard": ["tensorboard>=2.20"],
     # The slow comparison with Hugging Face's T5 and PEFT's prompts, on the CPU. To save
     # the CUDA libraries, install PyTorch's CPU build first, if your registry has it.
     "parity": ["torch>=2.5", "transformers>=4.50", "peft>=0.17"],

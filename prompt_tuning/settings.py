@@ -306,6 +306,9 @@ class Run(_Section):
     tfds_data_dir: str | None = setting(
         None, "where TFDS keeps what it downloads", path=True
     )
+    tensorboard: bool = setting(
+        False, "write event files for TensorBoard into MODEL_DIR too"
+    )
     seed: int = setting(
         0,
         "for the order of the data, the initial prompt and dropout; on one machine a "

@@ -20,6 +20,7 @@ from prompt_tuning.frozen import weights
 from prompt_tuning.settings import T5Config
 from prompt_tuning.t5 import network
 from prompt_tuning.tasks import pocket
+from prompt_tuning.training import progress
 
 CONFIG = T5Config(
     emb_dim=16,
@@ -173,7 +174,9 @@ def trained(folder, frozen, *arguments, **settings):
 
 
 def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """A log's lines, without what differs between two runs of the same settings."""
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{k: v for k, v in one.items() if k not in progress.SPEED} for one in found]
 
 
 def steps(path):

@@ -7,9 +7,12 @@ from prompt_tuning.commands import flags
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags for hosts and the prompt."""
+    """Adds the flags for hosts and the prompt, and --split."""
     flags.add_hosts(parser)
     flags.add_prompt(parser)
+    parser.add_argument(
+        "--split", metavar="NAME", help="the split to evaluate on: EVAL_SPLIT"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -21,6 +24,8 @@ def run(args: argparse.Namespace) -> None:
     from prompt_tuning.runs import parts, trained
     from prompt_tuning.training import folder, task
 
+    if args.split:
+        args.bindings.append(f"EVAL_SPLIT={args.split!r}")
     settings, source = common.settings_of_trained(args, args.prompt)
     common.start(args)
     run = settings.run

@@ -1,7 +1,10 @@
 """Flags that several commands have."""
 
 import argparse
+import contextlib
 import os.path
+
+import prompt_tuning
 
 path = os.path.expanduser  # no shell replaces the ~ of --flag=~/folder
 
@@ -53,3 +56,9 @@ def add_prompt(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="a prompt file, a run or one step of it (default: MODEL_DIR's prompt)",
     )
+
+
+def greet(command: str) -> None:
+    """Says at once that the program is there: importing JAX takes a second."""
+    with contextlib.suppress(BrokenPipeError):  # training goes on without a reader
+        print(f"prompt-tuning {prompt_tuning.__version__}: {command}", flush=True)

@@ -28,9 +28,11 @@ def run(args: argparse.Namespace) -> None:
     from prompt_tuning.training import plan
 
     settings = common.settings(args)
-    plan.use_virtual_devices(math.prod(plan.parse_mesh(args.mesh)))
+    mesh = plan.parse_mesh(args.mesh)
+    plan.use_virtual_devices(math.prod(mesh))
     common.start(args)
     name = settings.run.initial_checkpoint_path
     config = description.config(name, settings.model)
-    for line in plan.describe(config, settings.run, args.mesh):
+    lengths = plan.LENGTHS | (settings.run.task_feature_lengths or {})
+    for line in plan.describe(config, settings.run, mesh, lengths):
         print(line, flush=True)

@@ -12,6 +12,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Pre-trains a model, or resumes."""
+    flags.greet("pretrain")
+
     from prompt_tuning import outputs
     from prompt_tuning.commands import common
     from prompt_tuning.runs import pretrain

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,19 +80,36 @@ def build(settings: Settings, frozen: bool = True) -> Model:
     Raises:
       UserError: something is missing, or does not fit the rest.
     """
-    run, sharded = settings.run, settings.param_shardings.fully_sharded
     mesh = partitioning.mesh(settings.mesh.data, settings.mesh.model)
+    if not frozen:
+        return _checked(settings, mesh, T5Config(**settings.model))
+    model = outlined(settings, mesh)
+    name, sharded = _name(settings), settings.param_shardings.fully_sharded
+    params = weights.load_frozen(name, model.network, mesh, sharded)
+    return model._replace(params=params)
+
+
+def outlined(settings: Settings, mesh: Mesh) -> Model:
+    """The frozen model on `mesh` as its file describes it, without its parameters.
+
+    Raises:
+      UserError: as `build`.
+    """
+    return _checked(settings, mesh, description.config(_name(settings), settings.model))
+
+
+def _name(settings: Settings) -> str:
+    return settings.run.initial_checkpoint_path
+
+
+def _checked(settings: Settings, mesh: Mesh, config: T5Config) -> Model:
+    """A model without parameters, whose parts fit one another."""
+    run, network = settings.run, Transformer(config)
     partitioning.check_batch_size(run.batch_size, mesh, run.num_microbatches)
-    name = run.initial_checkpoint_path
-    given = settings.model
-    # The model first: its vocabulary may be in a bucket, and what is no model has none.
-    config = description.config(name, given) if frozen else T5Config(**given)
     vocabulary = load_vocabulary(vocabulary_name(run))
-    network = Transformer(config)
-    check_vocabulary(vocabulary.vocab_size, network.config.vocab_size)
-    partitioning.check_mesh(network, mesh, sharded)
-    params = weights.load_frozen(name, network, mesh, sharded) if frozen else None
-    return Model(mesh, network, params, vocabulary)
+    check_vocabulary(vocabulary.vocab_size, config.vocab_size)
+    partitioning.check_mesh(network, mesh, settings.param_shardings.fully_sharded)
+    return Model(mesh, network, None, vocabulary)
 
 
 def checksum(params: Any) -> str:
@@ -218,6 +235,13 @@ def make_measure(run: Run, model: Model, split: Split) -> Measure:
         return evaluation, records
 
     return measure
+
+
+def events(folder: Path) -> Callable[[int, Mapping[str, float | None]], None]:
+    """Writes a step's values into `folder` for TensorBoard."""
+    from prompt_tuning.tasks_io import events  # imports TensorFlow
+
+    return events.writer(folder)
 
 
 def short_name(run: Run) -> str:

@@ -33,6 +33,8 @@ from prompt_tuning.training import (
     objectives,
     optimizer,
     own_text,
+    plan,
+    progress,
     step,
 )
 from prompt_tuning.training import task as tasks
@@ -108,6 +110,12 @@ def _pretrain(settings: Settings, path: Path) -> Path:
         mesh=model.mesh,
         rngs=jnp.stack([jax.random.key(run.seed)]),
         logs=[path / "train.jsonl"],
+        work=progress.Work(
+            [rate],
+            plan.flops_of(model.network.config, prompt_length=0, weights=True),
+            progress.device_rate(model.network.config.dtype),
+        ),
+        events=[parts.events(path)] if run.tensorboard else [],
     )
     total = corrupted + settings.pretrain.prefix_lm_steps
     try:

@@ -28,6 +28,8 @@ from prompt_tuning.training import (
     folder,
     loop,
     optimizer,
+    plan,
+    progress,
     step,
 )
 from prompt_tuning.training import task as tasks
@@ -37,6 +39,8 @@ class Member(NamedTuple):
     """One of the prompts (or models) that are trained together.
 
     start: makes the trained tree as it is before the first step.
+    learning_rate: step (from 0) -> the optimizer's.
+    events: writes a step's values for TensorBoard; None unless asked for.
     state: its latest training state.
     """
 
@@ -44,6 +48,8 @@ class Member(NamedTuple):
     folder: Path
     start: Callable[[], Any]
     optimizer: optax.GradientTransformation
+    learning_rate: optax.Schedule
+    events: progress.Events | None
     states: ocp.CheckpointManager
     state: step.TrainState
 
@@ -82,7 +88,7 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     run = sweep[0].run
     model = parts.build(sweep[0])
     task = parts.open_task(run, model.vocabulary)
-    data = _load(run, task)
+    data = read_splits(run, task)
     sweep = [parts.resolved(one, model) for one in sweep]
     said = _descriptions(sweep, task, model, data)
     method = methods.of(run)
@@ -114,7 +120,9 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     members, last = _resumed(members)
     if last is not None:
         where = folders[0].parent if len(sweep) > 1 else run.model_dir
-        print(f"resuming from step {last} in {where}", flush=True)
+        done = f"finished at step {last}; nothing left to do"
+        going_on = f"resuming from step {last} in {where}"
+        print(done if last >= run.train_steps else going_on, flush=True)
     try:
         if last is None:
             at_period(tuple(one.state for one in members), 0)
@@ -143,7 +151,7 @@ def _evaluate_again(
                 checkpoints.save_score(states, number, score)
 
 
-def _load(run: Run, task: tasks.Task) -> Data:
+def read_splits(run: Run, task: tasks.Task) -> Data:
     """Reads the splits; raises UserError if there is nothing to learn from."""
     training = task.load(run.train_split, run.task_feature_lengths)
     if training.unlabelled:
@@ -240,7 +248,9 @@ def _members(
             old = exchange.read_description(path / exchange.DESCRIPTION)
             folder.check_unchanged(path, old, description)
         outputs.write_json(path / exchange.DESCRIPTION, description)
-        members.append(Member(run, path, start, adafactor, states, state))
+        rate = optimizer.schedule(settings.schedule)
+        events = parts.events(path) if run.tensorboard else None
+        members.append(Member(run, path, start, adafactor, rate, events, states, state))
     return members
 
 
@@ -287,6 +297,8 @@ def _evaluated(
     line = {"step": number, "score": score, "metrics": metrics, "illegal": illegal}
     with outputs.log(member.folder / "eval.jsonl").open("a") as lines:
         lines.write(json.dumps(line) + "\n")
+    if member.events:
+        member.events(number, {f"{member.run.eval_split} score": score})
     return score
 
 
@@ -373,8 +385,27 @@ def _fit(
         mesh=model.mesh,
         rngs=jnp.stack([jax.random.key(seed) for seed in seeds]),
         logs=[member.folder / "train.jsonl" for member in members],
+        work=_work(members, method, model, frozen),
+        events=[member.events for member in members if member.events],
         lengths=batching.input_lengths(*split, *ahead),
         description=f"{run.method} tuning",
+    )
+
+
+def _work(
+    members: Sequence[Member], method: methods.Method, model: parts.Model, frozen: Any
+) -> progress.Work:
+    """What a step of these does, for the log."""
+    config, prompt = (
+        model.network.config,
+        method.fold(members[0].state.trained)[1].prompt,
+    )
+    length = len(prompt.vectors) if prompt else 0
+    weights = len(jax.tree.leaves(frozen)) < len(jax.tree.leaves(model.params))
+    return progress.Work(
+        learning_rates=[member.learning_rate for member in members],
+        flops=plan.flops_of(config, length, weights),
+        rate=progress.device_rate(config.dtype),
     )
 
 

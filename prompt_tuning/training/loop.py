@@ -1,24 +1,22 @@
-"""The training loop: batches made ahead, steps compiled ahead, logs."""
+"""The training loop: batches made ahead, steps compiled ahead."""
 
 import collections
 import contextlib
 import itertools
-import json
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from tqdm import tqdm
 
-from prompt_tuning import interrupts, outputs, partitioning
-from prompt_tuning.errors import UserError
-from prompt_tuning.training.step import Batch, States, compile_step, diverged
+from prompt_tuning import interrupts, partitioning
+from prompt_tuning.training import progress
+from prompt_tuning.training.step import Batch, States, compile_step
 
 
 @contextlib.contextmanager
@@ -91,6 +89,8 @@ def fit(
     mesh: Mesh,
     rngs: jax.Array,
     logs: Sequence[Path],
+    work: progress.Work,
+    events: Sequence[progress.Events] = (),
     lengths: Sequence[int] = (),
     description: str = "training",
 ) -> States:
@@ -107,6 +107,8 @@ def fit(
       at_stop: saves the states when SIGTERM has come, without evaluating them first.
       rngs: a key for each state.
       logs: a JSONL file for each state, which gets a line for each step.
+      work: what a step does; its line says how fast.
+      events: for each state, or none: what else its steps' values are written to.
       lengths: input lengths of coming batches, whose steps are compiled ahead.
 
     Raises:
@@ -117,28 +119,25 @@ def fit(
     states = partitioning.placed(states, mesh)
     first = int(states[0].step)
     batches = _ahead(itertools.islice(batches, max(0, steps - first)), mesh)
-    shown: dict[str, Any] = {}
     pending = None
     with (
         contextlib.closing(batches),
         _compiled_ahead(step_fn, (states, frozen, rngs), lengths, mesh) as compiled,
-        _opened(logs) as opened,
-        _bar(first, steps, description) as bar,
+        progress.told(logs, first, steps, description, work, events) as told,
         interrupts.held(*_put_off()),
     ):
         for step in range(first + 1, steps + 1):
             batch = next(batches)
             states, metrics = compiled(batch)(states, frozen, batch, rngs)
             if pending:
-                _report(*pending, opened, bar, shown)
-            pending = (step, metrics)
+                told.step(*pending)
+            pending = (step, metrics, batch)
             due, stop = step % period == 0 or step == steps, interrupts.must_stop(step)
             if due or stop:
-                _report(*pending, opened, bar, shown)
+                told.step(*pending)
                 pending = None
             if due:
-                shown |= at_period(states, step)
-                bar.set_postfix(shown)
+                told.show(**at_period(states, step))
             elif stop:
                 at_stop(states, step)
             if stop:
@@ -153,48 +152,3 @@ def _put_off() -> Sequence[signal.Signals]:
     """
     several = jax.process_count() > 1
     return [signal.SIGTERM, signal.SIGINT] if several else [signal.SIGTERM]
-
-
-def _bar(first: int, steps: int, description: str) -> tqdm:
-    return tqdm(
-        total=steps,
-        initial=first,
-        desc=description,
-        unit="step",
-        smoothing=0.05,
-        disable=not outputs.is_writer(),
-    )
-
-
-@contextlib.contextmanager
-def _opened(logs: Sequence[Path]) -> Iterator[dict[Path, TextIO]]:
-    with contextlib.ExitStack() as stack:
-        yield {
-            path: stack.enter_context(outputs.log(path).open("a", buffering=1))
-            for path in logs
-        }
-
-
-def _report(
-    step: int,
-    metrics: Sequence[dict[str, jax.Array]],
-    logs: dict[Path, TextIO],
-    bar: tqdm,
-    shown: dict,
-) -> None:
-    """Writes each state's metrics to its log, and shows the mean of their losses."""
-    each = jax.device_get(metrics)
-    for path, one in zip(logs, each, strict=True):
-        if not one["ok"]:
-            where = f" in {path.parent}" if len(logs) > 1 else ""
-            raise UserError(
-                f"training diverged at step {step}{where}: {diverged(step, one)}. The "
-                "last good checkpoint is kept; start again in a new MODEL_DIR"
-                + (", or continue without this prompt" if where else "")
-            )
-    for lines, one in zip(logs.values(), each, strict=True):
-        values = {name: one[name].item() for name in one if name != "ok"}
-        lines.write(json.dumps({"step": step} | values) + "\n")
-    shown["loss"] = f"{np.mean([one['loss'] for one in each]):.3f}"
-    bar.update()
-    bar.set_postfix(shown, refresh=False)

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -69,12 +69,15 @@ class Workload(NamedTuple):
     num_microbatches: int = 1
 
 
-def step_flops(config: network.T5Config, work: Workload) -> int:
-    """Floating-point operations of the matrix products of a prompt-tuning step.
+def step_flops(config: network.T5Config, work: Workload, weights: bool = False) -> int:
+    """Floating-point operations of the matrix products of a training step.
 
-    These are the forward pass and the gradients of activations. There are no gradients
-    of weights, nor in the decoder up to its first cross-attention, which the prompt
-    does not reach.
+    These are the forward pass and the gradients of activations. In prompt tuning there
+    are no gradients of weights, nor in the decoder up to its first cross-attention,
+    which the prompt does not reach.
+
+    Args:
+      weights: the model's weights are trained too.
     """
     c, heads = config, config.num_heads * config.head_dim
     source = work.prompt_length + work.inputs
@@ -93,11 +96,27 @@ def step_flops(config: network.T5Config, work: Workload) -> int:
     attention += 2 * width * c.num_decoder_layers * work.targets * source
     own = 2 * heads * c.num_decoder_layers * work.targets**2
     forward = encoder + decoder + logits + attention + own
+    if weights:
+        return 2 * work.batch_size * (3 * forward)
     unreached = 5 * square * work.targets + 4 * heads * work.targets**2
     unreached += width * work.targets * source  # the first cross-attention's queries
     unreached += few * square * work.targets
     backward = encoder + decoder + logits + 2 * (attention + own) - unreached
     return 2 * work.batch_size * (forward + backward)
+
+
+def flops_of(
+    config: network.T5Config, prompt_length: int, weights: bool = False
+) -> Callable[[Mapping[str, Any]], int]:
+    """A batch [B, N, ...] for N trained states -> FLOPs of the step on it."""
+
+    def flops(batch: Mapping[str, Any]) -> int:
+        rows, states, inputs = batch["encoder_input_tokens"].shape
+        targets = batch["decoder_target_tokens"].shape[-1]
+        work = Workload(prompt_length, rows, inputs, targets)
+        return states * step_flops(config, work, weights)
+
+    return flops
 
 
 def parse_mesh(text: str) -> tuple[int, int]:
@@ -248,16 +267,23 @@ def smallest_meshes(
     return fits
 
 
-def describe(config: T5Config, run: Run, mesh: str) -> Iterator[str]:
-    """Lines that say what a training step needs on a mesh, and the fewest devices."""
+def describe(
+    config: T5Config, run: Run, mesh: tuple[int, int], lengths: Mapping[str, int]
+) -> Iterator[str]:
+    """Lines that say what a training step needs on a mesh, and the fewest devices.
+
+    Args:
+      mesh: numbers of devices along "data" and along "model".
+      lengths: of inputs and targets, in tokens.
+    """
     model = network.Transformer(config)
     work = Workload(
         run.prompt_length,
         run.batch_size,
-        **LENGTHS | (run.task_feature_lengths or {}),
+        **lengths,
         num_microbatches=run.num_microbatches,
     )
-    data, along = parse_mesh(mesh)
+    data, along = mesh
     devices = virtual_mesh(data, along)
     partitioning.check_batch_size(work.batch_size, devices, work.num_microbatches)
     partitioning.check_mesh(model, devices)
@@ -273,7 +299,7 @@ def describe(config: T5Config, run: Run, mesh: str) -> Iterator[str]:
     )
     yield from ("", f"GB on each device, mesh data={data} x model={along}", "")
     rows = needed._asdict() | {"total": needed.total}
-    yield from (f"  {_ROWS[row]:<32}{size / 1e9:8.2f}" for row, size in rows.items())
+    yield from (f"  {_ROWS[row]:<34}{size / 1e9:8.2f}" for row, size in rows.items())
     yield from ("", "fewest devices, weights and batch split over all of them", "")
     fits = smallest_meshes(model, work)
     for chip, memory in MEMORY.items():

@@ -49,7 +49,8 @@ class Moment(NamedTuple):
 
 
 FOLDER, STATES = "prompt_tuning.training.folder", "prompt_tuning.training.checkpoints"
-LOOP, DECODE = "prompt_tuning.training.loop", "prompt_tuning.serving.predictor"
+PROGRESS = "prompt_tuning.training.progress"
+DECODE = "prompt_tuning.serving.predictor"
 PARTS = "prompt_tuning.runs.parts"
 
 
@@ -90,7 +91,7 @@ DELETING = [
     Moment("deleting a state", "shutil:rmtree", call, "half") for call in (1, 2)
 ]
 STEPS = [
-    Moment("a line of a log", f"{LOOP}:_report", call, then)
+    Moment("a line of a log", f"{PROGRESS}:Progress.step", call, then)
     for call, then in ((1, "after"), (3, "before"), (5, "half"), (8, "half"))
 ]
 EVALUATING = [
@@ -198,9 +199,12 @@ def arm(moment, number):
 
 
 def _arm_call(moment, end):
-    module, _, name = moment.place.partition(":")
-    module = __import__(module, fromlist=[name])
-    function, calls = getattr(module, name), [0]
+    module, _, names = moment.place.partition(":")
+    *owners, name = names.split(".")
+    owner = __import__(module, fromlist=["it"])
+    for one in owners:
+        owner = getattr(owner, one)
+    function, calls = getattr(owner, name), [0]
 
     def armed(*args, **kwargs):
         calls[0] += 1
@@ -216,15 +220,15 @@ def _arm_call(moment, end):
                 path.unlink()
             end()
         found = function(*args, **kwargs)
-        if moment.then == "half" and name == "_report":
-            for log in args[2]:
+        if moment.then == "half" and name == "step":
+            for log in args[0].logs:
                 log.write_bytes(log.read_bytes()[:-9])
             end()
         if moment.then == "after":
             end()
         return found
 
-    setattr(module, name, armed)
+    setattr(owner, name, armed)
 
 
 def _arm_file(moment, end):
@@ -286,11 +290,21 @@ def left(folder):
         name = path.relative_to(folder)
         if "checkpoints" in name.parts[:-2] or path.is_dir():
             continue
-        found[str(name)] = path.read_bytes().replace(bytes(folder), b"MODEL_DIR")
+        text = path.read_bytes().replace(bytes(folder), b"MODEL_DIR")
+        if path.name == "train.jsonl":  # steps take other times
+            text = json.dumps([_same(json.loads(line)) for line in text.splitlines()])
+            text = text.encode()
+        found[str(name)] = text
     states = sorted(
         str(path.relative_to(folder)) for path in folder.rglob("checkpoints/*")
     )
     return found | {"states": "\n".join(states).encode()}
+
+
+def _same(line):
+    from prompt_tuning.training import progress
+
+    return {k: v for k, v in line.items() if k not in progress.SPEED}
 
 
 def problem(code, errors, number, last):

@@ -25,9 +25,8 @@ def test_evaluate_repeats_the_runs_own_numbers(run, capsys):
 
 def test_evaluate_another_prompt_on_another_split(run, frozen, tmp_path, capsys):
     np.save(tmp_path / "p.npy", np.zeros((7, 16)))
-    settings = {"INITIAL_CHECKPOINT_PATH": frozen, "EVAL_SPLIT": "train"}
-    arguments = ["evaluate", "--prompt", tmp_path / "p.npy"]
-    assert small.main(*arguments, **settings) == 0
+    arguments = ["evaluate", "--prompt", tmp_path / "p.npy", "--split=train"]
+    assert small.main(*arguments, INITIAL_CHECKPOINT_PATH=frozen) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["split"], result["examples"]) == ("train", 24)
     assert "predictions" not in result

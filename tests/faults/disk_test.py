@@ -17,14 +17,14 @@ AT_STEP_4 = """
 import os, shutil, sys
 from pathlib import Path
 from prompt_tuning import cli
-from prompt_tuning.training import loop
-report, act = loop._report, sys.argv.pop(1)
+from prompt_tuning.training.progress import Progress
+report, act = Progress.step, sys.argv.pop(1)
 folder = Path(next(a for a in sys.argv if "MODEL_DIR" in a).partition("=")[2])
-def reported(step, *rest):
-    report(step, *rest)
+def reported(self, step, *rest):
+    report(self, step, *rest)
     if step == 4:
         exec(act)
-loop._report = reported
+Progress.step = reported
 cli.console()
 """
 FILL = """

@@ -15,15 +15,15 @@ from prompt_tuning.training import checkpoints
 SIGNALLED = """
 import os, signal, sys
 from prompt_tuning import cli
-from prompt_tuning.training import loop
+from prompt_tuning.training.progress import Progress
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
-report, number, calls = loop._report, int(sys.argv.pop(1)), []
+report, number, calls = Progress.step, int(sys.argv.pop(1)), []
 def signalled(*args):
     report(*args)
     calls.append(1)
     if len(calls) == 6:
         os.kill(os.getpid(), number)
-loop._report = signalled
+Progress.step = signalled
 cli.console()
 """
 

@@ -13,7 +13,7 @@ import small
 from safetensors.numpy import load_file
 from small import lines, prompt, steps, trained
 
-from prompt_tuning.training import checkpoints, loop
+from prompt_tuning.training import checkpoints, progress
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -35,15 +35,15 @@ def half(tmp_path, frozen):
 
 
 def test_sigterm_saves_the_step_it_comes_in(run, tmp_path, frozen, monkeypatch, capsys):
-    report = loop._report
+    report = progress.Progress.step
 
-    def stopped(number, *rest):
+    def stopped(told, number, *rest):
         if number == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        report(number, *rest)
+        report(told, number, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_report", stopped)
+        patch.setattr(progress.Progress, "step", stopped)
         flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
         assert small.main("train", **flags) == 143
     assert "SIGTERM; run the same command to resume" in capsys.readouterr().err

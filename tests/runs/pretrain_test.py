@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from prompt_tuning import partitioning
 from prompt_tuning.runs import pretrain
-from prompt_tuning.training import loop
+from prompt_tuning.training import progress
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -41,7 +41,7 @@ def run(tmp_path_factory):
 
 
 def log(folder):
-    return [json.loads(line) for line in (folder / "train.jsonl").open()]
+    return small.lines(folder / "train.jsonl")
 
 
 def made(folder):
@@ -73,7 +73,7 @@ def test_the_loss_falls_in_both_stages(run):
 
 
 def test_a_run_goes_on_with_the_same_settings_only(run, tmp_path, monkeypatch, capsys):
-    with small.interrupted(monkeypatch, loop, "_report", 20):
+    with small.interrupted(monkeypatch, progress.Progress, "step", 20):
         assert main(tmp_path, **{"pretrain.prefix_lm_steps": 9}) == 130
     before = log(tmp_path)
     assert len(before) == 19 and not (tmp_path / "frozen.safetensors").exists()

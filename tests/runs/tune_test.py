@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import pytest
 import small
 from safetensors.numpy import load_file
 from small import lines, prompt, steps, trained
+from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.util import tensor_util
 
-from prompt_tuning.training import checkpoints, loop
+from prompt_tuning.training import checkpoints, progress
 from prompt_tuning.training import task as tasks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,8 +70,8 @@ def test_training_tells_what_it_does_and_ends_with_a_table(tmp_path, frozen, cap
     assert row[:3] == ["small_kind", "accuracy", "40.0"] and len(row) == 5
     for name in ("prompt.npy", "learning_curve.png", "metrics.json"):
         assert str(tmp_path / name) in out
-    # The progress bar: loss, development score, steps.
-    assert "loss=" in err and "validation=" in err and "1/1" in err
+    # How far it is, as a line where there is no terminal.
+    assert re.search(r"tuning: step 1 of 1, loss \d.*, validation \d", err)
     assert "Traceback" not in err and "Warning" not in err
 
 
@@ -115,7 +118,7 @@ def test_a_finished_run_tells_its_results_again(run, tmp_path, frozen, capsys):
 
 def test_an_interrupted_run_goes_on(run, tmp_path, frozen, monkeypatch, capsys):
     """Ctrl-C when step 6 is reported."""
-    with small.interrupted(monkeypatch, loop, "_report", 6):
+    with small.interrupted(monkeypatch, progress.Progress, "step", 6):
         flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
         assert small.main("train", **flags) == 130
     assert "the same command to resume" in capsys.readouterr().err
@@ -409,7 +412,7 @@ def test_a_prompt_of_a_sweep_is_a_run_like_any_other(swept, frozen, capsys):
     rate = {"SEED": 1, "schedule.learning_rate": 0.1}
     before = (folder / "prompt.npy").read_bytes()
     trained(folder, frozen, **rate)
-    assert "resuming from step 8" in capsys.readouterr().out
+    assert "finished at step 8; nothing left to do" in capsys.readouterr().out
     assert (folder / "prompt.npy").read_bytes() == before
 
 
@@ -452,3 +455,16 @@ def test_models_are_not_swept(tmp_path, frozen, capsys):
     flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
     assert small.main("train", *SWEEP, TUNING="model", **flags) == 2
     assert "start a run for each" in capsys.readouterr().err
+
+
+def test_event_files_are_written_when_asked_for(tmp_path, frozen):
+    folder = trained(tmp_path / "run", frozen, TENSORBOARD=True)
+    read = event_accumulator.EventAccumulator(str(folder)).Reload()
+    losses = [tensor_util.make_ndarray(x.tensor_proto) for x in read.Tensors("loss")]
+    assert losses == pytest.approx([x["loss"] for x in lines(folder / "train.jsonl")])
+    scores = [
+        (x.step, tensor_util.make_ndarray(x.tensor_proto).item())
+        for x in read.Tensors("validation score")
+    ]
+    logged = lines(folder / "eval.jsonl")
+    assert scores == [(x["step"], pytest.approx(x["score"])) for x in logged]

@@ -11,7 +11,7 @@ import tiny
 from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import Adafactor, Run
-from prompt_tuning.training import checkpoints, loop, optimizer, step
+from prompt_tuning.training import checkpoints, loop, optimizer, progress, step
 
 ADAFACTOR = optimizer.adafactor(0.3, Adafactor())
 RNGS = jax.random.key(0)[None]
@@ -45,12 +45,14 @@ def fitted(folder, params, steps=6, period=3, **options):
         mesh=partitioning.mesh(),
         rngs=options.get("rngs", RNGS),
         logs=options.get("logs", [folder / "train.jsonl"]),
+        work=progress.Work([lambda step: 0.3] * len(states), lambda batch: 1e9),
         lengths=options.get("lengths", ()),
     )
 
 
 def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{k: v for k, v in one.items() if k not in progress.SPEED} for one in found]
 
 
 def test_the_loop_logs_each_step_and_calls_back(tmp_path, params):
@@ -64,7 +66,10 @@ def test_the_loop_logs_each_step_and_calls_back(tmp_path, params):
     assert states[0].step == 5 and calls == [(2, 2), (4, 4), (5, 5)]
     log = lines(tmp_path / "train.jsonl")
     assert [line["step"] for line in log] == [1, 2, 3, 4, 5]
-    assert all(set(x) == {"step", "loss", "accuracy", "grad_norm"} for x in log)
+    assert all(
+        set(x) == {"step", "loss", "accuracy", "grad_norm", "learning_rate"}
+        for x in log
+    )
     assert fitted(tmp_path, params, steps=5, states=states), "nothing to do"
     assert lines(tmp_path / "train.jsonl") == log
 

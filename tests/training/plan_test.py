@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 import tiny
 
@@ -15,14 +16,14 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.runs import parameters
 from prompt_tuning.settings import Adafactor, Run, T5Config
 from prompt_tuning.t5 import network
-from prompt_tuning.training import optimizer, plan, step
+from prompt_tuning.training import losses, optimizer, plan, step
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_mesh_that_does_not_divide_the_heads_is_an_error():
     with pytest.raises(UserError, match="do not divide num_heads 4"):
-        next(plan.describe(T5Config(), Run(), "1x8"))
+        next(plan.describe(T5Config(), Run(), (1, 8), plan.LENGTHS))
 
 
 @pytest.mark.parametrize("text", ["8", "8x", "0x4", "axb", "8x4x2"])
@@ -157,3 +158,34 @@ def test_a_step_s_operations_are_counted_within_2_percent(targets):
     compiled = lowered.compile()
     counted = plan.step_flops(config, work)
     assert compiled.cost_analysis()["flops"] == pytest.approx(counted, rel=0.02)
+
+
+def test_training_the_weights_counts_their_gradients_too():
+    layers = {"num_encoder_layers": 2, "num_decoder_layers": 2}
+    config = dataclasses.replace(parameters.size("small"), **layers, attention="plain")
+    work = plan.Workload(prompt_length=0, batch_size=8, inputs=256, targets=96)
+    model, mesh = network.Transformer(config), plan.virtual_mesh(1, 1)
+    batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((8, x.shape[-1]), x.dtype),
+        plan._arguments(model, mesh, work)[2],
+    )
+    shapes = partitioning.param_shapes(model)
+
+    def loss(params, batch):
+        logits_BxSxV = model.apply({"params": params}, batch)
+        return losses.cross_entropy(
+            logits_BxSxV, batch["decoder_target_tokens"], batch["decoder_loss_weights"]
+        )[0]
+
+    compiled = jax.jit(jax.grad(loss)).lower(shapes, batch).compile()
+    counted = plan.step_flops(config, work, weights=True)
+    assert compiled.cost_analysis()["flops"] == pytest.approx(counted, rel=0.03)
+
+
+def test_a_batchs_operations_are_those_of_its_shape():
+    flops = plan.flops_of(tiny.CONFIG, prompt_length=4)
+    batch = {
+        "encoder_input_tokens": np.zeros((8, 3, 16)),  # three prompts in a step
+        "decoder_target_tokens": np.zeros((8, 3, 2)),
+    }
+    assert flops(batch) == 3 * plan.step_flops(tiny.CONFIG, plan.Workload(4, 8, 16, 2))

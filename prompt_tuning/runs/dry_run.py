@@ -1,0 +1,59 @@
+"""`train --dry_run`: what a run would train, and what it needs, from shapes alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from prompt_tuning import exchange, methods, partitioning
+from prompt_tuning.runs import parts, report, tune
+from prompt_tuning.settings import Settings
+from prompt_tuning.training import plan
+
+
+def use_devices(settings: Settings) -> None:
+    """Stands virtual devices in for the mesh; to be called before JAX is used."""
+    data, model = _mesh(settings)
+    plan.use_virtual_devices(data * model)
+
+
+def _mesh(settings: Settings) -> tuple[int, int]:
+    """(data, model); without a size the batch is split over one device."""
+    mesh = settings.mesh
+    return max(mesh.data, 1), mesh.model
+
+
+def show(sweep: Sequence[Settings]) -> None:
+    """Prints the introduction of a run, and the plan; reads no weights.
+
+    Args:
+      sweep: one run's settings, or those of several that one step would train.
+
+    Raises:
+      UserError: the run would be refused for its settings, data or shapes.
+    """
+    run = sweep[0].run
+    model = parts.outlined(sweep[0], plan.virtual_mesh(*_mesh(sweep[0])))
+    task = parts.open_task(run, model.vocabulary)
+    data = tune.read_splits(run, task)
+    splits = data.training, data.development.examples
+    if run.decoding == "labels":
+        data.development.labels()  # raises UserError if there are none
+    first = None
+    if run.prompt_init == "file":
+        first = exchange.load_prompt(Path(run.prompt_file))
+    shapes = partitioning.param_shapes(model.network)
+    trained = jax.eval_shape(
+        lambda params: parts.start(run, task, model._replace(params=params), first),
+        shapes,
+    )
+    runs, method = [one.run for one in sweep], methods.of(run)
+    print(report.introduction(runs, method, trained, shapes, task.name, splits))
+    params, _ = method.fold(trained)
+    if params is not None:
+        print(f"memory        not known: `plan` knows prompts alone, not {run.method}")
+        return
+    config, lengths = model.network.config, splits[0].lengths
+    print()
+    for line in plan.describe(config, run, _mesh(sweep[0]), lengths):
+        print(line, flush=True)
