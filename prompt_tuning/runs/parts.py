@@ -18,6 +18,7 @@ from prompt_tuning.frozen.vocabulary import (
 )
 from prompt_tuning.serving import predictor
 from prompt_tuning.settings import Run, Settings, T5Config
+from prompt_tuning.t5 import products
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import batching, own_data
@@ -57,6 +58,8 @@ def build(settings: Settings, frozen: bool = True) -> Model:
     name = run.initial_checkpoint_path
     given = settings.model
     config = description.config(name, given) if frozen else T5Config(**given)
+    # What is trained goes on, and is evaluated, as it was begun.
+    config = dataclasses.replace(config, dtype=products.chosen(config.dtype))
     network = Transformer(config)
     check_vocabulary(vocabulary.vocab_size, network.config.vocab_size)
     partitioning.check_mesh(network, mesh, sharded)

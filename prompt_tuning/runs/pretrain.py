@@ -21,7 +21,7 @@ from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.runs import parts
 from prompt_tuning.settings import Run, Settings
-from prompt_tuning.t5 import network
+from prompt_tuning.t5 import network, products
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import (
     batching,
@@ -68,6 +68,8 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     states = checkpoints.manager(path / "checkpoints")
     started = states.latest_step() is not None
     kept = parts.resolved(settings, model)
+    asked = settings.model.get("dtype", model.network.config.dtype)
+    print(f"computed in   {products.told(asked)}", flush=True)
     folder.keep_settings(path / "config.gin", kept, check=started)
     training, held_out = _batches(settings, model)
     state = _first_state(settings, model, adafactor)
