@@ -9,7 +9,7 @@ from source import ROOT, imports, tree
 
 # A module imports from its own room and from the rooms in the rows above it.
 ORDER = """
-errors
+errors memory
 files settings
 outputs interrupts
 config partitioning
