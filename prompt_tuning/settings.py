@@ -180,8 +180,10 @@ class T5Config(_Section):
     )
     dtype: str = setting(
         "float32",
-        "the type of activations; logits are always float32",
-        choices=("float32", "bfloat16"),
+        "the type that products are computed in, and activations (on a CPU, those are "
+        "float32, as logits always are); auto: bfloat16 on a CPU that has it in "
+        "hardware, else float32",
+        choices=("float32", "bfloat16", "auto"),
     )
     param_dtype: str = setting(
         "float32",

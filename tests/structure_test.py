@@ -9,7 +9,7 @@ from source import ROOT, imports, tree
 
 # A module imports from its own room and from the rooms in the rows above it.
 ORDER = """
-errors last_word
+errors last_word memory
 files settings
 outputs interrupts
 config partitioning

@@ -8,6 +8,7 @@ import jax
 from prompt_tuning import exchange, methods, partitioning
 from prompt_tuning.runs import parts, report, tune
 from prompt_tuning.settings import Settings
+from prompt_tuning.t5 import products
 from prompt_tuning.training import plan
 
 
@@ -48,7 +49,9 @@ def show(sweep: Sequence[Settings]) -> None:
         shapes,
     )
     runs, method = [one.run for one in sweep], methods.of(run)
-    print(report.introduction(runs, method, trained, shapes, task.name, splits))
+    computed = products.told(sweep[0].model.get("dtype", model.network.config.dtype))
+    about = runs, method, trained, shapes, task.name, splits, computed
+    print(report.introduction(*about))
     params, _ = method.fold(trained)
     if params is not None:
         print(f"memory        not known: `plan` knows prompts alone, not {run.method}")

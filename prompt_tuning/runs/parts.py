@@ -20,6 +20,7 @@ from prompt_tuning.frozen.vocabulary import (
 )
 from prompt_tuning.serving import predictor
 from prompt_tuning.settings import Run, Settings, T5Config
+from prompt_tuning.t5 import products
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import batching, own_data
@@ -104,7 +105,10 @@ def _name(settings: Settings) -> str:
 
 def _checked(settings: Settings, mesh: Mesh, config: T5Config) -> Model:
     """A model without parameters, whose parts fit one another."""
-    run, network = settings.run, Transformer(config)
+    run = settings.run
+    # What is trained goes on, and is evaluated, as it was begun.
+    config = dataclasses.replace(config, dtype=products.chosen(config.dtype))
+    network = Transformer(config)
     partitioning.check_batch_size(run.batch_size, mesh, run.num_microbatches)
     vocabulary = load_vocabulary(vocabulary_name(run))
     check_vocabulary(vocabulary.vocab_size, config.vocab_size)

@@ -22,7 +22,7 @@ from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.runs import parts
 from prompt_tuning.settings import Run, Settings
-from prompt_tuning.t5 import network
+from prompt_tuning.t5 import network, products
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import (
     batching,
@@ -71,6 +71,8 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     states = checkpoints.manager(path / "checkpoints")
     started = states.latest_step() is not None
     kept = parts.resolved(settings, model)
+    asked = settings.model.get("dtype", model.network.config.dtype)
+    print(f"computed in   {products.told(asked)}", flush=True)
     folder.keep_settings(path / "config.gin", kept, check=started)
     documents = _documents(settings, model.vocabulary)
     said = _made_of(model, *documents)

@@ -21,6 +21,7 @@ def introduction(
     frozen: Any,
     name: str,
     splits: Sequence[Examples],
+    computed: str,
 ) -> str:
     """Says what is about to be trained, and on what.
 
@@ -29,6 +30,7 @@ def introduction(
       trained: what one of them trains.
       frozen: the weights that are not trained.
       name: the task's name.
+      computed: the type that products are computed in.
     """
     run = runs[0]
     params, extra = method.fold(trained)
@@ -49,6 +51,7 @@ def introduction(
         lines.append(f"{run.method:<13} {count:,} parameters, {count / model:.3%}")
     if len(runs) > 1:
         lines.append(f"together      {len(runs)} prompts, in one step")
+    lines.append(f"computed in   {computed}")
     for examples in splits:
         lengths = examples.lengths
         lines.append(

@@ -22,6 +22,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.runs import parts, report
 from prompt_tuning.settings import Run, Settings
+from prompt_tuning.t5 import products
 from prompt_tuning.training import (
     batching,
     checkpoints,
@@ -87,6 +88,7 @@ def train(sweep: Sequence[Settings]) -> None:
 def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     run = sweep[0].run
     model = parts.build(sweep[0])
+    computed = products.told(sweep[0].model.get("dtype", model.network.config.dtype))
     task = parts.open_task(run, model.vocabulary)
     data = read_splits(run, task)
     sweep = [parts.resolved(one, model) for one in sweep]
@@ -97,7 +99,7 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     _check_shared(sweep, model.params, frozen)
     first, splits = members[0].state.trained, (data.training, data.development.examples)
     runs = [one.run for one in sweep]
-    told = report.introduction(runs, method, first, frozen, task.name, splits)
+    told = report.introduction(runs, method, first, frozen, task.name, splits, computed)
     print(told, flush=True)
 
     bound = parts.make_measure(run, model, data.development)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from prompt_tuning.t5 import attention
+from prompt_tuning.t5 import attention, products
 from prompt_tuning.t5.extra import Adapter
 
 KeysValues = tuple[jax.Array, jax.Array]
@@ -104,7 +104,7 @@ class Dense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., inputs] -> [..., features]"""
         kernel, _ = self._kernel
-        return self._scaled(jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype)))
+        return self._scaled(products.dot(x, kernel, self.dtype))
 
     def backwards(self, y_BxQxHxK: jax.Array) -> jax.Array:
         """Each head's features times its part of kernel.T: [B, Q, H, inputs]."""
@@ -120,13 +120,15 @@ class Dense(nn.Module):
 
     def _by_head(self, x_BxQxHxX: jax.Array) -> jax.Array:
         kernel, _ = self._kernel
-        return kernel.astype(self.dtype).reshape(self.inputs, x_BxQxHxX.shape[2], -1)
+        return kernel.astype(x_BxQxHxX.dtype).reshape(
+            self.inputs, x_BxQxHxX.shape[2], -1
+        )
 
     def _scaled(self, y: jax.Array) -> jax.Array:
         _, scale = self._kernel
         if scale is None:
             return y
-        return y * scale.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+        return y * scale.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
 
 class Embed(nn.Module):
@@ -310,7 +312,9 @@ class Attention(nn.Module):
         """
         query_BxQxHxK = self._split(self.query(x_BxQxD))
         return self._joined(
-            attention.attend(query_BxQxHxK, *keys_values, bias, self.dropout)
+            attention.attend(
+                query_BxQxHxK, *keys_values, bias, self.dtype, self.dropout
+            )
         )
 
     def within(
@@ -330,7 +334,7 @@ class Attention(nn.Module):
         drops = self.dropout_rate > 0 and self.has_rng("dropout")
         best = None
         if self.attention == "auto" and not drops and front is None:
-            best = attention.best_here(keys_values[0])
+            best = attention.best_here(keys_values[0], self.dtype)
         if best is None:
             bias = bias_1xHxQxL + attention.visible(mask_BxL)[:, None, None]
             return self(x_BxQxD, keys_values, bias)
@@ -350,12 +354,18 @@ class Attention(nn.Module):
         """
         if x_BxQxD.shape[1] >= self.head_dim:
             return self(x_BxQxD, self.keys_values(encoded_BxLxD), bias)
+        batch, queries, _ = x_BxQxD.shape
         query_BxQxHxD = self.key.backwards(self._split(self.query(x_BxQxD)))
-        scores_BxHxQxL = jnp.einsum("bqhd,bld->bhql", query_BxQxHxD, encoded_BxLxD)
+        query_BxHQxD = query_BxQxHxD.swapaxes(1, 2).reshape(batch, -1, self.emb_dim)
+        scores = products.matmul_transposed(query_BxHQxD, encoded_BxLxD, self.dtype)
+        scores_BxHxQxL = scores.reshape(batch, self.num_heads, queries, -1)
         weights_BxHxQxL, sums_BxHxQx1 = attention.exponentials(scores_BxHxQxL, bias)
-        weights_BxHxQxL = self.dropout(weights_BxHxQxL.astype(self.dtype))
-        x_BxQxHxD = jnp.einsum("bhql,bld->bqhd", weights_BxHxQxL, encoded_BxLxD)
-        x_BxQxHxD = (x_BxQxHxD / sums_BxHxQx1.swapaxes(1, 2)).astype(self.dtype)
+        weights_BxHxQxL = self.dropout(weights_BxHxQxL.astype(scores.dtype))
+        weights_BxHQxL = weights_BxHxQxL.reshape(scores.shape)
+        x_BxHQxD = products.matmul(weights_BxHQxL, encoded_BxLxD, self.dtype)
+        x_BxHxQxD = x_BxHQxD.reshape(batch, self.num_heads, queries, self.emb_dim)
+        x_BxHxQxD = (x_BxHxQxD / sums_BxHxQx1).astype(scores.dtype)
+        x_BxQxHxD = x_BxHxQxD.swapaxes(1, 2)
         return self.out(self.value.of_heads(x_BxQxHxD))
 
 

@@ -25,7 +25,7 @@ from flax import linen as nn
 from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import T5Config
-from prompt_tuning.t5 import attention, layers, placing
+from prompt_tuning.t5 import attention, layers, placing, products
 from prompt_tuning.t5.extra import Extra, LabelRows, LayerExtra
 
 Layers = nn.Module | list[nn.Module]
@@ -76,7 +76,7 @@ def _attention(config: T5Config) -> layers.Attention:
         config.num_heads,
         config.head_dim,
         config.emb_dim,
-        jnp.dtype(config.dtype),
+        products.factors(config.dtype),
         config.param_dtype,
         config.dropout_rate,
         config.attention,
@@ -86,7 +86,7 @@ def _attention(config: T5Config) -> layers.Attention:
 def _mlp(config: T5Config) -> layers.MLP:
     return layers.MLP(
         config.mlp_dim,
-        jnp.dtype(config.dtype),
+        products.factors(config.dtype),
         config.param_dtype,
         config.dropout_rate,
         config.activation,
@@ -95,7 +95,7 @@ def _mlp(config: T5Config) -> layers.MLP:
 
 
 def _norm(config: T5Config) -> layers.RMSNorm:
-    return layers.RMSNorm(jnp.dtype(config.dtype), config.layer_norm_epsilon)
+    return layers.RMSNorm(products.result(config.dtype), config.layer_norm_epsilon)
 
 
 def _relative_bias(config: T5Config, bidirectional: bool) -> layers.RelativeBias:
@@ -313,7 +313,7 @@ class Decoder(nn.Module):
             config.vocab_size,
             config.emb_dim**-0.5,
             ("embed", "vocab"),
-            jnp.dtype("float32"),
+            products.of_logits(config.dtype),
             config.param_dtype,
         )
 
@@ -405,7 +405,7 @@ class Transformer(nn.Module):
         self.token_embedder = layers.Embed(
             config.vocab_size,
             config.emb_dim,
-            jnp.dtype(config.dtype),
+            products.result(config.dtype),
             config.param_dtype,
         )
         self.encoder = Encoder(config)

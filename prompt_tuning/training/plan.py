@@ -169,7 +169,7 @@ def need(
     step_fn = step.make_step(wide, _METHOD, [_ADAFACTOR], work.num_microbatches)
     forward_fn = functools.partial(_loss, wide, work.num_microbatches)
     both, forward = (_temporaries(fn, arguments, mesh) for fn in (step_fn, forward_fn))
-    width = jnp.dtype(model.config.dtype).itemsize / 4
+    width = 0.5 if model.config.dtype == "bfloat16" else 1
     return Need(
         weights=sum(jax.tree.leaves(weights)),
         state=sum(

@@ -10,10 +10,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from prompt_tuning import methods, partitioning
+from prompt_tuning import memory, methods, partitioning
 from prompt_tuning.settings import Adafactor, Run, T5Config
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import batching, optimizer, step
+
+memory.keep_freed()  # as the commands do
 
 
 class Parts(NamedTuple):

@@ -61,7 +61,7 @@ def attention_inputs(dtype, length=6):
 
 def plain(query, keys, values, bias, mask):
     bias = bias[None] + attention.visible(mask)[:, None, None]
-    return attention.attend(query, keys, values, bias)
+    return attention.attend(query, keys, values, bias, query.dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -84,7 +84,27 @@ def test_each_platforms_attention_is_the_plain_one(kernel, dtype):
         np.testing.assert_allclose(got, expected, atol=tolerance * scale)
 
 
-def test_attention_by_example_keeps_no_weights():
+@pytest.mark.parametrize("lengths", [(6, 6, 6), (1, 1, 1), (64, 40, 0)])
+def test_rounded_attention_is_float32s_up_to_rounding(lengths):
+    """Every gradient, the bias's too, against autodiff of the plain one."""
+    longest = max(lengths)
+    query, keys, values, bias, _ = attention_inputs("float32", longest)
+    mask = jnp.arange(longest)[None] < jnp.array(lengths)[:, None]
+
+    def of(fn):
+        out, vjp = jax.vjp(lambda *x: fn(*x, mask), 0.3 * query, keys, values, bias)
+        return out, *vjp(jnp.cos(jnp.arange(out.size)).reshape(out.shape))
+
+    for got, expected in zip(of(attention.attend_rounded), of(plain), strict=True):
+        assert got.dtype == jnp.float32
+        scale = np.abs(expected).max() + 1  # of one key, two gradients are zero
+        np.testing.assert_allclose(got, expected, atol=0.02 * scale)
+    found = of(attention.attend_rounded)[0]
+    assert longest == 1 or np.abs(found - of(plain)[0]).max() > 1e-5, "not rounded"
+
+
+@pytest.mark.parametrize("kernel", ["attend_by_example", "attend_rounded"])
+def test_attention_by_example_keeps_no_weights(kernel):
     inputs = attention_inputs("float32", length=64)
 
     def saved(fn):
@@ -92,14 +112,14 @@ def test_attention_by_example_keeps_no_weights():
         return max(np.prod(x.shape) for x in jax.tree.leaves(residuals))
 
     weights = 3 * 2 * 64 * 64
-    assert saved(plain) >= weights > saved(attention.attend_by_example)
+    assert saved(plain) >= weights > saved(getattr(attention, kernel))
 
 
 @pytest.mark.parametrize(
     "platform, dtype, length, expected",
     [
         ("cpu", "float32", 300, "attend_by_example"),
-        ("cpu", "bfloat16", 300, "attend_by_example"),
+        ("cpu", "bfloat16", 300, "attend_rounded"),
         ("cpu", "float32", 100, None),  # too little work
         ("gpu", "bfloat16", 612, "attend_fused"),
         ("gpu", "bfloat16", 613, None),  # cuDNN's gradient wants it even
@@ -111,10 +131,10 @@ def test_the_platform_chooses_its_attention(
     monkeypatch, platform, dtype, length, expected
 ):
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    keys = jax.ShapeDtypeStruct((4, length, 6, 64), jnp.dtype(dtype))
+    keys = jax.ShapeDtypeStruct((4, length, 6, 64), jnp.float32)
     with jax.set_mesh(jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])):
-        chosen = attention.best_here(keys)
+        chosen = attention.best_here(keys, jnp.dtype(dtype))
     assert chosen == (expected and getattr(attention, expected))
     with jax.set_mesh(jax.make_mesh((8,), ("data",))):
         if platform == "cpu":  # its loop would be over a split axis
-            assert attention.best_here(keys) is None
+            assert attention.best_here(keys, jnp.dtype(dtype)) is None

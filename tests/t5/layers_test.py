@@ -179,7 +179,7 @@ def test_an_int8_product_is_that_of_the_rounded_kernel(dtype):
     params = {"kernel": kernel, "kernel_scale": scale}
     expected = X_BxTxD[..., :4] @ (np.asarray(kernel) * np.asarray(scale))
     got = dense.apply({"params": params}, X_BxTxD[..., :4])
-    assert got.dtype == dtype
+    assert got.dtype == jnp.float32  # on a CPU; see products.py
     tolerance = 1e-5 if dtype == "float32" else 0.02 * np.abs(expected).max()
     np.testing.assert_allclose(got.astype("float32"), expected, atol=tolerance)
 
@@ -234,7 +234,9 @@ def test_few_queries_attend_to_the_encoder_as_to_its_keys_and_values(
 def test_encoder_attention_is_plain_where_it_must_be(monkeypatch):
     """With dropout, keys in front, or as set; else what the platform chooses."""
     calls = []
-    monkeypatch.setattr(attention, "best_here", lambda keys: calls.append(keys.shape))
+    monkeypatch.setattr(
+        attention, "best_here", lambda keys, dtype: calls.append(keys.shape)
+    )
     x, bias = jnp.asarray(X_BxTxD), jnp.zeros((1, 2, 5, 5))
     mask = jnp.ones((2, 5), bool)
     rngs = {"dropout": jax.random.key(0)}
