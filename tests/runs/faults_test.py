@@ -1,5 +1,7 @@
 """Runs that are stopped, damaged or denied the disk go on, or say why not."""
 
+import collections
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +15,7 @@ import small
 from safetensors.numpy import load_file
 from small import lines, prompt, steps, trained
 
-from prompt_tuning.training import checkpoints, progress
+from prompt_tuning.training import checkpoints, loop, progress
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -34,16 +36,23 @@ def half(tmp_path, frozen):
     return trained(tmp_path / "half", frozen)
 
 
-def test_sigterm_saves_the_step_it_comes_in(run, tmp_path, frozen, monkeypatch, capsys):
+@contextlib.contextmanager
+def stopped_at(monkeypatch, step):
+    """SIGTERM comes when that step is reported; the one after it is then under way."""
     report = progress.Progress.step
 
     def stopped(told, number, *rest):
-        if number == 5:
+        if number == step:
             os.kill(os.getpid(), signal.SIGTERM)
         report(told, number, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(progress.Progress, "step", stopped)
+        yield
+
+
+def test_sigterm_saves_the_step_it_comes_in(run, tmp_path, frozen, monkeypatch, capsys):
+    with stopped_at(monkeypatch, 5):
         flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
         assert small.main("train", **flags) == 143
     assert "SIGTERM; run the same command to resume" in capsys.readouterr().err
@@ -53,6 +62,43 @@ def test_sigterm_saves_the_step_it_comes_in(run, tmp_path, frozen, monkeypatch, 
     trained(tmp_path, frozen)
     assert "resuming from step 6" in capsys.readouterr().out
     assert outcome(tmp_path) == outcome(run)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {
+            "LENGTH_WINDOW": 3
+        },  # 24 examples: an epoch is 3 steps, the stop is in the 2nd
+        {"MIXTURE_OR_TASK_NAME": "small_both", "NUM_MICROBATCHES": 2},
+    ],
+)
+def test_each_example_is_seen_as_often_as_in_an_unbroken_run(
+    tmp_path, frozen, monkeypatch, settings
+):
+    seen = collections.Counter()
+    compile_step = loop.compile_step
+
+    def counting(*arguments):
+        compiled = compile_step(*arguments)
+
+        def step(states, frozen, batch, rngs):
+            seen.update(map(bytes, np.asarray(batch["encoder_input_tokens"])))
+            return compiled(states, frozen, batch, rngs)
+
+        return step
+
+    monkeypatch.setattr(loop, "compile_step", counting)
+    settings |= {"INITIAL_CHECKPOINT_PATH": frozen, "BATCH_SIZE": 16}
+    assert small.main("train", MODEL_DIR=tmp_path / "unbroken", **settings) == 0
+    unbroken = seen.copy()
+    assert unbroken.total() == 8 * 16
+    seen.clear()
+    with stopped_at(monkeypatch, 5):
+        assert small.main("train", MODEL_DIR=tmp_path / "stopped", **settings) == 143
+    assert 0 < seen.total() < 8 * 16
+    assert small.main("train", MODEL_DIR=tmp_path / "stopped", **settings) == 0
+    assert seen == unbroken
 
 
 @pytest.mark.parametrize("kind", ["score", "array"])
