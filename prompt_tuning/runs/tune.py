@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+from jax.sharding import Mesh
 
 from prompt_tuning import exchange, methods, outputs, partitioning
 from prompt_tuning.errors import UserError
@@ -368,18 +369,23 @@ def _fit(
     states = tuple(member.state for member in members)
     seeds = [member.run.seed for member in members]
     start, split = int(states[0].step), (training, run.batch_size, seeds)
-    rows = partitioning.host_rows(model.mesh, run.batch_size)
-    ahead = start, min(run.eval_period, run.train_steps), run.length_window
+    made = model.network, method, [member.optimizer for member in members]
+    buckets = batching.part_buckets(*split) if _may_part(run, model.mesh) else ()
+    if buckets:
+        step_fn = step.make_step_in_parts(*made)
+        batches = batching.in_parts(*split, start, buckets, batching.PART)
+        lengths = buckets
+    else:
+        rows = partitioning.host_rows(model.mesh, run.batch_size)
+        ahead = start, min(run.eval_period, run.train_steps), run.length_window
+        step_fn = step.make_step(*made, run.num_microbatches)
+        batches = batching.batches(*split, start, rows, run.length_window)
+        lengths = batching.input_lengths(*split, *ahead)
     loop.fit(
         states,
         frozen,
-        step.make_step(
-            model.network,
-            method,
-            [member.optimizer for member in members],
-            run.num_microbatches,
-        ),
-        batching.batches(*split, start, rows, run.length_window),
+        step_fn,
+        batches,
         steps=run.train_steps,
         period=run.eval_period,
         at_period=at_period,
@@ -389,7 +395,7 @@ def _fit(
         logs=[member.folder / "train.jsonl" for member in members],
         work=_work(members, method, model, frozen),
         events=[member.events for member in members if member.events],
-        lengths=batching.input_lengths(*split, *ahead),
+        lengths=lengths,
         description=f"{run.method} tuning",
     )
 
@@ -409,6 +415,15 @@ def _work(
         flops=plan.flops_of(config, length, weights),
         rate=progress.device_rate(config.dtype),
     )
+
+
+def _may_part(run: Run, mesh: Mesh) -> bool:
+    """Whether a batch may be worked through in parts of like lengths.
+
+    A small part does not fill an accelerator, nor several devices.
+    """
+    alone = mesh.size == 1 and jax.default_backend() == "cpu"
+    return alone and run.num_microbatches == run.length_window == 1
 
 
 def _ship(

@@ -118,6 +118,121 @@ def batches(
         yield {key: np.stack([batch[key] for batch in made], 1) for key in made[0]}
 
 
+def in_parts(
+    examples: Examples,
+    batch_size: int,
+    seeds: Sequence[int],
+    start_step: int,
+    buckets: Sequence[int],
+    part_size: int,
+) -> Iterator[list[Batch]]:
+    """Yields the random batches of `batches`, each as a list of parts of like lengths.
+
+    Every tree's rows of a batch are sorted by the length of their input and cut into
+    parts of `part_size`; a part is padded to the smallest of `buckets` that holds it.
+    """
+    targets = examples.lengths["targets"]
+    for each in _sorted_rows_of_all(examples, batch_size, seeds, start_step):
+        parts = []
+        for start in range(0, batch_size, part_size):
+            rows = [own[start : start + part_size] for own in each]
+            longest = max(len(examples.inputs[own[-1]]) for own in rows)
+            length = min(bucket for bucket in buckets if longest <= bucket)
+            made = [
+                teacher_forcing(
+                    pad([examples.inputs[row] for row in own], length),
+                    pad([examples.targets[row] for row in own], targets),
+                )
+                for own in rows
+            ]
+            part = {key: np.stack([one[key] for one in made], 1) for key in made[0]}
+            parts.append(part)
+        yield parts
+
+
+def _sorted_rows_of_all(
+    examples: Examples, batch_size: int, seeds: Sequence[int], start_step: int
+) -> Iterator[list[np.ndarray]]:
+    for each in _rows_and_lengths_of_all(examples, batch_size, seeds, start_step, 1):
+        lengths = [[len(examples.inputs[row]) for row in rows] for rows, _ in each]
+        yield [
+            rows[np.argsort(own, kind="stable")]
+            for (rows, _), own in zip(each, lengths, strict=True)
+        ]
+
+
+PART = 4  # examples: enough for a CPU, whose cache holds their arrays
+WORTH_PARTS = 0.85  # of the padded tokens that are left
+
+
+def part_buckets(
+    examples: Examples, batch_size: int, seeds: Sequence[int]
+) -> tuple[int, ...]:
+    """The buckets for parts of PART examples; none if parts save little padding."""
+    if batch_size % PART:
+        return ()
+    split = examples, batch_size, seeds
+    buckets = best_buckets(*split, PART)
+    in_one = sum(
+        batch_size * max(length for _, length in each)
+        for each in itertools.islice(_rows_and_lengths_of_all(*split, 0, 1), 30)
+    )
+    parted = sum(
+        PART * part["encoder_input_tokens"].shape[2]
+        for parts in itertools.islice(in_parts(*split, 0, buckets, PART), 30)
+        for part in parts
+    )
+    return buckets if parted < WORTH_PARTS * in_one else ()
+
+
+SHORTEST = 64  # tokens: below it a step is hardly faster
+
+
+def best_buckets(
+    examples: Examples,
+    batch_size: int,
+    seeds: Sequence[int],
+    part_size: int,
+    count: int = 6,
+) -> tuple[int, ...]:
+    """The `count` lengths, or fewer, to which in_parts pads least.
+
+    They are chosen for the parts of the first batches, in multiples of 8; the last
+    holds every example.
+    """
+    coming = _sorted_rows_of_all(examples, batch_size, seeds, 0)
+    longest = [
+        max(len(examples.inputs[own[end - 1]]) for own in each)
+        for each in itertools.islice(coming, 100)
+        for end in range(part_size, batch_size + 1, part_size)
+    ]
+    most = max(map(len, examples.inputs))
+    # A few of the longest parts may not have come yet.
+    return _least_waste([*longest, most], count, examples.lengths["inputs"])
+
+
+def _least_waste(sizes: Sequence[int], count: int, most: int) -> tuple[int, ...]:
+    """At most `count` lengths up to `most`, for the least sum of padded sizes."""
+    rounded = [min(most, max(SHORTEST, -8 * (-size // 8))) for size in sizes]
+    lengths, numbers = np.unique(rounded, return_counts=True)
+    before = np.concatenate([[0], np.cumsum(numbers)])
+    # best[i]: (the cost of the i shortest lengths, their buckets)
+    best = {0: (0, ())}
+    for _ in range(count):
+        best = best | {
+            end: min(
+                (
+                    cost + int(before[end] - before[start]) * int(lengths[end - 1]),
+                    (*chosen, int(lengths[end - 1])),
+                )
+                for start, (cost, chosen) in best.items()
+                if start < end
+            )
+            for end in range(1, len(lengths) + 1)
+        }
+    return best[len(lengths)][1]
+
+
 def teacher_forcing(inputs_BxT: np.ndarray, targets_BxS: np.ndarray) -> Batch:
     """The batch, with T5X's four keys, of padded inputs and targets."""
     return {

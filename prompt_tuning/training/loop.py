@@ -11,22 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from prompt_tuning import interrupts, partitioning
 from prompt_tuning.training import progress
-from prompt_tuning.training.step import Batch, States, compile_step
+from prompt_tuning.training.step import (
+    Batch,
+    InParts,
+    States,
+    compile_part,
+    compile_step,
+)
 
 
 @contextlib.contextmanager
 def _compiled_ahead(
-    step_fn: Callable,
+    step_fn: Callable | InParts,
     arguments: tuple[States, Any, jax.Array],
     lengths: Sequence[int],
     mesh: Mesh,
 ) -> Iterator[Callable[[Batch], jax.stages.Compiled]]:
-    """A function from a batch to its compiled step; it waits for that one only.
+    """A function from a batch, or a part, to its compiled step; it waits for it only.
 
     Steps for inputs of `lengths` are compiled in the background, in this order.
     """
@@ -36,6 +42,8 @@ def _compiled_ahead(
 
     def compile_for(batch: Batch) -> jax.stages.Compiled:
         with jax.set_mesh(mesh):  # the mesh is set for each thread
+            if isinstance(step_fn, InParts):
+                return compile_part(step_fn, states, frozen, batch, rngs)
             return compile_step(step_fn, states, frozen, batch, rngs)
 
     def compiled(batch: Batch) -> jax.stages.Compiled:
@@ -55,18 +63,43 @@ def _compiled_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _stepper(
+    step_fn: Callable | InParts,
+    compiled: Callable[[Batch], jax.stages.Compiled],
+    states: States,
+) -> Callable[..., tuple[States, tuple[dict, ...]]]:
+    """(states, frozen, batch, rngs) -> (states, metrics), compiled for each shape."""
+    if not isinstance(step_fn, InParts):
+        return lambda states, frozen, batch, rngs: compiled(batch)(
+            states, frozen, batch, rngs
+        )
+    shardings = jax.tree.map(lambda x: x.sharding, states)
+    zeros = jax.jit(step_fn.zeros)
+    update = jax.jit(step_fn.update, donate_argnums=0, out_shardings=(shardings, None))
+
+    def step(states, frozen, parts, rngs):
+        sums = zeros(states)
+        for number, part in enumerate(parts):
+            sums = compiled(part)(sums, states, frozen, part, rngs, jnp.int32(number))
+        return update(states, sums)
+
+    return step
+
+
 def _shape(x: Any) -> jax.ShapeDtypeStruct:
     sharding = x.sharding if isinstance(x, jax.Array) and x.committed else None
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
 
 def _ahead(
-    batches: Iterator[Batch], mesh: Mesh, count: int = 2
-) -> Generator[Batch, None, None]:
+    batches: Iterator[Batch | list[Batch]], mesh: Mesh, count: int = 2
+) -> Generator[Batch | list[Batch], None, None]:
     """Batches on the devices; another thread always makes the next `count`."""
 
-    def placed() -> Batch | None:
+    def placed() -> Batch | list[Batch] | None:
         batch = next(batches, None)
+        if isinstance(batch, list):
+            return [partitioning.shard_batch(part, mesh) for part in batch]
         return batch and partitioning.shard_batch(batch, mesh)
 
     with ThreadPoolExecutor(1) as pool:
@@ -79,8 +112,8 @@ def _ahead(
 def fit(
     states: States,
     frozen: Any,
-    step_fn: Callable,
-    batches: Iterator[dict[str, np.ndarray]],
+    step_fn: Callable | InParts,
+    batches: Iterator[Any],
     *,
     steps: int,
     period: int,
@@ -101,7 +134,7 @@ def fit(
 
     Args:
       batches: this host's NumPy batches, from the one for the next step on; their
-        second axis has an entry for each state.
+        second axis has an entry for each state. With a step in parts, lists of parts.
       period: every `period` steps, and after the last, `at_period(states, step)` is
         called; it evaluates and saves, and what it returns is shown beside the loss.
       at_stop: saves the states when SIGTERM has come, without evaluating them first.
@@ -126,9 +159,10 @@ def fit(
         progress.told(logs, first, steps, description, work, events) as told,
         interrupts.held(*_put_off()),
     ):
+        take = _stepper(step_fn, compiled, states)
         for step in range(first + 1, steps + 1):
             batch = next(batches)
-            states, metrics = compiled(batch)(states, frozen, batch, rngs)
+            states, metrics = take(states, frozen, batch, rngs)
             if pending:
                 told.step(*pending)
             pending = (step, metrics, batch)

@@ -46,7 +46,8 @@ class Work(NamedTuple):
     """What the steps of a run do, besides lowering the loss.
 
     learning_rates: step (from 0) -> the rate, for each state that is trained.
-    flops: a batch -> FLOPs of the model's products in a step on it, all states'.
+    flops: a batch, or a part of one -> FLOPs of the model's products in a step on it,
+      all states'.
     rate: FLOP/s of all devices together; None if unknown.
     """
 
@@ -94,6 +95,9 @@ class Progress:
     ) -> None:
         """Waits for a step's metrics, one dictionary for each state, and logs them.
 
+        Args:
+          batch: what the step was on, or a list of its parts.
+
         Raises:
           UserError: a state diverged.
         """
@@ -125,11 +129,12 @@ class Progress:
 
     def _speed(self, batch: Any) -> dict[str, float]:
         seconds = max(time.monotonic() - self._since, 1e-9)
-        rows, states, *_ = batch["encoder_input_tokens"].shape
-        flops = self._work.flops(batch) / seconds
+        parts = batch if isinstance(batch, list) else [batch]
+        shapes = [part["encoder_input_tokens"].shape for part in parts]
+        flops = sum(map(self._work.flops, parts)) / seconds
         found = {
             "seconds": seconds,
-            "examples_per_second": rows * states / seconds,
+            "examples_per_second": sum(b * n for b, n, _ in shapes) / seconds,
             "flops_per_second": flops,
             "peak_memory": peak_memory(),
         }

@@ -80,6 +80,61 @@ def make_step(
     return step
 
 
+class InParts(NamedTuple):
+    """A step in pieces, for a batch in parts of different lengths.
+
+    zeros: states -> sums, before the first part.
+    add: (sums, states, frozen, part, rngs, number of the part) -> sums.
+    update: (states, sums) -> (states, metrics), those of make_step on the whole batch.
+    """
+
+    zeros: Callable[[States], Any]
+    add: Callable[..., Any]
+    update: Callable[[States, Any], tuple[States, tuple[dict, ...]]]
+
+
+def make_step_in_parts(
+    model: Transformer,
+    method: Method,
+    optimizers: Sequence[optax.GradientTransformation],
+    z_loss: float = 1e-4,
+) -> InParts:
+    """make_step in pieces: gradients are added part by part, and then applied once.
+
+    The loss is a sum over target tokens, so the parts' gradients add up to the batch's.
+    Each part has a dropout key of its own, from the step and its number.
+    """
+    gradients = _gradients(model, method, 1, z_loss)
+
+    def zeros(states):
+        scalars = {"loss": 0.0, "correct": 0.0, "tokens": 0}
+        return [
+            (
+                jax.tree.map(jnp.zeros_like, state.trained),
+                {name: jnp.asarray(value) for name, value in scalars.items()},
+            )
+            for state in states
+        ]
+
+    def add(sums, states, frozen, part, rngs, number):
+        fold_in = jax.vmap(jax.random.fold_in, (0, None))
+        rngs = fold_in(fold_in(rngs, states[0].step), number)
+        trained = [state.trained for state in states]
+        found = _each(
+            lambda *own: gradients(own[0], frozen, *own[1:]), trained, part, rngs
+        )
+        return jax.tree.map(lambda a, b: a + b.astype(a.dtype), sums, found)
+
+    def update(states, sums):
+        updated = [
+            _updated(*each) for each in zip(optimizers, states, sums, strict=True)
+        ]
+        states, metrics = zip(*updated, strict=True)
+        return states, metrics
+
+    return InParts(zeros, add, update)
+
+
 def _each(gradients: Callable, trained: Sequence[Any], batch: Batch, rngs: Any) -> list:
     """`gradients` of each trained tree, with its part of the batch and its key."""
     if len(trained) == 1:
@@ -190,3 +245,13 @@ def compile_step(
     shardings = jax.tree.map(lambda x: x.sharding, states)
     jitted = jax.jit(step_fn, donate_argnums=0, out_shardings=(shardings, None))
     return jitted.lower(states, frozen, batch, rngs).compile()
+
+
+def compile_part(
+    step_fn: InParts, states: States, frozen: Any, part: Batch, rngs: Any
+) -> jax.stages.Compiled:
+    """Compiles the gradient of one shape of part. The arguments may be shapes."""
+    sums = jax.eval_shape(step_fn.zeros, states)
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    jitted = jax.jit(step_fn.add, donate_argnums=0)
+    return jitted.lower(sums, states, frozen, part, rngs, number).compile()

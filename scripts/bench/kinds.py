@@ -1,6 +1,6 @@
 """Shows where a step's time goes, by kind of operation, from XLA's own profile.
 
-    python scripts/bench/kinds.py [--attention=plain]
+    python scripts/bench/kinds.py [--attention=plain] [--dtype=bfloat16]
 
 It runs the step of step.py ten times. Operations run concurrently, and the profile does
 not show the threads that help one of them, so shares are of the sum of their own times.
@@ -66,8 +66,10 @@ def events(folder: str) -> Iterator[tuple[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--attention", default="auto", choices=("auto", "plain"))
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     args = parser.parse_args()
-    config = dataclasses.replace(parameters.size("small"), attention=args.attention)
+    kept = {"attention": args.attention, "dtype": args.dtype, "param_dtype": args.dtype}
+    config = dataclasses.replace(parameters.size("small"), **kept)
     size = {"batch_size": step.BATCH, "inputs": step.INPUTS, "targets": step.TARGETS}
     parts = random_step.build(config, prompt=step.PROMPT, **size)
     compiled = parts.compiled()

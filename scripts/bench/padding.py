@@ -4,8 +4,10 @@
 
 T5 1.1 Small, random weights, float32, targets of 8, prompts of 20 and 100. A step of 4
 examples is timed at each bucket; the time is the median of ten turns. Batches of 32 are
-drawn as in `train`, with LENGTH_WINDOW 1 and 16, and their buckets are counted, which
-gives examples per second, compared with padding all to 512. The mix of a batch is the
+drawn as in `train`, with LENGTH_WINDOW 1 and 16 and in parts by length, and their
+buckets are counted, which gives examples per second, compared with padding all to 512;
+between timed lengths the time is interpolated. A part has as many examples as a timed
+step, whose update is counted with it. The mix of a batch is the
 standard deviation, over batches, of the share of the most frequent target; a window
 raises it if targets correlate with length.
 """
@@ -26,7 +28,7 @@ from prompt_tuning.tasks_io import tasks
 from prompt_tuning.training import batching
 
 TASKS = ("rte", "cb", "wic", "boolq")
-BATCH, TIMED, STEPS, TURNS, WINDOW = 32, 4, 320, 10, 16
+BATCH, TIMED, STEPS, TURNS, WINDOW = 32, batching.PART, 320, 10, 16
 LENGTH, TARGETS = 512, 8
 
 
@@ -62,6 +64,18 @@ def counted(examples: batching.Examples, window: int) -> tuple[dict[int, int], f
     return counts, 100 * shares.std()
 
 
+def parted(examples: batching.Examples) -> dict[int, int]:
+    """How many parts of STEPS batches fall in each bucket; whole batches if none do."""
+    split = examples, BATCH, [0]
+    buckets = batching.part_buckets(*split)
+    if not buckets:
+        scale = BATCH // batching.PART
+        return {n: scale * count for n, count in counted(examples, 1)[0].items()}
+    batches = batching.in_parts(*split, 0, buckets, batching.PART)
+    parts = itertools.chain.from_iterable(itertools.islice(batches, STEPS))
+    return collections.Counter(p["encoder_input_tokens"].shape[2] for p in parts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", required=True)
@@ -75,7 +89,7 @@ def main() -> None:
         print(f"prompt {prompt}, ms an example at each length: {text}")
     print(
         "\ntask    split      prompt  at 512, ex/s  cut  ratio  window of 16  ratio"
-        "  mix of a batch"
+        "  in parts  ratio  mix of a batch"
     )
     for name in TASKS:
         task = tasks.open_task(
@@ -88,14 +102,20 @@ def main() -> None:
                 continue
             break
         random, windows = (counted(examples, window) for window in (1, WINDOW))
+        scale = BATCH // TIMED  # a batch takes as long as so many timed steps
+        counts = {LENGTH: STEPS}, random[0], windows[0]
+        every = [{b: scale * n for b, n in one.items()} for one in counts]
+        every.append(parted(examples))
         for prompt, seconds in times.items():
-            fixed, cut, sorted_ = (
-                STEPS * TIMED / sum(n * seconds[b] for b, n in counts.items())
-                for counts in ({LENGTH: STEPS}, random[0], windows[0])
+            known = list(seconds), list(seconds.values())
+            fixed, cut, sorted_, parts = (
+                STEPS * BATCH / sum(n * np.interp(b, *known) for b, n in one.items())
+                for one in every
             )
             print(
                 f"{name:<8}{split:<11}{prompt:>6}{fixed:>14.2f}{cut:>6.2f}"
                 f"{cut / fixed:>6.2f}{sorted_:>14.2f}{sorted_ / fixed:>7.2f}"
+                f"{parts:>10.2f}{parts / fixed:>7.2f}"
                 f"     {random[1]:.1f} {windows[1]:.1f}"
             )
 

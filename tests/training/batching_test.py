@@ -162,3 +162,57 @@ def test_a_mixture_is_drawn_by_its_rates():
     shares = np.bincount(rows, minlength=5) / len(rows)
     # 2,000 draws: a standard deviation is at most 0.011.
     assert shares == pytest.approx([0.4, 0.4, 1 / 15, 1 / 15, 1 / 15], abs=0.05)
+
+
+def test_parts_hold_the_batch_by_length_each_in_its_bucket():
+    sizes = np.random.default_rng(0).integers(1, 300, 40).tolist()
+    split = examples(sizes=(40,), inputs=sizes, length=512)
+    seeds, buckets = [7, 8], (64, 160, 304)
+    parts = take(batching.in_parts(split, 8, seeds, 3, buckets, part_size=4), 6)
+    whole = take(batching.batches(split, 8, seeds, 3), 6)
+    for batch, expected in zip(parts, whole, strict=True):
+        assert [len(part["encoder_input_tokens"]) for part in batch] == [4, 4]
+        for seed in range(2):
+            lengths = [
+                (part["encoder_input_tokens"][:, seed] != 0).sum(1) for part in batch
+            ]
+            assert (np.diff(np.concatenate(lengths)) >= 0).all()
+            for key in ("decoder_target_tokens", "decoder_input_tokens"):
+                got = np.concatenate([part[key][:, seed] for part in batch])
+                assert sorted(got.ravel()) == sorted(expected[key][:, seed].ravel())
+        for part in batch:
+            tokens = part["encoder_input_tokens"]
+            longest = (tokens != 0).sum(axis=2).max()
+            assert tokens.shape[2] == min(b for b in buckets if b >= longest)
+
+
+def waste(sizes, buckets):
+    return sum(min(b for b in buckets if b >= size) - size for size in sizes)
+
+
+def test_buckets_are_those_that_pad_least():
+    """Against every choice of three lengths."""
+    sizes = np.random.default_rng(1).integers(1, 250, 24).clip(max=200).tolist()
+    split = examples(sizes=(24,), inputs=sizes, length=200)
+    found = batching.best_buckets(split, 4, [0], part_size=1, count=3)
+    cut = [max(64, min(size, 200)) for size in sizes]
+    possible = [*range(64, 200, 8), 200]
+    least = min(
+        waste(cut * 16, (*chosen, max(found)))
+        for chosen in itertools.combinations(possible, 2)
+    )
+    drawn_sizes = [
+        max(64, len(split.inputs[row])) for row in drawn(split, 4, seed=0, count=96)
+    ]
+    assert len(found) == 3 and max(found) >= max(cut)
+    assert waste(drawn_sizes, found) == least, "16 epochs of 24"
+
+
+def test_parts_are_made_only_where_lengths_differ():
+    short = examples(sizes=(40,), inputs=[30, 60] * 20, length=64)
+    assert batching.part_buckets(short, 8, [0]) == ()
+    long = examples(sizes=(40,), inputs=[400, 380] * 20, length=400)
+    assert batching.part_buckets(long, 8, [0]) == ()
+    mixed = examples(sizes=(40,), inputs=([70] * 9 + [500]) * 4, length=512)
+    assert batching.part_buckets(mixed, 8, [0]) == (72, 504)
+    assert batching.part_buckets(mixed, 6, [0]) == (), "not in parts of four"

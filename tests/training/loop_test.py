@@ -1,5 +1,6 @@
 """The loop logs, calls back, compiles ahead; runs can be repeated and resumed."""
 
+import dataclasses
 import itertools
 import json
 
@@ -11,7 +12,15 @@ import tiny
 from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import Adafactor, Run
-from prompt_tuning.training import checkpoints, loop, optimizer, progress, step
+from prompt_tuning.t5 import network
+from prompt_tuning.training import (
+    checkpoints,
+    loop,
+    optimizer,
+    plan,
+    progress,
+    step,
+)
 
 ADAFACTOR = optimizer.adafactor(0.3, Adafactor())
 RNGS = jax.random.key(0)[None]
@@ -42,7 +51,7 @@ def fitted(folder, params, steps=6, period=3, **options):
         period=period,
         at_period=options.get("at_period", lambda states, step: {}),
         at_stop=options.get("at_stop", lambda states, step: None),
-        mesh=partitioning.mesh(),
+        mesh=options.get("mesh") or partitioning.mesh(),
         rngs=options.get("rngs", RNGS),
         logs=options.get("logs", [folder / "train.jsonl"]),
         work=progress.Work([lambda step: 0.3] * len(states), lambda batch: 1e9),
@@ -203,3 +212,35 @@ def test_an_error_in_the_data_ends_training(tmp_path, params):
 
     with pytest.raises(UserError, match="the third line is no JSON"):
         fitted(tmp_path, params, batches=batches())
+
+
+def parted(start):
+    """Batches in two parts of four, the first cut to four tokens."""
+    for number in itertools.count(start):
+        batch = tiny.joint(tiny.batch(seed=number))
+        parts = [{k: v[rows] for k, v in batch.items()} for rows in np.split(ROWS, 2)]
+        parts[0]["encoder_input_tokens"] = parts[0]["encoder_input_tokens"][..., :4]
+        yield parts
+
+
+ROWS = np.arange(8)
+
+
+def test_steps_in_parts_repeat_and_resume_bit_for_bit(tmp_path, params):
+    """With dropout, whose keys are the step's and the part's."""
+    drops = dataclasses.replace(tiny.CONFIG, dropout_rate=0.1)
+    step_fn = step.make_step_in_parts(network.Transformer(drops), PROMPT, [ADAFACTOR])
+    how = {"step_fn": step_fn, "mesh": plan.virtual_mesh(1, 1), "lengths": [4, 6]}
+
+    def trained(steps, folder, **options):
+        start = int(options["states"][0].step) if "states" in options else 0
+        return fitted(folder, params, steps, batches=parted(start), **how, **options)
+
+    unbroken, other = tmp_path / "a", tmp_path / "b"
+    unbroken.mkdir(), other.mkdir()
+    whole = trained(5, unbroken)
+    first = trained(2, other)
+    resumed = trained(5, other, states=first)
+    assert whole[0].step == resumed[0].step == 5
+    assert tiny.digest(whole) == tiny.digest(resumed)
+    assert lines(unbroken / "train.jsonl") == lines(other / "train.jsonl")

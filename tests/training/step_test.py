@@ -257,3 +257,29 @@ def test_a_compiled_step_takes_the_states_over_and_keeps_where_they_are(params):
 def test_what_can_have_made_a_step_diverge(number, loss, norm, said, unsaid):
     told = step.diverged(number, {"loss": loss, "grad_norm": norm})
     assert re.search(said, told) and unsaid not in told
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_parts_of_different_lengths_make_the_padded_batchs_update(params, count):
+    """Loss, accuracy and the next state are those of the whole, padded batch."""
+    batch = tiny.joint(*(tiny.batch(seed=seed) for seed in range(count)))
+    batch["encoder_input_tokens"][:4, :, 4:] = 0
+    rngs = jax.random.split(jax.random.key(0), count)
+    states = tuple(step.new_state(tiny.prompt(seed=s), SGD) for s in range(count))
+    made = tiny.MODEL, PROMPT, [SGD] * count
+    expected, expected_metrics = jax.jit(step.make_step(*made))(
+        states, params, batch, rngs
+    )
+    in_parts = step.make_step_in_parts(*made)
+    sums = in_parts.zeros(states)
+    for number, length in enumerate((4, 6)):
+        part = {name: x[4 * number : 4 * number + 4] for name, x in batch.items()}
+        part["encoder_input_tokens"] = part["encoder_input_tokens"][..., :length]
+        sums = jax.jit(in_parts.add)(sums, states, params, part, rngs, number)
+    got, metrics = in_parts.update(states, sums)
+    for one, other in zip(
+        jax.tree.leaves((got, metrics)),
+        jax.tree.leaves((expected, expected_metrics)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
