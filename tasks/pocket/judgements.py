@@ -18,38 +18,39 @@ Records = Iterator[dict[str, Any]]
 def boolq(split: str, count: int) -> Records:
     """A passage of two or three facts, and a question to be answered yes or no.
 
-    Of three questions, one is decided by a denial, one half the time by a new name,
-    and one half the time by two facts that exchanged a part.
+    Every passage has one of each. Of three passages, in one the wrong question is about
+    a fact that is denied, in one about a person or thing that nobody named, and in one
+    about two facts that exchanged a part.
     """
     draws, cast = Draws(f"boolq {split}"), world.cast(split)
-    for i in range(count):
-        level, so = i // 2 % 3, bool(i % 2)
+    for i in range(count // 2):
+        level = i % 3
         given = facts.facts(
             draws, cast, draws.one((2, 3)), same=0.3 if level < 2 else 1
         )
         if level == 0:
             given = facts.denied(draws, given)
-        asked = facts.claim(draws, cast, given, so, hard=float(level == 2))
-        yield {
-            "passage": facts.tell(draws, given),
-            "question": draws.one(facts.ASKED)(asked).rstrip("?"),
-            "label": int(so),
-        }
+        passage, ask = facts.tell(draws, given), draws.one(facts.ASKED)
+        for so in draws.shuffled((False, True)):
+            asked = facts.claim(draws, cast, given, so, hard=float(level == 2))
+            question = ask(asked).rstrip("?")
+            yield {"passage": passage, "question": question, "label": int(so)}
 
 
 def rte(split: str, count: int) -> Records:
-    """A premise of facts about invented things; a hypothesis on their kinds."""
+    """A premise of facts about invented things; a hypothesis on their kinds.
+
+    Every premise has one that follows and one that does not.
+    """
     draws, cast = Draws(f"rte {split}"), world.cast(split)
     names = {kind: share(own, split) for kind, own in THINGS.items()}
-    for i in range(count):
-        so = bool(i % 2)
-        given = inference.things(draws, cast, names, 1 + i // 2 % 2)
-        asked = inference.follows(draws, given, so)
-        yield {
-            "premise": facts.tell(draws, [fact for fact, _ in given]),
-            "hypothesis": f"{draws.one(facts.WORDINGS)(asked)}.",
-            "label": int(not so),
-        }
+    for i in range(count // 2):
+        given = inference.things(draws, cast, names, 1 + i % 2)
+        premise = facts.tell(draws, [fact for fact, _ in given])
+        wording = draws.one(facts.WORDINGS)
+        for so in draws.shuffled((False, True)):
+            hypothesis = f"{wording(inference.follows(draws, given, so))}."
+            yield {"premise": premise, "hypothesis": hypothesis, "label": int(not so)}
 
 
 def cb(split: str, count: int) -> Records:
