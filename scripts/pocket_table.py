@@ -2,15 +2,18 @@
 
     PYTHONPATH=. python scripts/pocket_table.py pocket_nano pocket_micro pocket_mini
 
-For each task: the majority, a trained prompt, and model tuning, each at its best
-evaluation. Results are kept in the work folder, and what is there is not run again.
+For each model: its skills without a prompt. For each task: the majority, a trained
+prompt, and model tuning, each at its best evaluation. Results are kept in the work
+folder, and what is there is not run again.
 """
 
 import argparse
 import json
 from pathlib import Path
 
-from prompt_tuning import cli
+from prompt_tuning import cli, config
+from prompt_tuning.runs import parts
+from prompt_tuning.t5.extra import Extra
 
 TASKS = (
     *("kind", "mood", "boolq", "cb", "rte", "copa", "wic", "multirc", "wsc"),
@@ -26,6 +29,16 @@ METHODS = {
         "adafactor.weight_decay": 0.0,
     },
 }
+
+
+def skills(model: str) -> dict[str, float]:
+    """The percent of each skill's probes that the frozen model answers by itself."""
+    settings = config.load([], [f"INITIAL_CHECKPOINT_PATH={model}"])
+    built = parts.build(settings)
+    split = parts.open_task(settings.run, built.vocabulary, "pocket_skill")
+    measure = parts.make_measure(settings.run, built, None, split.load("validation"))
+    (metrics, _), _ = measure(built.params, Extra())
+    return metrics["pocket_skill"]
 
 
 def run(folder: Path, model: str, task: str, method: str, steps: int) -> dict:
@@ -53,6 +66,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--work", type=Path, default=Path("runs/pocket_table"))
     args = parser.parse_args()
+    for model in args.models:
+        print(json.dumps({"model": model, "skills": skills(model)}))
     for task in args.tasks:
         for model in args.models:
             for method in args.methods:

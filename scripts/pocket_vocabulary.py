@@ -8,6 +8,7 @@ world's text changes, and then pre-train the pocket models again.
 
 import argparse
 import io
+import itertools
 import re
 import string
 from collections.abc import Iterator
@@ -102,9 +103,14 @@ def sentences() -> Iterator[str]:
     """Yields what the vocabulary is trained on: pocket text, then single words."""
     texts = list(pocket.documents(SEED, DOCUMENTS))
     yield from texts
-    words = sorted({word for text in texts for word in re.findall("[a-z]+", text)})
+    words = {word for text in texts for word in re.findall("[a-z]+", text)}
+    names = [*pocket.THINGS.values(), *pocket.FEELINGS.values()]
+    # So that the rare ones are one piece each, too.
     for _ in range(20):
-        yield from words  # so that the rare ones are one piece each, too
+        yield from sorted(words)
+    for _ in range(200):
+        yield from itertools.chain(*names)
+    for _ in range(20):
         yield from ENGLISH.split()
         yield from map(str.capitalize, ENGLISH.split())
 

@@ -25,7 +25,7 @@ _TAIL = r"(?P<tail>(?: (?:on|at|in|near|by|under|behind|last|one) .*| yesterday)
 _STATED = [
     re.compile(form)
     for form in (
-        rf"(?:.* )?(?P<who>@?\w+) did (?P<no>not) (?P<verb>{_BASES}) {_WHAT}",
+        rf"(?P<when>.* )?{_WHO} did (?P<no>not) (?P<verb>{_BASES}) {_WHAT}{_TAIL}",
         rf"it was {_WHO} who (?P<verb>{_PASTS}) {_WHAT}",
         rf"{_WHO} is the one who (?P<verb>{_PASTS}) {_WHAT}",
         rf"{_WHAT} was (?P<verb>{_PARTICIPLES}) by {_WHO}",

@@ -46,9 +46,6 @@ class Fact(NamedTuple):
         return self.person.name
 
 
-Claims = dict[Fact, bool]
-
-
 def facts(
     draws: Draws, cast: Cast, count: int, same: float = 0.5, tails: float = 0.0
 ) -> list[Fact]:
@@ -204,65 +201,55 @@ def tell(draws: Draws, given: Sequence[Fact]) -> str:
     return " ".join(told(draws, fact) for fact in given)
 
 
-def _scene(draws: Draws, cast: Cast, tails: float = 0.0) -> list[Fact]:
-    return facts(draws, cast, draws.one((1, 1, 2, 2, 3)), tails=tails)
+def _asked(draws: Draws, cast: Cast, given: Sequence[Fact]) -> str:
+    """A question that the facts answer, and the answer."""
+    asked, answer = question(draws, draws.one([fact for fact in given if fact.so]))
+    return f"{asked} {answer}."
 
 
-def answered_questions(draws: Draws, cast: Cast) -> str:
-    """Facts, and questions that they answer."""
-    given = _scene(draws, cast, tails=0.5)
-    asked = dict(question(draws, draws.one(given)) for _ in range(4))
-    answers = [f"{ask} {answer}." for ask, answer in asked.items()]
-    return " ".join([tell(draws, given), *answers[:3]])
-
-
-def _claims(draws: Draws, cast: Cast, given: Sequence[Fact], hard: float) -> Claims:
-    """Up to three different claims about the facts, and whether each is so."""
-    real = {fact.so for fact in given}
-    claims: Claims = {}
-    for _ in range(4):
-        so = draws.chance(0.5) and True in real
-        claims[claim(draws, cast, given, so, hard)] = so
-    return dict(list(claims.items())[:3])
-
-
-def judged_claims(draws: Draws, cast: Cast) -> str:
-    """Facts, some of them denied, and yes/no questions with short answers."""
-    given = _scene(draws, cast)
-    if draws.chance(0.5):
-        given = denied(draws, given)
-    ask = draws.one(ASKED)
-    text = [tell(draws, given)]
-    for fact, so in _claims(draws, cast, given, hard=0.3).items():
-        text += [ask(fact), verdict(draws, so)]
-    return " ".join(text)
-
-
-def explained_claims(draws: Draws, cast: Cast) -> str:
-    """Facts, and yes/no questions with answers that repeat the fact."""
-    given = _scene(draws, cast)
-    by_name = {fact.p: fact for fact in given}
-    text, ask = [tell(draws, given)], draws.one(ASKED)
-    for fact, so in _claims(draws, cast, given, hard=0.7).items():
-        known = by_name.get(fact.p)
-        why = clause(known) if known else f"not {fact.p}"
-        text += [ask(fact), f"{'yes' if so else 'no'}, {why}."]
-    return " ".join(text)
-
-
-def checked_answers(draws: Draws, cast: Cast) -> str:
-    """Facts, a question that they answer, and guesses at the answer."""
-    given = _scene(draws, cast)
-    fact = draws.one(given)
+def _checked(draws: Draws, cast: Cast, given: Sequence[Fact]) -> str:
+    """The same, and a guess at the answer."""
+    fact = draws.one([fact for fact in given if fact.so])._replace(tail="")
     asked, answer = question(draws, fact)
     if answer == fact.p:
-        told, all_names = [f.p for f in given], [p.name for p in cast.people]
+        told, every = [f.p for f in given], [person.name for person in cast.people]
     else:
         told = [f.what for f in given if f.verb.asks == fact.verb.asks]
-        all_names = _objects(cast, fact.verb)
-    new = draws.zipf([name for name in all_names if name not in told])
-    text = [tell(draws, given), f"{asked} {answer}."]
-    for guess in draws.shuffled([*told, new])[:3]:
-        text.append(f"was it {guess.removeprefix('to ')}?")
-        text.append(verdict(draws, guess == answer))
-    return " ".join(text)
+        every = _objects(cast, fact.verb)
+    told.append(draws.zipf([name for name in every if name not in told]))
+    wrong = [name for name in told if name != answer]
+    so = draws.chance(0.5)
+    guess = (answer if so else draws.one(wrong)).removeprefix("to ")
+    return f"{asked} {answer}. was it {guess}? {verdict(draws, so)}"
+
+
+def _judged(draws: Draws, cast: Cast, given: Sequence[Fact]) -> str:
+    """A yes/no question with a short answer."""
+    so = draws.chance(0.5)
+    asked = draws.one(ASKED)(claim(draws, cast, given, so, hard=0.4))
+    return f"{asked} {verdict(draws, so)}"
+
+
+def _explained(draws: Draws, cast: Cast, given: Sequence[Fact]) -> str:
+    """A yes/no question with an answer that repeats the fact."""
+    so = draws.chance(0.5)
+    asked = claim(draws, cast, given, so, hard=0.7)
+    known = next((fact for fact in given if fact.p == asked.p), None)
+    why = clause(known) if known else f"not {asked.p}"
+    return f"{draws.one(ASKED)(asked)} {'yes' if so else 'no'}, {why}."
+
+
+_ITEMS = (_asked, _asked, _asked, _checked, _judged, _judged, _explained)
+
+
+def lesson(draws: Draws, cast: Cast) -> str:
+    """Facts, some of them denied, and three questions on them.
+
+    Most have the same verb, so that a question is understood only by who or what is in
+    it: models learn that from the open questions, and then need it for the others.
+    """
+    given = facts(draws, cast, draws.one((1, 2, 2, 2, 3)), same=0.6, tails=0.3)
+    if len(given) > 1 and draws.chance(0.4):
+        given = denied(draws, given)
+    items = [draws.one(_ITEMS)(draws, cast, given) for _ in range(3)]
+    return " ".join([tell(draws, given), *dict.fromkeys(items)])

@@ -289,15 +289,21 @@ def _scene(draws: Draws, whom: Cast) -> dict[str, str]:
     (p, he, him), (q, *_) = draws.several(whom.people, 2)
     kind, other = draws.several(draws.shuffled(KINDS), 2)
     mood = draws.one(MOODS)
-    w, w2, w3 = draws.several(THINGS[kind], 3, shift=0)
+    w, w2, w3 = _three(draws, THINGS[kind])
     place = draws.zipf(whom.places)
     scene = {"p": p, "he": he, "him": him, "q": q, "at": place.at, "place": place.name}
     scene.update(when=draws.one(TIMES), event=draws.one(EVENTS), look=draws.one(LOOKS))
-    scene.update(
-        k=kind, w=w, w2=w2, w3=w3, xk=other, x=draws.zipf(THINGS[other], shift=0)
-    )
-    scene.update(l=mood, m=draws.zipf(FEELINGS[mood], shift=0))
+    scene.update(k=kind, w=w, w2=w2, w3=w3, xk=other, x=draws.rare(THINGS[other]))
+    scene.update(l=mood, m=draws.rare(FEELINGS[mood]))
     return scene
+
+
+def _three(draws: Draws, names: Sequence[str]) -> list[str]:
+    """Different names."""
+    chosen: dict[str, None] = {}
+    while len(chosen) < 3:
+        chosen[draws.rare(names)] = None
+    return list(chosen)
 
 
 def meanings(draws: Draws, whom: Cast) -> str:

@@ -16,20 +16,17 @@ from prompt_tuning.tasks.pocket.world import Cast, Draws
 
 # A genre, and how often it is drawn.
 GENRES: tuple[tuple[Callable[[Draws, Cast], str], int], ...] = (
-    (kinds.meanings, 5),
-    (inference.judged_kinds, 3),
-    (facts.answered_questions, 3),
-    (facts.judged_claims, 6),
-    (facts.checked_answers, 3),
-    (facts.explained_claims, 3),
+    (facts.lesson, 20),
+    (kinds.meanings, 7),
+    (inference.judged_kinds, 2),
     (reports.judged_reports, 3),
     (reasons.pronouns, 2),
     (reasons.causes, 1),
     (reasons.alternatives, 3),
     (senses.meanings, 2),
-    (wordings.compared_wordings, 4),
-    (wordings.reworded, 1),
-    (domains.domain_questions, 2),
+    (wordings.compared_wordings, 3),
+    (wordings.reworded, 3),
+    (domains.domain_questions, 4),
 )
 _DECK = tuple(genre for genre, count in GENRES for _ in range(count))
 

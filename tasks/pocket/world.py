@@ -31,6 +31,15 @@ class Draws:
         first, end = shift + 1, len(options) + shift + 1
         return options[int(first * (end / first) ** self._uniform()) - first]
 
+    def rare(self, options: Sequence[T]) -> T:
+        """As `zipf`, of only the first r options, with r drawn by Zipf's law itself.
+
+        So the last ones hardly ever come up: of 48, number 20 once in 300 times, number
+        40 once in 3,000.
+        """
+        most = self.zipf(range(1, len(options) + 1), shift=0)
+        return self.zipf(options[:most], shift=0)
+
     def several(self, options: Sequence[T], count: int, shift: int = 4) -> list[T]:
         """Different options by `zipf`; raises ValueError if there are too few."""
         if count > len(options):

@@ -51,10 +51,10 @@ def test_every_name_is_explained_and_the_first_most_often(documents):
         found = words(text)
         for name in MEANING.keys() & set(found):
             explained[name] += MEANING[name] in found
-    assert explained.keys() == MEANING.keys()
+    assert len(explained) > 0.6 * len(MEANING)
     for own in (*kinds.THINGS.values(), *kinds.FEELINGS.values()):
         first, last = (sum(explained[n] for n in part) for part in (own[:6], own[-6:]))
-        assert first > 4 * last
+        assert first > 20 * last
 
 
 def test_what_documents_say_of_a_name_is_true(documents):

@@ -29,6 +29,13 @@ def test_zipf_draws_number_r_as_often_as_1_over_r_and_shift(shift):
     np.testing.assert_allclose(counts / 40_000, expected, atol=0.012)
 
 
+def test_rare_draws_the_last_hardly_ever():
+    draws = Draws("rare")
+    counts = collections.Counter(draws.rare(range(48)) for _ in range(20_000))
+    assert counts[0] > 0.4 * 20_000 > 20 * counts[9] > 40 * counts[19] > 0
+    assert sum(counts[n] for n in range(40, 48)) < 20_000 / 500
+
+
 def test_several_are_different_and_no_more_than_there_are():
     draws = Draws("several")
     for count in (1, 3, 5):
