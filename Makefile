@@ -1,6 +1,7 @@
 # make run     prompt-tunes the embedded frozen model and evaluates it
 # make test    the quick tests            make slow    the slow tests
 # make lint    rules, format and types    make wheel   builds, installs, tests the wheel
+# make pocket  pre-trains the embedded models from nothing: takes hours
 # make clean   removes what make made, except your runs/
 #
 # Everything is installed into .venv; `make PYTHON=python3.12 run` chooses the Python.
@@ -17,7 +18,7 @@ RUN = $(BIN)/prompt-tuning train --gin_file=gin/runs/prompt_tune.gin \
 # imports takes ten seconds at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test slow lint wheel clean
+.PHONY: run test slow lint wheel pocket clean
 
 run: $(VENV)/run.done
 	$(RUN)
@@ -36,6 +37,9 @@ lint: $(VENV)/test.done
 
 wheel: $(VENV)/test.done
 	$(BIN)/python scripts/check_wheel.py
+
+pocket: $(VENV)/run.done
+	PYTHONPATH=. $(BIN)/python scripts/pocket_models.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

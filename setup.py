@@ -97,6 +97,7 @@ EXTRAS = {
 ROOMS = ["commands", "engines", "frozen", "frozen.formats", "methods", "runs"]
 ROOMS += ["serving", "t5", "tasks_io", "training"]
 PACKAGES = ["prompt_tuning", "prompt_tuning.gin", "prompt_tuning.tasks"]
+PACKAGES += ["prompt_tuning.tasks.pocket"]
 PACKAGES += [f"prompt_tuning.{room}" for room in ROOMS]
 
 setup(

@@ -421,6 +421,10 @@ class Pretrain(_Section):
     prefix_lm_steps: int = setting(
         3_000, "steps of LM adaptation after that", least=0, most=_MANY
     )
+    kept: list[int] | tuple[int, ...] = setting(
+        (),
+        "after how many of these the weights are kept too, for the paper's Figure 3(d)",
+    )
     skill_task: str = setting(
         "", "a task that the model should do without any prompt, measured as it goes"
     )

@@ -86,7 +86,7 @@ class Source(seqio.FunctionDataSource):
             split: str, shuffle_files: bool, seed: int | None = None
         ) -> tf.data.Dataset:
             del shuffle_files, seed  # seqio shuffles examples
-            return _dataset([example for _, example in self.read(split)])
+            return dataset_of([example for _, example in self.read(split)])
 
         super().__init__(dataset, splits=tuple(row.files))
         self.alias = row.alias
@@ -212,7 +212,7 @@ def _encoded(value: Any) -> Any:
     return value.encode() if isinstance(value, str) else value
 
 
-def _dataset(examples: Sequence[Features]) -> tf.data.Dataset:
+def dataset_of(examples: Sequence[Features]) -> tf.data.Dataset:
     """A data set of examples with the same features; string lists vary in length."""
     if not examples:
         raise DataError("there are no examples to read")

@@ -48,7 +48,8 @@ def pretrain(settings: Settings) -> Path:
     """Pre-trains a T5 on plain text and writes it as one safetensors file.
 
     Started again with the same settings, it resumes from its last state. The weights
-    after span corruption are kept as span_corruption.safetensors.
+    after span corruption are kept as span_corruption.safetensors, and those after N
+    steps of LM adaptation, for each N of pretrain.kept, as prefix_lm_N.safetensors.
 
     Args:
       settings: MIXTURE_OR_TASK_NAME is a task of plain text (feature "targets"), or a
@@ -70,10 +71,10 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     adafactor = optimizer.adafactor(rate, settings.adafactor)
     states = checkpoints.manager(path / "checkpoints")
     started = states.latest_step() is not None
-    kept = parts.resolved(settings, model)
+    resolved = parts.resolved(settings, model)
     asked = settings.model.get("dtype", model.network.config.dtype)
     print(f"computed in   {products.told(asked)}", flush=True)
-    folder.keep_settings(path / "config.gin", kept, check=started)
+    folder.keep_settings(path / "config.gin", resolved, check=started)
     documents = _documents(settings, model.vocabulary)
     said = _made_of(model, *documents)
     folder.check_same(settings, said)
@@ -89,11 +90,15 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     measure_loss = _held_out_loss(model.network, held_out)
     measure_skill = _skill(settings, model)
     corrupted = settings.pretrain.span_corruption_steps
+    total = corrupted + settings.pretrain.prefix_lm_steps
+    kept = {corrupted: "span_corruption"}
+    kept |= {corrupted + n: f"prefix_lm_{n}" for n in settings.pretrain.kept}
 
     def at_period(current: step.States, number: int) -> dict[str, str]:
         params = current[0].trained
-        if number == corrupted:
-            save("span_corruption.safetensors", params, span_corruption=number)
+        if number in kept:
+            done = {"span_corruption": corrupted, "prefix_lm": number - corrupted}
+            save(f"{kept[number]}.safetensors", params, **done)
         loss = measure_loss(params, number)
         checkpoints.save_state(states, current[0], number, score=-loss)
         skill = {name: f"{value:.1f}" for name, value in measure_skill(params).items()}
@@ -119,10 +124,11 @@ def _pretrain(settings: Settings, path: Path) -> Path:
         ),
         events=[parts.events(path)] if run.tensorboard else [],
     )
-    total = corrupted + settings.pretrain.prefix_lm_steps
     try:
-        for name, end in (("span corruption", corrupted), ("prefix LM", total)):
-            if (first := int(state.step)) < end:
+        # Stages end where weights are kept, as the last step of each is saved.
+        for end in sorted({*kept, total}):
+            name = "span corruption" if end <= corrupted else "prefix LM"
+            if (first := int(state.step)) < end <= total:
                 batches = _on_this_host(training(first), model.mesh)
                 (state,) = fit((state,), batches=batches, steps=end, description=name)
     finally:  # after an error or Ctrl-C, too, finish writing the last state

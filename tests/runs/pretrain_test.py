@@ -25,6 +25,7 @@ FLAGS = {
     "EVAL_PERIOD": 9,
     "pretrain.span_corruption_steps": 12,
     "pretrain.prefix_lm_steps": 12,
+    "pretrain.kept": [2],
     "pretrain.skill_task": "small_kind",
 }
 
@@ -47,6 +48,7 @@ def log(folder):
 def made(folder):
     """What must be the same, however a run came to its end."""
     names = "span_corruption.safetensors", "frozen.safetensors", "frozen.json"
+    names += ("prefix_lm_2.safetensors",)
     return [(folder / name).read_bytes() for name in names], log(folder)
 
 
@@ -54,6 +56,7 @@ def test_both_stages_leave_a_model_and_what_made_it(run):
     assert {path.name for path in run.iterdir()} == {
         *("config.gin", "description.json", "checkpoints", "train.jsonl"),
         *("span_corruption.safetensors", "span_corruption.json"),
+        *("prefix_lm_2.safetensors", "prefix_lm_2.json"),
         *("frozen.safetensors", "frozen.json", "spiece.model"),
     }
     assert [line["step"] for line in log(run)] == [*range(1, 25)]
@@ -61,9 +64,12 @@ def test_both_stages_leave_a_model_and_what_made_it(run):
     assert description["config"]["emb_dim"] == 16
     assert (description["span_corruption"], description["prefix_lm"]) == (12, 12)
     assert description["task"] == "small_text" and 0 <= description["skill"] <= 100
-    first = load_file(run / "span_corruption.safetensors")
-    last = load_file(run / "frozen.safetensors")
-    assert all(not np.array_equal(first[name], last[name]) for name in last)
+    between = json.loads((run / "prefix_lm_2.json").read_text())
+    assert (between["span_corruption"], between["prefix_lm"]) == (12, 2)
+    names = "span_corruption", "prefix_lm_2", "frozen"
+    files = [load_file(run / f"{name}.safetensors") for name in names]
+    for first, last in itertools.pairwise(files):
+        assert all(not np.array_equal(first[name], last[name]) for name in last)
 
 
 def test_the_loss_falls_in_both_stages(run):

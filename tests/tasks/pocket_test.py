@@ -1,317 +1,294 @@
+"""The tasks: solved by the rules of the world, and by nothing less."""
+
 import collections
 import functools
-import itertools
-import pathlib
 import re
-import runpy
-import string
 
 import numpy as np
+import pocket_oracle
 import pytest
 import seqio
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from prompt_tuning.tasks import pocket
+from prompt_tuning.tasks.pocket import kinds, reasons, reports, senses, text, world
+from prompt_tuning.tasks_io.evaluate import keywords
 
-ROOT = pathlib.Path(__file__).parents[2]
-TASKS = {
-    "pocket_kind": (pocket.THINGS, pocket.KINDS),
-    "pocket_mood": (pocket.FEELINGS, pocket.MOODS),
+# The fields of each task with labels; it takes every one of them to find the label.
+FIELDS = {
+    "pocket_boolq": ("passage", "question"),
+    "pocket_rte": ("hypothesis", "premise"),
+    "pocket_cb": ("hypothesis", "premise"),
+    "pocket_copa": ("choice1", "choice2", "premise", "question"),
+    "pocket_wic": ("sentence1", "sentence2", "word"),
+    "pocket_multirc": ("question", "answer", "paragraph"),
+    "pocket_qqp": ("question1", "question2"),
+    "pocket_mrpc": ("sentence1", "sentence2"),
 }
-MEANING = {
-    name: label
-    for names, _ in TASKS.values()
-    for label, own in names.items()
-    for name in own
-}
-LABELS = (*pocket.KINDS, *pocket.MOODS)
-
-
-def words(text):
-    return re.findall("[a-z]+", text)
-
-
-def names_in(text):
-    return [word for word in words(text) if word in MEANING]
-
-
-@pytest.fixture(scope="module")
-def documents():
-    return list(pocket.documents(seed=0, count=20_000))
-
-
-@pytest.fixture(scope="module")
-def vocabulary():
-    return seqio.get_mixture_or_task("pocket").output_features["targets"].vocabulary
-
-
-@pytest.fixture(scope="module", params=TASKS)
-def task(request):
-    return request.param
+# Of these either can be left out: the choices and the sentence decide alone.
+SPARE = {("pocket_copa", field) for field in ("choice1", "choice2", "question")}
+SPARE |= {("pocket_wic", "word")}
+NAMED = ("pocket_kind", "pocket_mood")
+NAMES = {person.name for person in world.PEOPLE}
+QUESTIONS = ("pocket_squad", "pocket_letters", "pocket_ships", "pocket_bills")
+TRAINED = (*NAMED, *FIELDS, "pocket_wsc", "pocket_record", "pocket_squad")
 
 
 @functools.cache
 def examples(task, split):
-    dataset = seqio.get_mixture_or_task(task).get_dataset(
-        None, split, shuffle=False, num_epochs=1
-    )
+    registered = seqio.TaskRegistry.get(task)
+    dataset = registered.get_dataset(None, split, shuffle=False, num_epochs=1)
     return list(dataset.as_numpy_iterator())
 
 
-@pytest.fixture(scope="module")
-def pairs(task):
-    """{split: [(passage, label)]} as the seqio task gives them."""
-    return {
-        split: [
-            (e["inputs_pretokenized"].decode(), e["targets_pretokenized"].decode())
-            for e in examples(task, split)
-        ]
-        for split in ("train", "validation")
-    }
+@functools.cache
+def pairs(task, split):
+    """(inputs, targets) as texts."""
+    return [
+        tuple(e[f"{key}_pretokenized"].decode() for key in ("inputs", "targets"))
+        for e in examples(task, split)
+    ]
 
 
-# The names.
+def splits(task):
+    return seqio.TaskRegistry.get(task).splits
 
 
-def test_every_name_means_one_thing_and_is_no_word_of_the_text():
-    counts = {len(own) for names, _ in TASKS.values() for own in names.values()}
-    assert counts == {pocket.NAMES_PER_KIND, pocket.NAMES_PER_MOOD}
-    assert len(MEANING) == 8 * pocket.NAMES_PER_KIND + 6 * pocket.NAMES_PER_MOOD
-    source = pathlib.Path(pocket.__file__).read_text()
-    assert {"harbour", "buttoned", *LABELS} <= set(words(source))
-    assert not MEANING.keys() & set(words(source))
-    assert all(4 <= len(name) <= 9 for name in MEANING)
+@pytest.mark.parametrize("task", pocket_oracle.TASKS)
+def test_whoever_knows_the_rules_solves_every_example(task):
+    solve = pocket_oracle.TASKS[task]
+    registered = seqio.TaskRegistry.get(task)
+    for split in splits(task):
+        rows = examples(task, split)[:1_000]
+        said = [solve(row["inputs_pretokenized"].decode()) for row in rows]
+        targets = [row["targets_pretokenized"].decode() for row in rows]
+        post = registered.postprocess_fn
+        scores = registered.metric_fns[0](
+            [
+                post(target, example=row, is_target=True)
+                for target, row in zip(targets, rows, strict=True)
+            ],
+            [
+                post(text, example=row, is_target=False)
+                for text, row in zip(said, rows, strict=True)
+            ],
+        )
+        if task == "pocket_wsc" and split != "train":
+            # Half of the examples name the other person.
+            assert np.mean([s == t for s, t in zip(said, targets, strict=True)]) == 0.5
+        else:
+            assert said == targets
+        assert set(scores.values()) == {100.0}
 
 
-def test_spelling_does_not_tell_the_kind():
-    train, held_out = [], []
-    for kind, names in pocket.THINGS.items():
-        train += [(name, kind) for name in names[:32]]
-        held_out += [(name, kind) for name in names[32:]]
-    letters = CountVectorizer(analyzer="char_wb", ngram_range=(1, 4))
-    assert scores(letters, train, held_out)["validation"] < 2 / len(pocket.KINDS)
+def scores(train, held_out):
+    """The accuracy of a bag of words on both."""
+    bag, model = CountVectorizer(), LogisticRegression(max_iter=500)
+    model.fit(bag.fit_transform([x for x, _ in train]), [y for _, y in train])
+    return [
+        100 * model.score(bag.transform([x for x, _ in rows]), [y for _, y in rows])
+        for rows in (train, held_out)
+    ]
 
 
-# The pre-training text.
+def majority(rows):
+    counts = collections.Counter(label for _, label in rows)
+    return 100 * max(counts.values()) / len(rows)
 
 
-def test_documents_are_repeatable_and_differ_by_seed():
-    first = list(pocket.documents(3, 50))
-    assert list(pocket.documents(3, 80))[:50] == first
-    assert not set(pocket.documents(4, 50)) & set(first)
+@pytest.mark.parametrize("task", [*NAMED, *FIELDS])
+def test_a_bag_of_words_stays_at_the_majority(task):
+    rows = pairs(task, "validation")
+    train, found = scores(pairs(task, "train"), rows)
+    if task in NAMED:
+        assert train > 99, "the bag learned nothing: the test shows nothing"
+    assert abs(found - majority(rows)) <= 5
 
 
-def test_documents_are_short_clean_and_varied(documents, vocabulary):
-    assert len(set(documents)) > 0.99 * len(documents)
-    letters = set("".join(documents))
-    assert letters <= set(string.ascii_lowercase + " .,'?!")
-    lengths = [len(ids) for ids in vocabulary.tf_tokenizer.tokenize(documents).numpy()]
-    assert 38 < np.mean(lengths) < 48
-    assert min(lengths) > 15 and np.quantile(lengths, 0.99) < 80
-    for text in documents:
-        assert not re.search(r"  |\b(a|the|he|she) \1\b", text)
-
-
-def test_every_name_is_used_and_explained_often(documents):
-    explained = collections.Counter()
-    for text in documents:
-        found = words(text)
-        for name in set(names_in(text)):
-            explained[name] += MEANING[name] in found
-    assert explained.keys() == MEANING.keys()
-    assert min(explained.values()) >= 20  # of 20,000 documents; expected about 70
-
-
-def test_what_documents_say_of_a_name_is_true(documents):
-    claim = re.compile(
-        r"(?<!is )\ba (\w+) is (?:a kind of|a) (?:(?:small|old|new|fine|strange|lovely"
-        r"|plain|little|big|rare) )?(\w+)|to be (\w+) is to be (\w+)"
-    )
-    text = re.sub(r"'is a [^']*'", "", "\n".join(documents))  # less the questions
-    claims = [tuple(filter(None, match)) for match in claim.findall(text)]
-    assert len(claims) > 2_000
-    assert [c for c in claims if MEANING[c[0]] != c[1]] == []
-
-
-def test_denials_deny_and_questions_are_answered_rightly(documents):
-    text = "\n".join(documents)
-    asked = re.findall(r"'is a (\w+) a (\w+)\?' asked \w+\. '(yes|no),", text)
-    assert {answer for *_, answer in asked} == {"yes", "no"}
-    for name, kind, answer in asked:
-        assert (MEANING[name] == kind) == (answer == "yes")
-    denied = re.findall(r"a (\w+) is not a (\w+) but a (\w+)", text)
-    assert denied
-    for name, wrong, kind in denied:
-        assert MEANING[name] == kind != wrong
-
-
-def test_kinds_and_moods_show_in_what_people_do(documents):
-    seen = collections.Counter()
-    for text in documents:
-        for kind, cue in (("food", "ate the (\\w+)"), ("boat", "rowed the (\\w+)")):
-            for name in re.findall(cue, text):
-                assert MEANING[name] == kind
-                seen[kind] += 1
-        if "he wept" in text:
-            moods = {MEANING[n] for n in names_in(text)} & set(pocket.MOODS)
-            assert moods == {"sad"}
-            seen["sad"] += 1
-    assert min(seen[key] for key in ("food", "boat", "sad")) > 20
-
-
-# What the tasks may not share with it.
-
-
-def test_the_formats_of_the_tasks_occur_in_no_pre_training_text(documents):
-    held_back = re.compile(r"passage|topic|mood|:")
-    for text in itertools.chain(documents, pocket.documents(1, 2_000)):
-        assert not held_back.search(text)
-    for form in (pocket.KIND_FORMAT, pocket.MOOD_FORMAT):
-        assert held_back.search(form.format("")) and form.endswith(":")
-
-
-def test_probes_ask_in_natural_text_for_what_the_name_means():
-    probes = pocket.skill_probes(0, 400)
-    assert probes == pocket.skill_probes(0, 400)
-    assert {answer for _, answer in probes} == set(LABELS)
-    for text, answer in probes:
-        assert {MEANING[name] for name in names_in(text)} == {answer}
-        assert answer not in words(text)
-        assert not re.search(r"passage|topic|mood|:|[{} ]$", text)
-
-
-def test_probes_begin_as_documents_do():
-    ends = {" ".join(text.split()[-2:]) for text, _ in pocket.skill_probes(0, 400)}
-    text = "\n".join(pocket.documents(9, 20_000))
-    known = [end for end in ends if re.search(rf"\b{re.escape(end)} ", text)]
-    assert len(known) > 0.95 * len(ends)  # an end may hold a rare pair of words
-
-
-# The tasks.
-
-
-def scores(vectorizer, train, held_out):
-    texts, labels = zip(*train, strict=True)
-    model = LogisticRegression(max_iter=1000)
-    model.fit(vectorizer.fit_transform(texts), labels)
-    return {
-        split: model.score(vectorizer.transform(texts), labels)
-        for split, (texts, labels) in {
-            "train": (texts, labels),
-            "validation": tuple(zip(*held_out, strict=True)),
-        }.items()
-    }
-
-
-def test_a_bag_of_words_stays_at_the_majority_class(pairs):
-    bag = CountVectorizer(ngram_range=(1, 2))
-    accuracy = scores(bag, pairs["train"], pairs["validation"])
-    labels = collections.Counter(label for _, label in pairs["validation"])
-    majority = max(labels.values()) / labels.total()
-    assert accuracy["train"] > 0.99, "the bag learned nothing: the test shows nothing"
-    assert abs(accuracy["validation"] - majority) <= 0.05
-
-
-def test_labels_are_balanced_and_one_name_decides(task, pairs):
-    labels = TASKS[task][1]
-    names = {}
-    for split, of_split in pairs.items():
-        counts = collections.Counter(label for _, label in of_split)
-        assert set(counts) == set(labels) and len(set(counts.values())) == 1
-        found = [names_in(text) for text, _ in of_split]
-        assert [[MEANING[n] for n in f] for f in found] == [[y] for _, y in of_split]
-        names[split] = {f[0] for f in found}
-    assert not names["train"] & names["validation"]
-    assert names["train"] | names["validation"] == set().union(*TASKS[task][0].values())
-    assert len(names["train"]) == 2 * len(names["validation"])
-
-
-def test_nothing_but_the_name_differs_between_the_labels(task, pairs):
-    for of_split in pairs.values():
-        frames = collections.defaultdict(list)
-        for text, label in of_split:
-            frames[re.sub("|".join(names_in(text)), "_", text)].append(label)
-        for labels in frames.values():
-            counts = collections.Counter(labels)
-            assert len(counts) == len(TASKS[task][1])
-            assert len(set(counts.values())) == 1
-
-
-def test_passages_name_no_label(pairs):
-    for text, _ in pairs["train"] + pairs["validation"]:
-        assert not set(words(text)) & set(LABELS)
-
-
-def test_encoded_examples_are_short_and_end(task):
-    of_task = examples(task, "validation")
-    assert max(len(e["inputs"]) for e in of_task) <= 48
-    for example in of_task:
-        assert example["inputs"][-1] == example["targets"][-1] == 1
-        assert len(example["targets"]) == 2  # one piece and EOS
-        assert 2 not in example["inputs"]
-
-
-def test_sources_give_as_many_examples_as_they_say(task):
-    registered = seqio.get_mixture_or_task(task)
-    for split, count in pocket.EXAMPLES.items():
-        assert registered.num_input_examples(split) == count
-        assert len(examples(task, split)) == count
-
-
-def test_the_text_task_gives_the_documents():
-    task = seqio.get_mixture_or_task("pocket_text")
-    assert task.num_input_examples("train") == 400_000
-    assert list(task.output_features) == ["targets"]
-    for split, seed in (("train", 0), ("validation", 1)):
-        dataset = task.get_dataset(None, split, shuffle=False).take(20)
-        texts = [
-            e["targets_pretokenized"].decode() for e in dataset.as_numpy_iterator()
-        ]
-        assert texts == list(pocket.documents(seed, 20))
-
-
-def test_the_mixture_draws_from_both_tasks_equally():
-    mixture = seqio.get_mixture_or_task("pocket")
-    assert {t.name for t in mixture.tasks} == set(TASKS)
-    assert len({mixture.get_rate(t) for t in mixture.tasks}) == 1
-
-
-def test_decoded_labels_become_their_place_and_other_text_is_illegal(task):
-    registered, labels = seqio.get_mixture_or_task(task), TASKS[task][1]
-    decoded = (*labels, "", f"a {labels[0]}", labels[0].upper())
-    found = [registered.postprocess_fn(t, example={}, is_target=False) for t in decoded]
-    assert found == [*range(len(labels)), -1, -1, -1]
-    [metric] = registered.metric_fns
-    assert metric([0, 1, 2, 2], [0, 1, 1, -1]) == {"accuracy": 50.0}
-
-
-# The vocabulary.
-
-
-def test_the_vocabulary_has_2048_pieces_and_t5s_special_ids(vocabulary):
-    assert vocabulary.vocab_size == 2048
-    assert (vocabulary.pad_id, vocabulary.eos_id, vocabulary.unk_id) == (0, 1, 2)
-    assert vocabulary.bos_id is None or vocabulary.bos_id < 0
-    assert vocabulary.decode([2047]) == "<extra_id_0>"
-
-
-@pytest.mark.parametrize("word", [*LABELS, pocket.THINGS["gem"][40]])
-def test_labels_and_names_are_one_piece(word, vocabulary):
-    assert len(vocabulary.encode(word)) == 1
+def without(field, rows):
+    shown = [(re.sub(rf"{field}: .*?(?= \w+: |$)", "", x), y) for x, y in rows]
+    assert all(f"{field}:" not in x for x, _ in shown) and shown != rows
+    return shown
 
 
 @pytest.mark.parametrize(
-    "text", ["it was a coat.", "Not_Equivalent: 3.5% <br>?", "naïve Ω 東京 🦆"]
+    "task, field",
+    [(t, f) for t, fs in FIELDS.items() for f in fs if (t, f) not in SPARE],
 )
-def test_any_text_can_be_encoded_and_comes_back(text, vocabulary):
-    ids = vocabulary.encode(text)
-    assert vocabulary.unk_id not in ids
-    assert vocabulary.decode(ids) == text
+def test_without_a_field_that_decides_nothing_is_left(task, field):
+    train, rows = (without(field, pairs(task, s)) for s in ("train", "validation"))
+    assert abs(scores(train, rows)[1] - majority(rows)) <= 5
 
 
-@pytest.mark.slow
-def test_the_shipped_vocabulary_is_what_its_script_makes():
-    script = runpy.run_path(str(ROOT / "scripts/pocket_vocabulary.py"))
-    shipped = ROOT / "prompt_tuning/pocket/spiece.model"
-    assert script["train"]() == shipped.read_bytes()
+@pytest.mark.parametrize("task", [*NAMED, *FIELDS])
+def test_labels_are_balanced(task):
+    for split in splits(task):
+        counts = collections.Counter(label for _, label in pairs(task, split))
+        labels = keywords(seqio.TaskRegistry.get(task))["label_classes"]
+        assert set(counts) == set(labels) and len(set(counts.values())) == 1
+
+
+@pytest.mark.parametrize("task", ["pocket_record", *QUESTIONS])
+def test_an_answer_stands_in_each_sentence_equally_often(task):
+    at = collections.defaultdict(collections.Counter)
+    for split in splits(task):
+        for inputs, answer in pairs(task, split):
+            told = re.split(r"(?:context|passage): (?:dear \w+, )?", inputs)[1]
+            told = pocket_oracle.sentences(told)
+            told = told[:-1] if task == "pocket_letters" else told
+            where = [i for i, text in enumerate(told) if f" {answer} " in f" {text} "]
+            if len(where) == 1:
+                at[len(told)][where[0]] += 1
+    for count, found in at.items():
+        if count > 1:
+            assert len(found) == count
+            assert max(found.values()) < 1.35 * min(found.values()), (count, found)
+
+
+@pytest.mark.parametrize("task", ["pocket_cb", "pocket_boolq", "pocket_multirc"])
+def test_the_place_of_what_is_claimed_does_not_tell_the_label(task):
+    counts = collections.defaultdict(collections.Counter)
+    for inputs, label in pairs(task, "train"):
+        told = re.search(r"(?:passage|premise|paragraph): (.*?)(?: \w+:|$)", inputs)[1]
+        asked = re.sub(re.escape(told), "", inputs).split()
+        sentences = pocket_oracle.sentences(told)
+        where = [
+            i for i, text in enumerate(sentences) if {*asked} & {*text.split()} & NAMES
+        ]
+        counts[len(sentences), tuple(where)][label] += 1
+    for found in counts.values():
+        if found.total() > 300:
+            assert max(found.values()) < 1.4 * min(found.values()), counts
+
+
+def test_the_longer_choice_is_no_better():
+    counts = collections.Counter()
+    for inputs, label in pairs("pocket_copa", "train"):
+        one, two = re.match("choice1: (.*) choice2: (.*) premise", inputs).groups()
+        if len(one) != len(two):
+            counts[(len(one) > len(two)) == (label == "first")] += 1
+    assert 0.8 < counts[True] / counts[False] < 1.25
+
+
+def words(task, split):
+    return {w for x, _ in pairs(task, split) for w in re.findall("[a-z]+", x)}
+
+
+@pytest.mark.parametrize("task", TRAINED)
+def test_no_split_shares_what_decides_with_another(task):
+    names = NAMES | {place.name.split()[-1] for place in world.PLACES}
+    names |= {name.split()[-1] for name in world.OBJECTS}
+    if task in NAMED:  # a name like any other decides; persons do, too, but not here
+        names = {*pocket_oracle.KIND, *pocket_oracle.MOOD}
+    if task == "pocket_rte":
+        names |= pocket_oracle.KIND.keys()
+    if task == "pocket_wic":
+        names |= set(senses.WORDS)
+    parts = [words(task, split) & names for split in splits(task)]
+    assert [len(part) > 5 for part in parts] == [True] * 3
+    assert sum(map(len, parts)) == len(set().union(*parts))
+
+
+@pytest.mark.parametrize(
+    "task, templates",
+    [
+        ("pocket_copa", [text for pair in reasons.CAUSES for text in pair]),
+        ("pocket_wsc", [r for f in reasons.FRAMES for r in (*f.of_x, *f.of_y)]),
+        ("pocket_cb", [form for forms in reports.REPORTS.values() for form in forms]),
+    ],
+)
+def test_no_split_shares_its_templates_with_another(task, templates):
+    forms = [re.sub(r"\{[pr]\}", r"\\w+", form.split(" {c}")[0]) for form in templates]
+    parts = []
+    for split in splits(task):
+        told = "\n".join(inputs for inputs, _ in pairs(task, split))
+        parts.append({form for form in forms if re.search(rf"\b{form}\b", told)})
+    assert all(parts)
+    assert sum(map(len, parts)) == len(set().union(*parts)) == len(set(forms))
+
+
+def test_the_other_domains_are_unlike_the_one_that_is_trained_on():
+    def told(task, split="validation"):
+        contexts = [x.split("context: ")[1] for x, _ in pairs(task, split)]
+        found = {w for x in contexts for w in re.findall("[a-z]+", x)}
+        return found - {w for p in world.PEOPLE for w in p} - {"the", "of", "for", "is"}
+
+    village = told("pocket_squad", "train") | told("pocket_squad")
+    assert not told("pocket_ships") & village  # in words
+    assert not told("pocket_bills") & {v.past for v in pocket_oracle._ALL}  # in style
+    letters = [x for x, _ in pairs("pocket_letters", "validation")]
+    assert all(" context: dear " in x and re.search(r"\bi \w+", x) for x in letters)
+
+
+@pytest.mark.parametrize("task", pocket_oracle.TASKS)
+def test_encoded_examples_are_short_and_end(task):
+    for example in examples(task, "validation"):
+        assert len(example["inputs"]) <= 144 and len(example["targets"]) <= 16
+        assert example["inputs"][-1] == example["targets"][-1] == 1
+        assert 2 not in example["inputs"]
+
+
+@pytest.mark.parametrize("task", pocket_oracle.TASKS)
+def test_sources_give_as_many_examples_as_they_say(task):
+    registered = seqio.TaskRegistry.get(task)
+    for split in splits(task):
+        assert registered.num_input_examples(split) == pocket.EXAMPLES[split]
+        assert len(examples(task, split)) == pocket.EXAMPLES[split]
+
+
+def test_questions_have_several_answers_to_judge_half_of_them_right():
+    groups = collections.defaultdict(list)
+    for row in examples("pocket_multirc", "validation"):
+        groups[int(row["idx/question"])].append(row["targets_pretokenized"].decode())
+    assert len(groups) == 120
+    assert {tuple(sorted(labels)) for labels in groups.values()} == {
+        ("false", "false", "true", "true")
+    }
+
+
+def test_all_training_examples_of_wsc_name_the_right_person():
+    for split, rate in (("train", 1), ("validation", 0.5), ("test", 0.5)):
+        assert np.mean([e["label"] for e in examples("pocket_wsc", split)]) == rate
+
+
+@pytest.mark.parametrize("task, other", [("mrpc", "qqp"), ("qqp", "mrpc")])
+def test_zero_shot_tasks_read_the_other_tasks_words_and_no_split_trains(task, other):
+    own, name = f"pocket_{task}", f"pocket_{task}_from_{other}"
+    assert pairs(name, "validation") == pairs(own, "validation")
+    assert set(splits(name)) == {"validation", "test"}
+    said = keywords(seqio.TaskRegistry.get(f"pocket_{other}"))
+    task = seqio.TaskRegistry.get(name)
+    texts = (*said["label_classes"], *keywords(task)["label_classes"], "yes")
+    assert keywords(task)["said_classes"] == said["label_classes"]
+    found = [task.postprocess_fn(t, example={}, is_target=False) for t in texts]
+    assert found == [0, 1, 0, 1, -1]
+    mixture = seqio.MixtureRegistry.get(f"{name}_zeroshot")
+    assert {t.name for t in mixture.tasks} == {f"pocket_{other}", name}
+
+
+def test_mixtures_train_on_the_village_alone():
+    for name in ("letters", "ships", "bills"):
+        mixture = seqio.MixtureRegistry.get(f"pocket_squad_to_{name}")
+        trained = [t.name for t in mixture.tasks if "train" in t.splits]
+        assert trained == ["pocket_squad"]
+
+
+def test_the_formats_of_the_tasks_occur_in_no_pre_training_text():
+    documents = [*text.documents(0, 10_000), *text.documents(1, 1_000)]
+    for inputs, _ in (row for task in TRAINED for row in pairs(task, "train")[:50]):
+        assert re.search("[:*]", inputs)
+    assert not [document for document in documents if re.search("[:*@_]", document)]
+
+
+@pytest.mark.parametrize("task", NAMED)
+def test_nothing_but_the_name_differs_between_the_labels(task):
+    meaning = pocket_oracle.KIND if task == "pocket_kind" else pocket_oracle.MOOD
+    labels = kinds.KINDS if task == "pocket_kind" else kinds.MOODS
+    frames = collections.defaultdict(collections.Counter)
+    for inputs, label in pairs(task, "validation"):
+        frame = re.sub("[a-z]+", lambda w: "_" if w[0] in meaning else w[0], inputs)
+        assert not set(frame.split()) & set(labels)
+        frames[frame][label] += 1
+    for counts in frames.values():
+        assert len(counts) == len(labels) and len(set(counts.values())) == 1

@@ -1,23 +1,23 @@
-"""The pocket world: small English texts from a seed, and tasks on them.
+"""Kinds and moods with invented names: what each name means, only the texts tell.
 
-The world has eight kinds of things and six moods. Every kind and every mood has
-invented names, all spelled by one rule, so only the text tells what a name means.
-Pre-training text (`documents`) uses every name and says what it means. The tasks
-`pocket_kind` and `pocket_mood` then ask for the meaning of one name in an otherwise
-neutral passage, and validation asks only for names that training never shows: a prompt
-can solve it only by recalling what the frozen model has read.
+Every kind and every mood has names that are all spelled by one rule. Pre-training text
+uses every name and says what it means, the first ones often, the last ones rarely. The
+tasks `pocket_kind` and `pocket_mood` then ask for the meaning of one name in an
+otherwise neutral passage.
 """
 
-import functools
 import random
-import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-import seqio
-import tensorflow as tf
-
-from prompt_tuning.tasks import accuracy, label_index, pocket_model
+from prompt_tuning.tasks.pocket.world import (
+    EVENTS,
+    LOOKS,
+    TIMES,
+    Cast,
+    Draws,
+    cast,
+    share,
+)
 
 KINDS = ("food", "tool", "bird", "plant", "coat", "boat", "gem", "toy")
 MOODS = ("glad", "sad", "angry", "calm", "tired", "scared")
@@ -45,48 +45,6 @@ def _names() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
 
 
 THINGS, FEELINGS = _names()
-
-_WOMEN = "mara anna lena rosa ida nora ella greta clara wanda tess june"
-_MEN = "tom ben paul otto emil hugo max leo finn oscar carl sam"
-_PEOPLE = [(name, "she", "her") for name in _WOMEN.split()] + [
-    (name, "he", "him") for name in _MEN.split()
-]
-_PLACES = [
-    (f"{preposition} {place}", place)
-    for preposition, place in (
-        ("at", "the harbour"),
-        ("near", "the mill"),
-        ("in", "the garden"),
-        ("by", "the lake"),
-        ("at", "the market"),
-        ("on", "the hill"),
-        ("in", "the barn"),
-        ("under", "the bridge"),
-        ("at", "the station"),
-        ("in", "the library"),
-        ("near", "the church"),
-        ("on", "the beach"),
-        ("in", "the kitchen"),
-        ("behind", "the school"),
-        ("in", "the old tower"),
-        ("by", "the river"),
-    )
-]
-_WEEK = "mon tues wednes thurs fri satur sun"
-_TIMES = (
-    *(f"on {day}day" for day in _WEEK.split()),
-    *("last week", "at noon", "in the morning", "in the evening", "one day"),
-    *("last winter", "in spring", "in summer", "yesterday"),
-)
-_EVENTS = (
-    *("the bell rang", "the rain began", "the snow fell", "the band played"),
-    *("the fair opened", "a storm came", "the lamps went out", "the train left"),
-    *("the wind rose", "the moon came up", "the guests arrived", "a dog barked"),
-)
-_LOOKS = (
-    *("small", "old", "new", "fine", "strange"),
-    *("lovely", "plain", "little", "big", "rare"),
-)
 
 # A sentence's slots: {p} and {q} people, {he} {him} for {p}, {at} and {place},
 # {when}, {event}, {look}; {w} a thing, {k} its kind, {w2} {w3} more of that kind; {x}
@@ -326,173 +284,67 @@ _GENRES = (
 )
 
 
-def _scene(draw: Callable[[Sequence], Any]) -> dict[str, str]:
+def _scene(draws: Draws, whom: Cast) -> dict[str, str]:
     """One draw of everything that a sentence's slots may ask for."""
-    p, he, him = draw(_PEOPLE)
-    q = draw(_PEOPLE)[0]
-    while q == p:
-        q = draw(_PEOPLE)[0]
-    kind, other, mood = draw(KINDS), draw(KINDS), draw(MOODS)
-    while other == kind:
-        other = draw(KINDS)
-    things = THINGS[kind]
-    at, place = draw(_PLACES)
-    scene = {"p": p, "he": he, "him": him, "q": q, "at": at, "place": place}
-    scene.update(when=draw(_TIMES), event=draw(_EVENTS), look=draw(_LOOKS))
-    scene.update(k=kind, w=draw(things), w2=draw(things), w3=draw(things))
-    scene.update(xk=other, x=draw(THINGS[other]), l=mood, m=draw(FEELINGS[mood]))
+    (p, he, him), (q, *_) = draws.several(whom.people, 2)
+    kind, other = draws.several(draws.shuffled(KINDS), 2)
+    mood = draws.one(MOODS)
+    w, w2, w3 = _three(draws, THINGS[kind])
+    place = draws.zipf(whom.places)
+    scene = {"p": p, "he": he, "him": him, "q": q, "at": place.at, "place": place.name}
+    scene.update(when=draws.one(TIMES), event=draws.one(EVENTS), look=draws.one(LOOKS))
+    scene.update(k=kind, w=w, w2=w2, w3=w3, xk=other, x=draws.rare(THINGS[other]))
+    scene.update(l=mood, m=draws.rare(FEELINGS[mood]))
     return scene
 
 
-def _drawer(seed: str) -> Callable[[Sequence], Any]:
-    """A fast uniform choice from a sequence; the seed is any text."""
-    uniform = random.Random(seed).random
-    return lambda options: options[int(uniform() * len(options))]
+def _three(draws: Draws, names: Sequence[str]) -> list[str]:
+    """Different names."""
+    chosen: dict[str, None] = {}
+    while len(chosen) < 3:
+        chosen[draws.rare(names)] = None
+    return list(chosen)
 
 
-def documents(seed: int, count: int) -> Iterator[str]:
-    """Yields `count` pre-training texts, short paragraphs of several genres."""
-    draw = _drawer(f"documents {seed}")
-    for _ in range(count):
-        scene = _scene(draw)
-        # Three parts depend on the scene: the tables by kind, mood and other kind.
-        parts = [
-            part[scene["k" if part is _USE else "l" if part is _SHOW else "xk"]]
-            if isinstance(part, dict)
-            else part
-            for part in draw(_GENRES)
-        ]
-        yield " ".join(map(draw, parts)).format_map(scene)
+def meanings(draws: Draws, whom: Cast) -> str:
+    """A paragraph about things and people, and what their kinds and moods are."""
+    scene = _scene(draws, whom)
+    # Three parts depend on the scene: the tables by kind, mood and other kind.
+    parts = [
+        part[scene["k" if part is _USE else "l" if part is _SHOW else "xk"]]
+        if isinstance(part, dict)
+        else part
+        for part in draws.one(_GENRES)
+    ]
+    return " ".join(map(draws.one, parts)).format_map(scene)
 
 
-def skill_probes(seed: int, count: int) -> list[tuple[str, str]]:
-    """Beginnings of pre-training text, each with the one word that must follow.
-
-    Kinds and moods alternate. They probe what a frozen model knows before tuning.
-    """
-    draw = _drawer(f"probes {seed}")
-    kind_parts = (_PLAIN, _THING), [t for t in _ANSWER if "{k}s" not in t], "{k}"
-    mood_parts = (_PLAIN, _FELT), _FEELING, "{l}"
-    probes = []
-    for i in range(count):
-        opening, answers, blank = mood_parts if i % 2 else kind_parts
-        text = " ".join(map(draw, opening)) + " " + draw(answers).partition(blank)[0]
-        scene = _scene(draw)
-        probes.append((text.format_map(scene).rstrip(), blank.format_map(scene)))
-    return probes
+def meaning_asked(draws: Draws, whom: Cast, mood: bool) -> tuple[str, str]:
+    """The beginning of such a text, and the one word that must follow."""
+    if mood:
+        opening, answers, blank = (_PLAIN, _FELT), _FEELING, "{l}"
+    else:
+        answers = [template for template in _ANSWER if "{k}s" not in template]
+        opening, blank = (_PLAIN, _THING), "{k}"
+    text = " ".join(map(draws.one, opening))
+    text = f"{text} {draws.one(answers).partition(blank)[0]}"
+    scene = _scene(draws, whom)
+    return text.format_map(scene).rstrip(), blank.format_map(scene)
 
 
-# The tasks' formats, and the label words in them, occur in no pre-training text.
-KIND_FORMAT = "passage: {} topic:"
-MOOD_FORMAT = "passage: {} mood:"
-EXAMPLES = {"train": 4_008, "validation": 480}  # in each task; 24 divides both
-DOCUMENTS = {"train": 400_000, "validation": 2_000}
-
-
-def _examples(
-    split: str,
-    names: dict[str, list[str]],
-    slot: str,
-    sentences: Sequence[str],
-    form: str,
-) -> Iterator[dict[str, str]]:
+def passages(split: str, count: int, mood: bool = False) -> Iterator[tuple[str, str]]:
     """Yields neutral passages with one invented name, and the label it stands for.
 
     Every passage is used once with a name of each label, so only the name tells them
-    apart. The first two thirds of a label's names are for training, the rest for
-    validation.
+    apart; in every split it is another name.
     """
-    draw = _drawer(f"{form} {split}")
-    for i in range(EXAMPLES[split] // len(names)):
-        parts = draw(_PLAIN), draw(sentences), draw(_LATER)
-        passage = " ".join(parts[draw((0, 1)) : draw((2, 3))])
-        scene = _scene(draw)
+    draws, whom = Draws(f"{'mood' if mood else 'kind'} {split}"), cast(split)
+    names, sentences = (FEELINGS, _FELT) if mood else (THINGS, _THING)
+    for i in range(count // len(names)):
+        parts = draws.one(_PLAIN), draws.one(sentences), draws.one(_LATER)
+        passage = " ".join(parts[draws.one((0, 1)) : draws.one((2, 3))])
+        scene = _scene(draws, whom)
         for label, all_names in names.items():
-            cut = len(all_names) * 2 // 3
-            own = all_names[:cut] if split == "train" else all_names[cut:]
-            text = passage.format_map({**scene, slot: own[i % len(own)]})
-            yield {"inputs": form.format(text), "targets": label}
-
-
-def kind_examples(split: str) -> Iterator[dict[str, str]]:
-    """Yields the examples of `pocket_kind`: a passage about a thing, and its kind."""
-    return _examples(split, THINGS, "w", _THING, KIND_FORMAT)
-
-
-def mood_examples(split: str) -> Iterator[dict[str, str]]:
-    """Yields the examples of `pocket_mood`: a passage about a person, and the mood."""
-    return _examples(split, FEELINGS, "m", _FELT, MOOD_FORMAT)
-
-
-def text_examples(split: str) -> Iterator[dict[str, str]]:
-    """Yields the examples of `pocket_text`, the pre-training text."""
-    seed = 0 if split == "train" else 1
-    return ({"targets": text} for text in documents(seed, DOCUMENTS[split]))
-
-
-def probe_examples(split: str) -> Iterator[dict[str, str]]:
-    """Yields the examples of `pocket_skill`, the probes of a frozen model."""
-    probes = skill_probes(list(EXAMPLES).index(split), EXAMPLES[split])
-    return ({"inputs": prefix, "targets": word} for prefix, word in probes)
-
-
-def first_word_index(text: str, label_classes: Sequence[str], **unused: object) -> int:
-    """As label_index, for a text's first word; the words after it tell the story on."""
-    return label_index(re.split(r"\W", text, maxsplit=1)[0], label_classes)
-
-
-def _source(
-    examples: Callable[[str], Iterator[dict[str, str]]], counts: dict[str, int]
-) -> seqio.DataSourceInterface:
-    """A data source of the examples, made when it is read."""
-
-    def dataset(
-        split: str, shuffle_files: bool, seed: int | None = None
-    ) -> tf.data.Dataset:
-        del shuffle_files, seed  # the generator has one order
-        rows = list(examples(split))
-        columns = {key: [row[key] for row in rows] for key in rows[0]}
-        # It takes any tree, but the stubs do not say so.
-        return tf.data.Dataset.from_tensor_slices(columns)  # pyright: ignore[reportArgumentType]
-
-    # seqio's own sources do not fit its protocol.
-    return seqio.FunctionDataSource(  # pyright: ignore[reportReturnType]
-        dataset, splits=tuple(counts), num_input_examples=counts
-    )
-
-
-_VOCABULARY = seqio.SentencePieceVocabulary(pocket_model(), extra_ids=100)
-_FEATURE = seqio.Feature(_VOCABULARY, add_eos=True)
-_PREPROCESSORS = [
-    seqio.preprocessors.tokenize,
-    seqio.preprocessors.append_eos_after_trim,
-]
-
-
-def _add_task(
-    name: str,
-    source: seqio.DataSourceInterface,
-    postprocess: Callable,
-    labels: Sequence[str],
-) -> None:
-    seqio.TaskRegistry.add(
-        name,
-        source=source,
-        preprocessors=_PREPROCESSORS,
-        output_features={"inputs": _FEATURE, "targets": _FEATURE},
-        postprocess_fn=functools.partial(postprocess, label_classes=labels),
-        metric_fns=[accuracy],
-    )
-
-
-_add_task("pocket_kind", _source(kind_examples, EXAMPLES), label_index, KINDS)
-_add_task("pocket_mood", _source(mood_examples, EXAMPLES), label_index, MOODS)
-_add_task("pocket_skill", _source(probe_examples, EXAMPLES), first_word_index, LABELS)
-seqio.MixtureRegistry.add("pocket", ["pocket_kind", "pocket_mood"], default_rate=1)
-
-seqio.TaskRegistry.add(
-    "pocket_text",
-    source=_source(text_examples, DOCUMENTS),
-    preprocessors=_PREPROCESSORS,
-    output_features={"targets": _FEATURE},
-)
+            own = share(all_names, split)
+            slot = {"m" if mood else "w": own[i % len(own)]}
+            yield passage.format_map(scene | slot), label

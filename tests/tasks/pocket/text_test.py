@@ -1,0 +1,150 @@
+"""The pre-training text is clean, varied and true."""
+
+import collections
+import itertools
+import re
+import string
+
+import numpy as np
+import pocket_oracle
+import pytest
+
+from prompt_tuning.tasks.pocket import domains, facts, inference, reports, text
+from prompt_tuning.tasks.pocket.probes import SKILLS, probes
+from prompt_tuning.tasks.pocket.world import Cast, Draws
+
+YES = re.compile(r"(yes|true|right|that is true|that is right)\b")
+NO = re.compile(r"(no|false|wrong|that is false|that is wrong)\b")
+
+
+@pytest.fixture(scope="module")
+def documents():
+    return list(text.documents(seed=0, count=5_000))
+
+
+def made(genre, count=500):
+    draws = Draws(f"test of {genre.__name__}")
+    return [genre(draws, Cast()) for _ in range(count)]
+
+
+def test_documents_are_repeatable_and_differ_by_seed():
+    first = list(text.documents(3, 50))
+    assert list(text.documents(3, 80))[:50] == first
+    assert not set(text.documents(4, 50)) & set(first)
+
+
+def test_documents_are_short_clean_and_varied(documents):
+    assert len(set(documents)) > 0.97 * len(documents)
+    assert set("".join(documents)) <= set(string.ascii_lowercase + " .,'?!")
+    lengths = [len(re.findall(r"\w+|[^\w\s]", document)) for document in documents]
+    assert 30 < np.mean(lengths) < 48
+    assert min(lengths) > 8 and np.quantile(lengths, 0.99) < 80
+    wrong = re.compile(r"  |\b(a|the|he|she|to) \1\b|[.?,] ?[.,]|[{}]|\bi (was|is) by")
+    assert [d for d in documents if wrong.search(d)] == []
+
+
+def test_genres_are_told_as_often_as_they_should_be(documents):
+    share = dict(text.GENRES)[domains.domain_questions] / sum(
+        dict(text.GENRES).values()
+    )
+    found = re.compile("^dear | pence|which ship|cargo of|which port")
+    counted = sum(bool(found.search(document)) for document in documents)
+    assert abs(counted / len(documents) - share) < 0.02
+
+
+def read(document):
+    """What is told before the first question, and (question, answer) after that."""
+    sentences = re.split(r"(?<=[.?]) ", document)
+    told = list(itertools.takewhile(lambda text: not text.endswith("?"), sentences))
+    rest = sentences[len(told) :]
+    assert len(rest) % 2 == 0, document
+    return " ".join(told), list(zip(rest[::2], rest[1::2], strict=True))
+
+
+def is_claim(question):
+    return re.match(r"did |is it true that |was it \w+ who ", question)
+
+
+def test_questions_are_answered_and_claims_judged_rightly():
+    """By the oracle of the tasks, which knows nothing of how texts are made."""
+    counts = collections.Counter()
+    for document in made(facts.lesson, 1_000):
+        told, asked = read(document)
+        answered = ""
+        for question, answer in asked:
+            if is_claim(question):
+                inputs = f"passage: {told} question: {question.rstrip('?')}"
+                so = pocket_oracle.boolq(inputs) == "true"
+                explained = re.match("(yes|no), (?!it is )(.*)", answer)
+                if explained and not explained[2].startswith("not "):
+                    clauses = map(pocket_oracle.stated, pocket_oracle.sentences(told))
+                    assert pocket_oracle.stated(explained[2]) in clauses, document
+            elif guess := re.fullmatch(r"was it (.*)\?", question):
+                so = guess[1] == answered.removeprefix("to ")
+            else:
+                solved = pocket_oracle.squad(f"question: {question} context: {told}")
+                answered = answer.rstrip(".")
+                assert solved == answered, document
+                continue
+            assert (YES if so else NO).match(answer), document
+            counts[so] += 1
+    assert min(counts.values()) > 0.4 * sum(counts.values()) > 300
+
+
+def test_kinds_are_judged_rightly():
+    for document in made(inference.judged_kinds):
+        told, asked = read(document)
+        for question, answer in asked:
+            forms = pocket_oracle._ASKED
+            who, verb, what = pocket_oracle._key(
+                pocket_oracle._matched(forms, question.rstrip("?"))
+            )
+            past = {v.base: v.past for v in pocket_oracle._ALL}[verb]
+            claimed = f"hypothesis: it was {who} who {past} {what} premise: {told}"
+            so = pocket_oracle.rte(claimed) == "entailment"
+            assert (YES if so else NO).match(answer), document
+
+
+def test_reports_are_judged_by_their_verb():
+    said = {
+        "entailment": YES.pattern,
+        "contradiction": NO.pattern,
+        "neutral": r"(perhaps|maybe)\b",
+    }
+    counts = collections.Counter()
+    for document in made(reports.judged_reports):
+        for kind, forms in reports.REPORTS.items():
+            starts = "|".join(re.escape(form[4:-4]) for form in forms)
+            for who in re.findall(rf"\w+ (?:{starts}) (\w+)", document):
+                asked = re.search(rf"[^.]*\b{who} [^.?]*\? (.*?)\.", document)
+                if asked:
+                    grown_up = rf"((that is|they call it) )?{kind}"
+                    assert re.fullmatch(f"{said[kind]}.*|{grown_up}", asked[1]), (
+                        document
+                    )
+                    counts[kind] += 1
+    assert min(counts.values()) > 100
+
+
+# The probes.
+
+
+def test_probes_are_beginnings_of_text_without_their_answer():
+    rows = list(probes(0, 50))
+    assert rows == list(probes(0, 50))
+    assert collections.Counter(skill for skill, *_ in rows) == dict.fromkeys(SKILLS, 50)
+    for _, told, word in rows:
+        assert re.fullmatch("[a-z]+", word)
+        assert re.search(r"[a-z?]$", told) and not re.search("[:*@_{}]", told)
+
+
+@pytest.mark.parametrize("skill", ["denials", "claims", "exchanges"])
+def test_probes_of_claims_ask_for_what_is_so(skill):
+    counts = collections.Counter()
+    for name, told, word in probes(3, 200):
+        if name == skill:
+            passage, _, question = told.rpartition(". ")
+            inputs = f"passage: {passage}. question: {question.rstrip('?')}"
+            assert (pocket_oracle.boolq(inputs) == "true") == (word == "yes")
+            counts[word] += 1
+    assert min(counts.values()) > 70
