@@ -53,7 +53,7 @@ def test_a_description_is_json_and_says_what_made_the_prompt():
         "vocabulary": None,
         "vocabulary_fingerprint": VOCABULARY.fingerprint(),
         "task": "small_kind",
-        "module": "prompt_tuning.tasks.pocket tasks.paper",
+        "module": "prompt_tuning.tasks.pocket prompt_tuning.tasks.paper",
         "data_dir": None,
         "tfds_data_dir": None,
         "inputs": None,
@@ -118,7 +118,7 @@ def test_what_a_prompt_says_are_settings_under_the_users_own():
         method="prepended",
         vocabulary="byt5",
         mixture_or_task_name="small_kind",
-        mixture_or_task_module="prompt_tuning.tasks.pocket tasks.paper",
+        mixture_or_task_module="prompt_tuning.tasks.pocket prompt_tuning.tasks.paper",
         prompt_length=3,
         prompt_place="suffix",
     )

@@ -87,7 +87,9 @@ def test_what_differs_between_processes_is_named_before_they_train(settings, tmp
     each = {"SEED": 0}, {"SEED": 1}
     settings = settings | {"MODEL_DIR": tmp_path, "METHOD": "whole"}
     for code, out, errors in several.ends(several.two(1, each=each, **settings)):
-        assert code == 2 and not out
+        # Gloo tells on stdout that it is connected, if that took it a while.
+        told = [line for line in out.splitlines() if not line.startswith("[Gloo]")]
+        assert code == 2 and not told
         assert errors.count("\n") == 1 and "have different settings; start" in errors
     assert not list((tmp_path / "checkpoints").glob("*"))
 
