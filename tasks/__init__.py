@@ -1,13 +1,14 @@
-"""seqio tasks. This file is what they share; it needs neither seqio nor TensorFlow.
+"""Tasks. This file is what they share; it needs neither seqio nor TensorFlow.
 
-A module of tasks registers them when it is imported. A task's label words are the
-keyword `label_classes` of its postprocess function, as in T5's own tasks; prompt_tuning
-reads them from there.
+A module has its tasks as texts in a dict `TASKS`, or registers them with seqio when it
+is imported. A task's label words are the keyword `label_classes` of its postprocess
+function, as in T5's own tasks; prompt_tuning reads them from there.
 """
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,34 @@ class DataError(ValueError):
     """
 
     user_message = True
+
+
+class TextTask(NamedTuple):
+    """A task that is only texts.
+
+        TASKS = {"tone": TextTask("tone", {"train": 9, "validation": 3}, examples)}
+
+    name: also its key in TASKS.
+    splits: {split: its number of examples}.
+    examples: split -> its examples, dicts of the texts `inputs` and `targets`, and of
+      what else postprocessing uses: a text, a list of texts or a number.
+    postprocess_fn, metric_fns: as in seqio, where texts of an example are bytes.
+    features: those that a model is given; ("targets",) if it is plain text.
+    """
+
+    name: str
+    splits: Mapping[str, int]
+    examples: Callable[[str], Iterator[dict[str, Any]]]
+    postprocess_fn: Callable[..., Any] | None = None
+    metric_fns: Sequence[Callable[..., Mapping[str, Any]]] = ()
+    features: Sequence[str] = ("inputs", "targets")
+
+    def register(self) -> None:
+        """Adds the task to seqio's."""
+        from prompt_tuning.tasks import sources  # imports seqio
+
+        # To the type checker `tasks` and `prompt_tuning.tasks` are two packages.
+        sources.register_texts(self)  # pyright: ignore[reportArgumentType]
 
 
 def label_index(text: str, label_classes: Sequence[str], **unused: object) -> int:

@@ -2,7 +2,8 @@
 
 Postprocess functions are given the text that a model wrote or, with `is_target`, a
 target's text, and the `example`, whose features they may use. Without any labelled
-target a metric is {}.
+target a metric is {}. SciPy and scikit-learn take most of a second to import, and so
+are imported by the metrics that need them.
 """
 
 import collections
@@ -12,8 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
-import sklearn.metrics
 
 from prompt_tuning.tasks import label_index
 
@@ -114,6 +113,8 @@ def mean_3class_f1(targets: Sequence[int], predictions: Sequence[int]) -> Metric
     """CB's F1: the mean of its three classes' F1 scores."""
     if not _labelled(targets):
         return {}
+    import sklearn.metrics
+
     score = sklearn.metrics.f1_score(
         targets,
         predictions,
@@ -132,6 +133,8 @@ def f1(targets: Sequence[int], predictions: Sequence[int]) -> Metrics:
         prediction if prediction in (0, 1) else 1 - target
         for target, prediction in zip(targets, predictions, strict=True)
     ]
+    import sklearn.metrics
+
     score = sklearn.metrics.f1_score(
         targets,
         valid,
@@ -144,12 +147,16 @@ def matthews_corrcoef(targets: Sequence[int], predictions: Sequence[int]) -> Met
     """CoLA's and AX's metric; -1, illegal, is a class of its own."""
     if not _labelled(targets):
         return {}
+    import sklearn.metrics
+
     score = sklearn.metrics.matthews_corrcoef(targets, predictions)
     return {"matthews_corrcoef": 100 * float(score)}
 
 
 def pearson_corrcoef(targets: Sequence[float], predictions: Sequence[float]) -> Metrics:
     """STS-B's first metric; 0 if all predictions are the same."""
+    import scipy.stats
+
     return _correlation("pearson_corrcoef", scipy.stats.pearsonr, targets, predictions)
 
 
@@ -157,6 +164,8 @@ def spearman_corrcoef(
     targets: Sequence[float], predictions: Sequence[float]
 ) -> Metrics:
     """STS-B's second metric; 0 if all predictions are the same."""
+    import scipy.stats
+
     return _correlation(
         "spearman_corrcoef", scipy.stats.spearmanr, targets, predictions
     )

@@ -1,5 +1,7 @@
 """Turns a row of the table of tasks into a seqio task on TFDS or official files.
 
+A task that is only texts becomes a seqio task by register_texts.
+
 register(row)                                   # taskless_super_glue_cb_v102, cb
 register(row, prefix=True)                      # super_glue_cb_v102
 register(row, sentinel=True)                    # ..._1_sentinel, cb_sentinel
@@ -17,7 +19,13 @@ import seqio
 import tensorflow as tf
 from tensorflow_datasets.core.download import downloader
 
-from prompt_tuning.tasks import UNKNOWN, DataError, label_index, pocket_model
+from prompt_tuning.tasks import (
+    UNKNOWN,
+    DataError,
+    TextTask,
+    label_index,
+    pocket_model,
+)
 from prompt_tuning.tasks.files import BrokenLine, Pieces, Record
 from prompt_tuning.tasks.published import PUBLISHED
 from prompt_tuning.tasks.render import NO_LABEL, Features
@@ -339,7 +347,7 @@ def register(
     for name in dict.fromkeys(names):
         seqio.TaskRegistry.add(
             name,
-            # seqio's own sources do not fit its protocol either.
+            # seqio's own sources do not fit its protocol.
             source=source,  # pyright: ignore[reportArgumentType]
             preprocessors=[
                 *[named] * prefix,
@@ -351,6 +359,32 @@ def register(
             postprocess_fn=_postprocessor(row, sentinel),
             metric_fns=row.metrics,
         )
+
+
+def register_texts(task: TextTask) -> None:
+    """Adds a task of texts to seqio's; its examples are made when they are read."""
+
+    def dataset(
+        split: str, shuffle_files: bool, seed: int | None = None
+    ) -> tf.data.Dataset:
+        del shuffle_files, seed  # the examples have one order
+        return dataset_of(list(task.examples(split)))
+
+    source = seqio.FunctionDataSource(
+        dataset, splits=tuple(task.splits), num_input_examples=task.splits
+    )
+    feature = seqio.Feature(VOCABULARIES["pocket"], add_eos=True)
+    seqio.TaskRegistry.add(
+        task.name,
+        source=source,  # pyright: ignore[reportArgumentType]
+        preprocessors=[
+            seqio.preprocessors.tokenize,
+            seqio.preprocessors.append_eos_after_trim,
+        ],
+        output_features=dict.fromkeys(task.features, feature),
+        postprocess_fn=task.postprocess_fn,
+        metric_fns=list(task.metric_fns),
+    )
 
 
 def register_mixture(

@@ -23,10 +23,11 @@ from prompt_tuning.settings import Run, Settings, T5Config
 from prompt_tuning.t5 import products
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
-from prompt_tuning.training import batching, own_data
+from prompt_tuning.training import batching, own_data, text_task
 from prompt_tuning.training.task import (
     Evaluation,
     Record,
+    Registered,
     Split,
     Task,
     check_finite,
@@ -148,7 +149,7 @@ def resolved(settings: Settings, model: Model) -> Settings:
 
 
 def open_task(run: Run, vocabulary: Vocabulary, name: str | None = None) -> Task:
-    """The task of a run, fitted to the frozen model: seqio's or the user's own file.
+    """The task of a run, fitted to the frozen model: a module's or the user's own file.
 
     Args:
       name: a task to open instead of MIXTURE_OR_TASK_NAME.
@@ -158,6 +159,14 @@ def open_task(run: Run, vocabulary: Vocabulary, name: str | None = None) -> Task
         # A fixed seed: the same rows are held out for every SEED.
         return own_data.open_own(name, run.inputs, run.targets, vocabulary, seed=0)
     check_no_templates(run, name)
+    return registered(run, vocabulary, name)
+
+
+def registered(run: Run, vocabulary: Vocabulary, name: str) -> Registered:
+    """The task of this name in MIXTURE_OR_TASK_MODULE, fitted to the frozen model."""
+    texts = text_task.open_text(name, run.mixture_or_task_module, vocabulary)
+    if texts:
+        return texts
     from prompt_tuning.tasks_io import tasks  # imports TensorFlow
 
     return tasks.open_task(

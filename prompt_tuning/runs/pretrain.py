@@ -221,12 +221,7 @@ def _documents(
     name = run.mixture_or_task_name
     if own_text.is_text(name):
         return own_text.documents(name, vocabulary)
-    from prompt_tuning.tasks_io import tasks as seqio_tasks  # imports TensorFlow
-
-    task = seqio_tasks.open_task(
-        *(name, run.mixture_or_task_module, vocabulary),
-        *(run.data_dir, run.tfds_data_dir, run.task_feature_lengths),
-    )
+    task = parts.registered(run, vocabulary, name)
     return task.documents(run.train_split), task.documents(run.eval_split)
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import Vocabulary
-from prompt_tuning.tasks_io import tasks
+from prompt_tuning.tasks_io import evaluate, tasks
 from prompt_tuning.tasks_io.evaluate import text
 from prompt_tuning.tasks_io.quiet import seqio, tfds
+from prompt_tuning.training import scoring
 from prompt_tuning.training.task import KEYS
 
 NAMED = 20  # bad rows that `check` names in each split; it counts all
@@ -62,7 +63,7 @@ def _parts(name: str) -> tuple:
 
 def _words(name: str) -> tuple[str, ...]:
     parts = seqio.get_subtasks(seqio.get_mixture_or_task(name))
-    return tasks.first_words(parts, "label_classes") or ()
+    return scoring.first_words(evaluate.keywords(parts), "label_classes") or ()
 
 
 def render(

@@ -23,10 +23,14 @@ from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.tasks_io import evaluate
 from prompt_tuning.tasks_io.modules import import_tasks
 from prompt_tuning.tasks_io.quiet import seqio, tf, tfds
+from prompt_tuning.training import scoring
 from prompt_tuning.training.task import (
     KEYS,
     Split,
+    check_inputs,
     check_lengths,
+    check_split,
+    check_texts,
     label_ids,
     make_examples,
 )
@@ -69,15 +73,12 @@ class SeqioTask:
         """
         check_lengths(lengths or {})
         features = self.seqio_task.output_features
-        if "inputs" not in features:
-            raise UserError(
-                f"{self.name} has no inputs: it is plain text, for `pretrain`; give "
-                "MIXTURE_OR_TASK_NAME a task of inputs and targets"
-            )
+        check_inputs(self.name, features)
         needed = {**(self.lengths or {}), **(lengths or {})}
         parts = [(part, read_rows(part, split, needed)) for part in self.parts(split)]
         words = self.label_words()
-        own = {part.name: _said_words(part) for part, _ in parts}
+        said = evaluate.keywords([part for part, _ in parts])
+        own = {name: scoring.said_words({name: said[name]}) for name in said}
         examples = make_examples(
             split,
             {
@@ -92,12 +93,12 @@ class SeqioTask:
                 for key in KEYS
             },
         )
-        scored = [evaluate.Part(part, split, rows) for part, rows in parts]
+        scored = [evaluate.part(part, split, rows) for part, rows in parts]
         return Split(
             examples,
-            evaluate.make_score(scored),
+            evaluate.make_score([part for part, _ in parts], scored),
             {name: words for name, words in own.items() if words},
-            [part.task.name for part in scored if part.unlabelled],
+            [part.name for part in scored if part.unlabelled],
         )
 
     def documents(self, split: str) -> list[np.ndarray]:
@@ -112,12 +113,7 @@ class SeqioTask:
             rows = [row["targets"] for part in parts for row in part]
             ends = int(self.seqio_task.output_features["targets"].add_eos)
             texts = [row[: len(row) - ends] for row in rows if len(row) > 1 + ends]
-        if not texts:
-            raise UserError(
-                f"{self.name} has no texts of two tokens or more in a split {split!r}; "
-                "pre-training needs a task of plain text (feature targets), such as "
-                "--gin.MIXTURE_OR_TASK_NAME=pocket_text"
-            )
+        check_texts(self.name, split, texts)
         return texts
 
     def label_words(self) -> tuple[str, ...] | None:
@@ -126,8 +122,8 @@ class SeqioTask:
         They are the `said_classes` of a task's postprocess function, or else its
         `label_classes`. A mixture has those of all its tasks.
         """
-        parts = map(_said_words, seqio.get_subtasks(self.seqio_task))
-        return tuple(dict.fromkeys(w for words in parts for w in words or ())) or None
+        parts = seqio.get_subtasks(self.seqio_task)
+        return scoring.said_words(evaluate.keywords(parts))
 
     def class_words(self, split: str) -> tuple[str, ...] | None:
         """Words for class-label initialisation, which need not be label words.
@@ -137,14 +133,11 @@ class SeqioTask:
         """
         parts = seqio.get_subtasks(self.seqio_task)
         parts = [part for part in parts if split in part.splits]
-        return first_words(parts, "class_words", "label_classes")
+        return scoring.init_words(evaluate.keywords(parts))
 
     def parts(self, split: str) -> list[seqio.Task]:
         """The tasks that have a split; raises UserError if there are none."""
-        if split not in self.splits:
-            raise UserError(
-                f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}"
-            )
+        check_split(self.name, split, self.splits)
         parts = seqio.get_subtasks(self.seqio_task)
         return [part for part in parts if split in part.splits]
 
@@ -204,34 +197,9 @@ def seqio_vocabulary(vocabulary: Vocabulary) -> seqio.Vocabulary:
     return made(extra_ids=sentinels)
 
 
-def first_words(parts: Sequence[seqio.Task], *names: str) -> tuple[str, ...] | None:
-    """Each task's words under the first of these keywords that it has; None: none.
-
-    Raises:
-      UserError: they are no texts, or one is there twice.
-    """
-    found: dict[str, None] = {}
-    for part in parts:
-        there = evaluate.keywords(part)
-        name, words = next(((n, there[n]) for n in names if n in there), ("", ()))
-        texts = not isinstance(words, str) and all(isinstance(w, str) for w in words)
-        if not texts or len(set(words)) < len(words):
-            raise UserError(
-                f"the {name} of {part.name} are {words!r}; they must be a list of "
-                "texts, each of them once"
-            )
-        found |= dict.fromkeys(words)
-    return tuple(found) or None
-
-
-def _said_words(part: seqio.Task) -> tuple[str, ...] | None:
-    """What the model writes for the labels of one task."""
-    return first_words([part], "said_classes", "label_classes")
-
-
 def read_rows(
     task: seqio.Task, split: str, lengths: Mapping[str, int] | None = None
-) -> list[evaluate.Row]:
+) -> list[scoring.Row]:
     """All of `examples`, in NumPy."""
     return list(tfds.as_numpy(examples(task, split, lengths)))
 

@@ -32,6 +32,7 @@ from prompt_tuning.training.task import (
     Record,
     Split,
     Task,
+    check_split,
     check_words,
     illegal_shares,
     label_ids,
@@ -124,10 +125,7 @@ class _OwnTask:
         return tuple(self.rows)
 
     def load(self, split: str, lengths: Mapping[str, int] | None = None) -> Split:
-        if split not in self.rows:
-            raise UserError(
-                f"{self.name} has no split {split!r}; it has {', '.join(self.rows)}"
-            )
+        check_split(self.name, split, self.rows)
         rows = self.rows[split]
         eos_id = self.vocabulary.eos_id
         examples = make_examples(

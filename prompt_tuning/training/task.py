@@ -1,6 +1,7 @@
 """What training and evaluation need from a task, wherever its data is from.
 
-seqio tasks (tasks_io) and the user's own files (own_data.py) both provide it.
+Tasks that are only texts (text_task.py), seqio's (tasks_io) and the user's own files
+(own_data.py) all provide it.
 """
 
 import collections
@@ -116,6 +117,46 @@ class Task(Protocol):
     def class_words(self, split: str) -> tuple[str, ...] | None:
         """Words for class-label initialisation, from the tasks that have the split."""
         ...
+
+
+class Registered(Task, Protocol):
+    """A task that a module has, rather than a file."""
+
+    def documents(self, split: str) -> list[np.ndarray]:
+        """The token ids of a split's texts, without EOS; one-token texts are left out.
+
+        Raises:
+          UserError: there are none.
+        """
+        ...
+
+
+# What a task must have.
+
+
+def check_split(name: str, split: str, splits: Collection[str]) -> None:
+    """Raises UserError unless the task of this name has the split."""
+    if split not in splits:
+        raise UserError(f"{name} has no split {split!r}; it has {', '.join(splits)}")
+
+
+def check_inputs(name: str, features: Collection[str]) -> None:
+    """Raises UserError if a task is plain text, with nothing to answer."""
+    if "inputs" not in features:
+        raise UserError(
+            f"{name} has no inputs: it is plain text, for `pretrain`; give "
+            "MIXTURE_OR_TASK_NAME a task of inputs and targets"
+        )
+
+
+def check_texts(name: str, split: str, texts: Collection[np.ndarray]) -> None:
+    """Raises UserError if a task has no texts to pre-train on."""
+    if not texts:
+        raise UserError(
+            f"{name} has no texts of two tokens or more in a split {split!r}; "
+            "pre-training needs a task of plain text (feature targets), such as "
+            "--gin.MIXTURE_OR_TASK_NAME=pocket_text"
+        )
 
 
 # Texts -> ids.

@@ -5,27 +5,27 @@ asks and answers questions about it. The tasks ask for the same skills in format
 the text never has, so a prompt can only call up what the frozen model has learned from
 reading. They are analogues of the paper's: each has the fields and the metrics of the
 real one in tasks/paper.py, with labels that are words of the world, and the splits
-train, validation and test. The texts need neither seqio nor TensorFlow; this file
-registers the tasks.
+train, validation and test. None of it needs seqio or TensorFlow: `TASKS` are trained
+and evaluated without them, and registered with seqio where that is asked for.
 """
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import seqio
-import tensorflow as tf
-
-from prompt_tuning.tasks import accuracy, label_index, pocket_model, render, scoring
+from prompt_tuning.tasks import TextTask, accuracy, label_index, render, scoring
 from prompt_tuning.tasks.files import Record
 from prompt_tuning.tasks.pocket import choices, domains, judgements, transfer
 from prompt_tuning.tasks.pocket.kinds import FEELINGS, KINDS, MOODS, THINGS, passages
 from prompt_tuning.tasks.pocket.probes import SKILLS, probes
 from prompt_tuning.tasks.pocket.text import documents
 from prompt_tuning.tasks.render import Features
-from prompt_tuning.tasks.sources import dataset_of
 
-__all__ = ["EXAMPLES", "FEELINGS", "KINDS", "MOODS", "THINGS", "documents", "probes"]
+__all__ = ["EXAMPLES", "FEELINGS", "KINDS", "MIXTURES", "MOODS", "TASKS", "THINGS"]
+__all__ += ["documents", "probes"]
+
+TASKS: dict[str, TextTask] = {}
+MIXTURES: dict[str, Sequence[str]] = {}  # of tasks that are drawn equally often
 
 EXAMPLES = {"train": 4_008, "validation": 480, "test": 480}  # 24 divides each
 UNTRAINED = {split: count for split, count in EXAMPLES.items() if split != "train"}
@@ -44,46 +44,14 @@ RECORD_WORDS = ("who", "which", "one", "word")
 WSC_WORDS = ("who", "meant", "because")
 
 
-def _source(
-    examples: Callable[[str], Iterator[Features]], counts: Mapping[str, int]
-) -> seqio.DataSourceInterface:
-    """A data source of the examples, made when it is read."""
-
-    def dataset(
-        split: str, shuffle_files: bool, seed: int | None = None
-    ) -> tf.data.Dataset:
-        del shuffle_files, seed  # the generator has one order
-        return dataset_of(list(examples(split)))
-
-    # seqio's own sources do not fit its protocol.
-    return seqio.FunctionDataSource(  # pyright: ignore[reportReturnType]
-        dataset, splits=tuple(counts), num_input_examples=counts
-    )
-
-
-_FEATURE = seqio.Feature(
-    seqio.SentencePieceVocabulary(pocket_model(), extra_ids=100), add_eos=True
-)
-
-
 def _add(
     name: str,
     examples: Callable[[str], Iterator[Features]],
     counts: Mapping[str, int] = EXAMPLES,
-    features: Sequence[str] = ("inputs", "targets"),
     **more: Any,
 ) -> None:
-    """Registers a task of these examples."""
-    seqio.TaskRegistry.add(
-        name,
-        source=_source(examples, counts),
-        preprocessors=[
-            seqio.preprocessors.tokenize,
-            seqio.preprocessors.append_eos_after_trim,
-        ],
-        output_features=dict.fromkeys(features, _FEATURE),
-        **more,
-    )
+    """Adds a task of these examples."""
+    TASKS[name] = TextTask(name, counts, examples, **more)
 
 
 def _add_records(
@@ -96,7 +64,7 @@ def _add_records(
     counts: Mapping[str, int] = EXAMPLES,
     **keywords: Any,
 ) -> None:
-    """Registers a task of records, rendered by `show`."""
+    """Adds a task of records, rendered by `show`."""
 
     def examples(split: str) -> Iterator[Features]:
         for record in records(split, EXAMPLES[split]):
@@ -109,7 +77,7 @@ def _add_records(
         examples,
         counts,
         postprocess_fn=functools.partial(postprocess, **keywords),
-        metric_fns=list(metrics),
+        metric_fns=metrics,
     )
 
 
@@ -177,13 +145,13 @@ _add(
     "pocket_kind",
     _named("passage: {} topic:", mood=False),
     postprocess_fn=functools.partial(label_index, label_classes=KINDS),
-    metric_fns=[accuracy],
+    metric_fns=(accuracy,),
 )
 _add(
     "pocket_mood",
     _named("passage: {} mood:", mood=True),
     postprocess_fn=functools.partial(label_index, label_classes=MOODS),
-    metric_fns=[accuracy],
+    metric_fns=(accuracy,),
 )
 _add_records(
     "pocket_boolq", judgements.boolq, _fields("passage", "question"), FALSE_TRUE
@@ -238,11 +206,7 @@ for _name in domains.DOMAINS:
         counts=UNTRAINED,
         **_QUESTIONS,
     )
-    seqio.MixtureRegistry.add(
-        f"pocket_squad_to_{_name}",
-        ["pocket_squad", f"pocket_{_name}"],
-        default_rate=1.0,
-    )
+    MIXTURES[f"pocket_squad_to_{_name}"] = ("pocket_squad", f"pocket_{_name}")
 
 _F1 = (accuracy, scoring.f1)
 _PARAPHRASES = {
@@ -269,16 +233,14 @@ for _name, _other in (("qqp", "mrpc"), ("mrpc", "qqp")):
     )
     _from = f"pocket_{_name}_from_{_other}"
     _add_records(_from, _records, _show, _labels, _F1, _read, UNTRAINED)
-    seqio.MixtureRegistry.add(
-        f"{_from}_zeroshot", [f"pocket_{_other}", _from], default_rate=1.0
-    )
+    MIXTURES[f"{_from}_zeroshot"] = (f"pocket_{_other}", _from)
 
-seqio.MixtureRegistry.add("pocket", ["pocket_kind", "pocket_mood"], default_rate=1.0)
-_add("pocket_text", _text, DOCUMENTS, ("targets",))
+MIXTURES["pocket"] = ("pocket_kind", "pocket_mood")
+_add("pocket_text", _text, DOCUMENTS, features=("targets",))
 _add(
     "pocket_skill",
     _probes,
     {split: count * len(SKILLS) for split, count in PROBES.items()},
     postprocess_fn=first_word,
-    metric_fns=[skill_accuracy],
+    metric_fns=(skill_accuracy,),
 )

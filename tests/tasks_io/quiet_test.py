@@ -28,7 +28,8 @@ def test_seqio_is_silent_below_errors_and_others_are_not(caplog):
 
 
 def test_a_task_of_seqio_without_seqio_is_a_plain_error(tmp_path):
-    result = without.run(tmp_path, "train", "--gin.MODEL_DIR=run")
+    flags = "--gin.MODEL_DIR=run", "--gin.MIXTURE_OR_TASK_NAME=cb"
+    result = without.run(tmp_path, "train", *flags)
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     assert "one of seqio's, which is not installed whole" in result.stderr
 
