@@ -104,13 +104,19 @@ def _as_packaged(name: str) -> str:
 
 def _there(name: str, path: Sequence[str]) -> bool:
     """Whether a module is in these folders; none of those above it is imported."""
-    parts = name.split(".")
-    for count in range(1, len(parts) + 1):
-        found = PathFinder.find_spec(".".join(parts[:count]), path)
+    parts, file = name.split("."), None
+    for count, part in enumerate(parts, start=1):
+        try:
+            found = PathFinder.find_spec(".".join(parts[:count]), path)
+        except KeyError:  # a folder without __init__.py, below one not yet imported
+            path = [str(Path(p, part)) for p in path if Path(p, part).is_dir()]
+            file = None
+            continue
         if not found:
             return False
         path = list(found.submodule_search_locations or ())
-    return True
+        file = found.origin
+    return file is not None  # a folder without __init__.py registers nothing
 
 
 @contextlib.contextmanager
