@@ -2,7 +2,7 @@
 
 import argparse
 import contextlib
-import os.path
+import os
 
 import prompt_tuning
 
@@ -58,7 +58,12 @@ def add_prompt(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def greet(command: str) -> None:
-    """Says at once that the program is there: importing JAX takes a second."""
+def greet(command: str, args: argparse.Namespace) -> None:
+    """Says at once that the program is there: importing JAX takes a second.
+
+    Of several processes the first says it.
+    """
+    if args.process_id or os.environ.get("SLURM_PROCID", "0") != "0":
+        return
     with contextlib.suppress(BrokenPipeError):  # training goes on without a reader
         print(f"prompt-tuning {prompt_tuning.__version__}: {command}", flush=True)

@@ -12,7 +12,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Pre-trains a model, or resumes."""
-    flags.greet("pretrain")
+    flags.greet("pretrain", args)
 
     from prompt_tuning import outputs
     from prompt_tuning.commands import common

@@ -28,7 +28,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains, or resumes."""
-    flags.greet("train")
+    flags.greet("train", args)
 
     from prompt_tuning import outputs
     from prompt_tuning.commands import common
