@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from os import _exit as end_at_once
 from typing import Any
 
-from prompt_tuning import interrupts, last_word
+from prompt_tuning import interrupts, last_word, memory
 from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError, plain
 
@@ -89,6 +89,7 @@ def console() -> None:
     The interpreter would first wait for what runs in the background: a save that cannot
     be written, a compilation, other processes of the run.
     """
+    memory.use_huge_pages()
     _forget_late_news()
     code = main()
     if code:

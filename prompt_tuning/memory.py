@@ -1,20 +1,24 @@
-"""How a process keeps its memory."""
+"""How a process is given its memory."""
 
-import ctypes
+import contextlib
+import os
+import sys
 
-# Parameters of glibc's mallopt, from malloc.h.
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+_TUNABLE = "glibc.malloc.hugetlb"
 
 
-def keep_freed() -> None:
-    """Lets malloc keep what is freed, for the next step's arrays.
+def use_huge_pages() -> None:
+    """Starts this program again, as the same process, with huge pages if it has none.
 
-    By default glibc gives large blocks back to the system, and a step on a CPU spends a
-    fifth of its time on getting its pages again. To be called before JAX starts its
-    threads, which would otherwise have heaps of their own, where large blocks have no
-    room. Without glibc it does nothing.
+    On a CPU each step takes large blocks of memory from the system and gives them back.
+    In pages of 4 KB that is 205,000 page faults for a step of T5 Small, a quarter of
+    its time; in pages of 2 MB it is a thousand. glibc reads the setting only when a
+    process starts. Where there is no glibc, or the system has no huge pages, nothing
+    changes.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        for parameter, value in (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_ARENA_MAX, 1):
-            mallopt(parameter, value)
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    if sys.platform != "linux" or not sys.executable or _TUNABLE in tunables:
+        return
+    os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, f"{_TUNABLE}=1"]))
+    with contextlib.suppress(OSError):  # then it goes on without
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

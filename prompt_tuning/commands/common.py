@@ -11,7 +11,7 @@ from pathlib import Path
 import absl.logging
 import jax
 
-from prompt_tuning import config, memory, outputs, partitioning
+from prompt_tuning import config, outputs, partitioning
 from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 from prompt_tuning.runs import trained
@@ -57,8 +57,7 @@ def settings_of_trained(
 
 
 def start(args: argparse.Namespace) -> None:
-    """Prepares JAX: memory, quiet logs, a compilation cache, the hosts connected."""
-    memory.keep_freed()
+    """Prepares JAX: quiet logs, a compilation cache, and the hosts connected."""
     absl.logging.set_verbosity(absl.logging.FATAL)  # errors are raised too
     logging.getLogger("jax").setLevel(logging.ERROR)
     _keep_compiled()

@@ -15,7 +15,7 @@ from prompt_tuning.settings import Adafactor, Run, T5Config
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import batching, optimizer, step
 
-memory.keep_freed()  # as the commands do
+memory.use_huge_pages()  # as the commands do
 
 
 class Parts(NamedTuple):
