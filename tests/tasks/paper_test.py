@@ -11,7 +11,8 @@ import tensorflow_datasets as tfds
 from prompt_tuning.frozen.vocabulary import load_vocabulary
 from prompt_tuning.tasks import UNKNOWN, DataError, paper
 from prompt_tuning.tasks.sources import Source
-from prompt_tuning.tasks_io import tasks
+from prompt_tuning.tasks_io import evaluate, tasks
+from prompt_tuning.training import scoring
 from prompt_tuning.training.task import development_score
 
 BYTES = load_vocabulary("byt5")
@@ -39,7 +40,8 @@ def test_a_row_is_registered_under_name_and_alias(row):
     for name in (taskless + row.name, row.alias):
         task = seqio.TaskRegistry.get(name)
         assert set(task.splits) == set(row.files)
-        assert tasks.first_words([task], "label_classes") == (row.labels or None)
+        words = scoring.first_words(evaluate.keywords([task]), "label_classes")
+        assert words == (row.labels or None)
         assert task.metric_fns == list(row.metrics)
     with_prefix = row.name in seqio.TaskRegistry.names()
     assert with_prefix == (not row.prefix or row.alias in paper.SUPERGLUE_RATES)

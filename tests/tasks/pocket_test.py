@@ -128,7 +128,7 @@ def test_without_a_field_that_decides_nothing_is_left(task, field):
 def test_labels_are_balanced(task):
     for split in splits(task):
         counts = collections.Counter(label for _, label in pairs(task, split))
-        labels = keywords(seqio.TaskRegistry.get(task))["label_classes"]
+        labels = keywords(seqio.TaskRegistry.get(task).postprocessor)["label_classes"]
         assert set(counts) == set(labels) and len(set(counts.values())) == 1
 
 
@@ -262,8 +262,12 @@ def test_zero_shot_tasks_read_the_other_tasks_words_and_no_split_trains(task, ot
     assert set(splits(name)) == {"validation", "test"}
     said = keywords(pocket.TASKS[f"pocket_{other}"].postprocess_fn)
     task = seqio.TaskRegistry.get(name)
-    texts = (*said["label_classes"], *keywords(task)["label_classes"], "yes")
-    assert keywords(task)["said_classes"] == said["label_classes"]
+    texts = (
+        *said["label_classes"],
+        *keywords(task.postprocessor)["label_classes"],
+        "yes",
+    )
+    assert keywords(task.postprocessor)["said_classes"] == said["label_classes"]
     found = [task.postprocess_fn(t, example={}, is_target=False) for t in texts]
     assert found == [0, 1, 0, 1, -1]
     mixture = seqio.MixtureRegistry.get(f"{name}_zeroshot")
