@@ -164,13 +164,12 @@ def _on_tpu() -> bool:
 
 def mesh(data: int = -1, model: int = 1) -> Mesh:
     """All devices as a (data, model) grid; data=-1 takes all that `model` leaves."""
-    devices = jax.device_count()  # on all hosts
-    if data == -1 and model > 0:
-        data = devices // model
-    if data * model != devices:
+    data = _along_data(data, model)
+    if not fits(data, model):
         raise UserError(
-            f"a mesh of data={data} x model={model} does not use the {devices} devices "
-            "here exactly: their product must be the number of devices"
+            f"a mesh of data={data} x model={model} does not use the "
+            f"{jax.device_count()} devices here exactly: their product must be the "
+            "number of devices"
         )
     axis_types = (jax.sharding.AxisType.Auto,) * 2
     return jax.make_mesh((data, model), ("data", "model"), axis_types)
@@ -178,9 +177,12 @@ def mesh(data: int = -1, model: int = 1) -> Mesh:
 
 def fits(data: int, model: int) -> bool:
     """Whether `mesh` can make such a mesh of the devices that are here."""
-    devices = jax.device_count()
-    data = devices // model if data == -1 else data
-    return data * model == devices
+    return _along_data(data, model) * model == jax.device_count()
+
+
+def _along_data(data: int, model: int) -> int:
+    """The devices along "data", of those on all hosts; -1: all that `model` leaves."""
+    return jax.device_count() // model if data == -1 and model > 0 else data
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -8,7 +8,6 @@ import jax
 from prompt_tuning import exchange, methods, partitioning
 from prompt_tuning.runs import parts, report, tune
 from prompt_tuning.settings import Settings
-from prompt_tuning.t5 import products
 from prompt_tuning.training import plan
 
 
@@ -49,7 +48,7 @@ def show(sweep: Sequence[Settings]) -> None:
         shapes,
     )
     runs, method = [one.run for one in sweep], methods.of(run)
-    computed = products.told(sweep[0].model.get("dtype", model.network.config.dtype))
+    computed = parts.computed_in(sweep[0], model)
     about = runs, method, trained, shapes, task.name, splits, computed
     print(report.introduction(*about))
     params, _ = method.fold(trained)

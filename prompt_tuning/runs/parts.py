@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from prompt_tuning import methods, partitioning
+from prompt_tuning import exchange, methods, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import description, weights
 from prompt_tuning.frozen.vocabulary import (
@@ -23,7 +23,14 @@ from prompt_tuning.settings import Run, Settings, T5Config
 from prompt_tuning.t5 import products
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
-from prompt_tuning.training import batching, own_data, text_task
+from prompt_tuning.training import (
+    batching,
+    folder,
+    own_data,
+    plan,
+    progress,
+    text_task,
+)
 from prompt_tuning.training.task import (
     Evaluation,
     Record,
@@ -148,6 +155,27 @@ def resolved(settings: Settings, model: Model) -> Settings:
     return dataclasses.replace(settings, model=config)
 
 
+def computed_in(settings: Settings, model: Model) -> str:
+    """The type that a run computes in, for its introduction."""
+    return products.told(settings.model.get("dtype", model.network.config.dtype))
+
+
+def keep(path: Path, settings: Settings, said: Mapping[str, Any], check: bool) -> None:
+    """Writes a run's settings, and what it says of itself, into its folder.
+
+    Args:
+      check: a run was started there; its settings and what it is made of must match.
+
+    Raises:
+      UserError: they do not; nothing is written then.
+    """
+    folder.keep_settings(path / "config.gin", settings, check=check)
+    if check:
+        old = exchange.read_description(path / exchange.DESCRIPTION)
+        folder.check_unchanged(path, old, said)
+    outputs.write_json(path / exchange.DESCRIPTION, said)
+
+
 def open_task(run: Run, vocabulary: Vocabulary, name: str | None = None) -> Task:
     """The task of a run, fitted to the frozen model: a module's or the user's own file.
 
@@ -250,11 +278,28 @@ def make_measure(run: Run, model: Model, split: Split) -> Measure:
     return measure
 
 
-def events(folder: Path) -> Callable[[int, Mapping[str, float | None]], None]:
-    """Writes a step's values into `folder` for TensorBoard."""
+def work(
+    model: Model,
+    learning_rates: Sequence[Callable[[int], Any]],
+    prompt_length: int,
+    weights: bool,
+) -> progress.Work:
+    """What a run's steps do, for its log.
+
+    Args:
+      learning_rates: step (from 0) -> the rate, for each state that is trained.
+      weights: the model's weights are trained too.
+    """
+    config = model.network.config
+    flops = plan.flops_of(config, prompt_length, weights)
+    return progress.Work(learning_rates, flops, progress.device_rate(config.dtype))
+
+
+def events(path: Path) -> Callable[[int, Mapping[str, float | None]], None]:
+    """Writes a step's values into a folder for TensorBoard."""
     from prompt_tuning.tasks_io import events  # imports TensorFlow
 
-    return events.writer(folder)
+    return events.writer(path)
 
 
 def short_name(run: Run) -> str:

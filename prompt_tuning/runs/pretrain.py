@@ -7,7 +7,6 @@ step is the one of model tuning.
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from prompt_tuning import exchange, methods, outputs, partitioning
+from prompt_tuning import methods, partitioning
 from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.runs import parts
 from prompt_tuning.settings import Run, Settings
-from prompt_tuning.t5 import network, products
+from prompt_tuning.t5 import network
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import (
     batching,
@@ -33,8 +32,6 @@ from prompt_tuning.training import (
     objectives,
     optimizer,
     own_text,
-    plan,
-    progress,
     step,
 )
 from prompt_tuning.training import task as tasks
@@ -71,17 +68,11 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     adafactor = optimizer.adafactor(rate, settings.adafactor)
     states = checkpoints.manager(path / "checkpoints")
     started = states.latest_step() is not None
-    resolved = parts.resolved(settings, model)
-    asked = settings.model.get("dtype", model.network.config.dtype)
-    print(f"computed in   {products.told(asked)}", flush=True)
-    folder.keep_settings(path / "config.gin", resolved, check=started)
+    print(f"computed in   {parts.computed_in(settings, model)}", flush=True)
     documents = _documents(settings, model.vocabulary)
     said = _made_of(model, *documents)
     folder.check_same(settings, said)
-    if started:
-        old = exchange.read_description(path / exchange.DESCRIPTION)
-        folder.check_unchanged(path, old, said)
-    outputs.write_json(path / exchange.DESCRIPTION, said)
+    parts.keep(path, parts.resolved(settings, model), said, check=started)
     training, held_out = _batches(settings, model, *documents)
     state = _first_state(settings, model, adafactor)
     state = checkpoints.restore_last(states, state) or state
@@ -90,9 +81,7 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     measure_loss = _held_out_loss(model.network, held_out)
     measure_skill = _skill(settings, model)
     corrupted = settings.pretrain.span_corruption_steps
-    total = corrupted + settings.pretrain.prefix_lm_steps
-    kept = {corrupted: "span_corruption"}
-    kept |= {corrupted + n: f"prefix_lm_{n}" for n in settings.pretrain.kept}
+    total, kept = corrupted + settings.pretrain.prefix_lm_steps, _kept(settings)
 
     def at_period(current: step.States, number: int) -> dict[str, str]:
         params = current[0].trained
@@ -117,11 +106,7 @@ def _pretrain(settings: Settings, path: Path) -> Path:
         mesh=model.mesh,
         rngs=jnp.stack([jax.random.key(run.seed)]),
         logs=[path / "train.jsonl"],
-        work=progress.Work(
-            [rate],
-            plan.flops_of(model.network.config, prompt_length=0, weights=True),
-            progress.device_rate(model.network.config.dtype),
-        ),
+        work=parts.work(model, [rate], prompt_length=0, weights=True),
         events=[parts.events(path)] if run.tensorboard else [],
     )
     try:
@@ -142,6 +127,13 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     )
     print(f"frozen model: {made}")
     return made
+
+
+def _kept(settings: Settings) -> dict[int, str]:
+    """The names of the weights that are kept, by the step they are of."""
+    corrupted = settings.pretrain.span_corruption_steps
+    adapted = {corrupted + n: f"prefix_lm_{n}" for n in settings.pretrain.kept}
+    return {corrupted: "span_corruption"} | adapted
 
 
 def _save(run: Run, model: parts.Model, name: str, params: Any, **how: Any) -> Path:
@@ -179,17 +171,16 @@ def _skill(settings: Settings, model: parts.Model) -> Callable[[Any], dict[str, 
     return skill
 
 
-def _made_of(model: parts.Model, *documents: Sequence[np.ndarray]) -> dict[str, str]:
+def _made_of(
+    model: parts.Model,
+    training: Sequence[np.ndarray],
+    held_out: Sequence[np.ndarray],
+) -> dict[str, str]:
     """What must not change between two starts of a run."""
-    prints = []
-    for texts in documents:
-        digest = hashlib.sha256(np.array([len(x) for x in texts], "<i8").tobytes())
-        digest.update(np.concatenate(texts).astype("<i4").tobytes())
-        prints.append(digest.hexdigest())
     return {
         "vocabulary_fingerprint": model.vocabulary.fingerprint(),
-        "data_fingerprint": prints[0],
-        "eval_data_fingerprint": prints[1],
+        "data_fingerprint": batching.fingerprint(training),
+        "eval_data_fingerprint": batching.fingerprint(held_out),
     }
 
 

@@ -23,14 +23,12 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.runs import parts, report
 from prompt_tuning.settings import Run, Settings
-from prompt_tuning.t5 import products
 from prompt_tuning.training import (
     batching,
     checkpoints,
     folder,
     loop,
     optimizer,
-    plan,
     progress,
     step,
 )
@@ -89,7 +87,7 @@ def train(sweep: Sequence[Settings]) -> None:
 def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     run = sweep[0].run
     model = parts.build(sweep[0])
-    computed = products.told(sweep[0].model.get("dtype", model.network.config.dtype))
+    computed = parts.computed_in(sweep[0], model)
     task = parts.open_task(run, model.vocabulary)
     data = read_splits(run, task)
     sweep = [parts.resolved(one, model) for one in sweep]
@@ -246,11 +244,7 @@ def _members(
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
         states = checkpoints.manager(path / "checkpoints")
         started = states.latest_step() is not None
-        folder.keep_settings(path / "config.gin", settings, check=started)
-        if started:
-            old = exchange.read_description(path / exchange.DESCRIPTION)
-            folder.check_unchanged(path, old, description)
-        outputs.write_json(path / exchange.DESCRIPTION, description)
+        parts.keep(path, settings, description, check=started)
         rate = optimizer.schedule(settings.schedule)
         events = parts.events(path) if run.tensorboard else None
         members.append(Member(run, path, start, adafactor, rate, events, states, state))
@@ -404,16 +398,12 @@ def _work(
     members: Sequence[Member], method: methods.Method, model: parts.Model, frozen: Any
 ) -> progress.Work:
     """What a step of these does, for the log."""
-    config, prompt = (
-        model.network.config,
-        method.fold(members[0].state.trained)[1].prompt,
-    )
-    length = len(prompt.vectors) if prompt else 0
-    weights = len(jax.tree.leaves(frozen)) < len(jax.tree.leaves(model.params))
-    return progress.Work(
-        learning_rates=[member.learning_rate for member in members],
-        flops=plan.flops_of(config, length, weights),
-        rate=progress.device_rate(config.dtype),
+    prompt = method.fold(members[0].state.trained)[1].prompt
+    return parts.work(
+        model,
+        [member.learning_rate for member in members],
+        prompt_length=len(prompt.vectors) if prompt else 0,
+        weights=len(jax.tree.leaves(frozen)) < len(jax.tree.leaves(model.params)),
     )
 
 

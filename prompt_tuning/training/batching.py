@@ -44,11 +44,8 @@ class Examples:
 
     def fingerprint(self) -> str:
         """The SHA-256 of all token ids, in their order, and of the tasks and rates."""
-        digest = hashlib.sha256(repr((self.sizes, self.rates)).encode())
-        for rows in (self.inputs, self.targets):
-            digest.update(np.array([len(row) for row in rows], "<i8").tobytes())
-            digest.update(np.concatenate(rows).astype("<i4").tobytes() if rows else b"")
-        return digest.hexdigest()
+        start = repr((self.sizes, self.rates))
+        return fingerprint(self.inputs, self.targets, start=start)
 
     def rows(self, task_name: str) -> range:
         """The rows that hold one task's examples in a mixture."""
@@ -56,6 +53,15 @@ class Examples:
         counts = list(self.sizes.values())
         start = sum(counts[: names.index(task_name)])
         return range(start, start + self.sizes[task_name])
+
+
+def fingerprint(*columns: Sequence[np.ndarray], start: str = "") -> str:
+    """The SHA-256 of a text and of ragged token ids, their lengths included."""
+    digest = hashlib.sha256(start.encode())
+    for rows in columns:
+        digest.update(np.array([len(row) for row in rows], "<i8").tobytes())
+        digest.update(np.concatenate(rows).astype("<i4").tobytes() if rows else b"")
+    return digest.hexdigest()
 
 
 def pad(rows: Sequence[Integers], length: int) -> np.ndarray:

@@ -48,8 +48,6 @@ def _is_utf8(text: str) -> bool:
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
-# What it says of who works in it
-
 # As outputs.atomic names what is not whole yet: .prompt.npy.x3k_09ab
 _HALF_WRITTEN = re.compile(
     r"\.[\w.]+\.(npy|json|jsonl|gin|png|safetensors|model|writable)\.[a-z0-9_]{8}"
