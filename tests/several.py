@@ -1,6 +1,5 @@
 """Real processes of one run, over localhost. Nothing here is a test."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -14,8 +13,7 @@ PROGRAM = "-m", "prompt_tuning"
 
 def start(devices, *flags, program=PROGRAM, **settings):
     """A process that runs `train` on some virtual devices."""
-    environment = os.environ | {
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+    environment = small.environment() | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
         "--xla_backend_optimization_level=0",
         "JAX_NUMPY_RANK_PROMOTION": "allow",  # JAX's own host checks promote

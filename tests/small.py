@@ -8,7 +8,8 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import json
+import os
+from pathlib import Path
 
 import numpy as np
 import seqio
@@ -20,7 +21,6 @@ from prompt_tuning.frozen import weights
 from prompt_tuning.settings import T5Config
 from prompt_tuning.t5 import network
 from prompt_tuning.tasks import pocket
-from prompt_tuning.training import progress
 
 CONFIG = T5Config(
     emb_dim=16,
@@ -173,10 +173,22 @@ def trained(folder, frozen, *arguments, **settings):
     return folder
 
 
-def lines(path):
-    """A log's lines, without what differs between two runs of the same settings."""
-    found = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{k: v for k, v in one.items() if k not in progress.SPEED} for one in found]
+lines = tiny.lines
+
+
+def outcome(folder):
+    """What must be the same, however a run came to its end."""
+    names = "prompt.npy", "predictions.jsonl", "metrics.json"
+    return [
+        *((folder / name).read_bytes() for name in names),
+        *(lines(folder / f"{name}.jsonl") for name in ("train", "eval")),
+    ]
+
+
+def environment():
+    """For a process of the program as it is here, with the tests' own tasks."""
+    root = Path(__file__).resolve().parents[1]
+    return os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
 
 
 def steps(path):

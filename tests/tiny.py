@@ -1,6 +1,7 @@
 """A very small T5 with random weights, and batches for it. Nothing here is a test."""
 
 import hashlib
+import json
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from prompt_tuning import partitioning
 from prompt_tuning.t5 import network, placing
 from prompt_tuning.t5.extra import Extra
+from prompt_tuning.training import progress
 
 CONFIG = network.T5Config(
     vocab_size=40,
@@ -73,3 +75,9 @@ def digest(tree):
     """A hash of all the arrays in a tree."""
     leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
     return hashlib.sha256(b"".join(leaves)).hexdigest()
+
+
+def lines(path):
+    """A log's lines, without what differs between two runs of the same settings."""
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{k: v for k, v in one.items() if k not in progress.SPEED} for one in found]

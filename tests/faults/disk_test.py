@@ -3,14 +3,12 @@
 Each in a process of its own, as a user's is: what was being saved must not keep it.
 """
 
-import os
 import subprocess
 import sys
 
 import pytest
 import small
-from several import ROOT
-from small import lines, trained
+from small import environment, outcome, trained
 
 # Does something to MODEL_DIR when step 4 has been reported.
 AT_STEP_4 = """
@@ -35,21 +33,14 @@ try:
 except OSError:
     pass
 """
-OUTPUTS = "prompt.npy", "predictions.jsonl", "metrics.json"
-
-
-def outcome(folder):
-    found = [(folder / name).read_bytes() for name in OUTPUTS]
-    return found + [lines(folder / f"{name}.jsonl") for name in ("train", "eval")]
 
 
 def ended(act, frozen, folder):
     """What a run wrote on stderr, to whose folder that happened."""
     flags = small.flags(INITIAL_CHECKPOINT_PATH=frozen, MODEL_DIR=folder)
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     found = subprocess.run(
         [sys.executable, "-c", AT_STEP_4, act, "train", *flags],
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=200,

@@ -6,7 +6,7 @@ import time
 import pytest
 import several
 import small
-from small import lines, steps
+from small import outcome, steps
 
 from prompt_tuning import last_word
 from prompt_tuning.training import checkpoints
@@ -26,14 +26,6 @@ def signalled(*args):
 Progress.step = signalled
 cli.console()
 """
-
-
-def outcome(folder):
-    names = "prompt.npy", "predictions.jsonl", "metrics.json"
-    return [
-        *((folder / name).read_bytes() for name in names),
-        *(lines(folder / f"{name}.jsonl") for name in ("train", "eval")),
-    ]
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,7 @@
 """A dry run says what the run would say, refuses what it would refuse, writes none."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import small
@@ -12,7 +10,6 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.runs import dry_run
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
@@ -40,7 +37,7 @@ def test_it_introduces_the_run_and_plans_it(frozen, tmp_path, capsys, monkeypatc
 def test_the_command_plans_for_a_mesh_that_is_not_here(frozen, tmp_path):
     settings = {"mesh.data": 4, "mesh.model": 2, "MODEL_DIR": tmp_path / "none"}
     flags = small.flags(INITIAL_CHECKPOINT_PATH=frozen, **settings)
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    environment = small.environment()
     environment.pop("XLA_FLAGS", None)
     ended = subprocess.run(
         [sys.executable, "-m", "prompt_tuning", "train", "--dry_run", *flags],

@@ -7,27 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import small
 from safetensors.numpy import load_file
-from small import lines, prompt, steps, trained
+from small import environment, outcome, prompt, steps, trained
 
 from prompt_tuning.training import checkpoints, loop, progress
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("compiled_once")
-
-
-def outcome(folder):
-    """What must be the same, however a run came to its end."""
-    names = "prompt.npy", "predictions.jsonl", "metrics.json"
-    return [
-        *((folder / name).read_bytes() for name in names),
-        *(lines(folder / f"{name}.jsonl") for name in ("train", "eval")),
-    ]
 
 
 @pytest.fixture
@@ -163,10 +152,6 @@ def denied(states, state, step, score):
 checkpoints.save_state = denied
 cli.console()
 """
-
-
-def environment():
-    return os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
 
 
 def test_a_run_goes_on_once_it_can_write_again(run, tmp_path, frozen):

@@ -2,26 +2,23 @@
 
 import itertools
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import small
 from safetensors.numpy import load_file
-from small import lines, prompt, steps, trained
+from small import environment, lines, prompt, steps, trained
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
 
 from prompt_tuning.training import checkpoints, progress
 from prompt_tuning.training import task as tasks
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
@@ -142,11 +139,6 @@ def save_and_die(states, state, step, score):
 checkpoints.save_state = save_and_die
 cli.main(sys.argv[1:])
 """
-
-
-def environment():
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    return os.environ | {"PYTHONPATH": path}
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(run, tmp_path, frozen):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 
 import jax
 import numpy as np
@@ -59,11 +58,6 @@ def fitted(folder, params, steps=6, period=3, **options):
     )
 
 
-def lines(path):
-    found = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{k: v for k, v in one.items() if k not in progress.SPEED} for one in found]
-
-
 def test_the_loop_logs_each_step_and_calls_back(tmp_path, params):
     calls = []
 
@@ -73,14 +67,14 @@ def test_the_loop_logs_each_step_and_calls_back(tmp_path, params):
 
     states = fitted(tmp_path, params, steps=5, period=2, at_period=at_period)
     assert states[0].step == 5 and calls == [(2, 2), (4, 4), (5, 5)]
-    log = lines(tmp_path / "train.jsonl")
+    log = tiny.lines(tmp_path / "train.jsonl")
     assert [line["step"] for line in log] == [1, 2, 3, 4, 5]
     assert all(
         set(x) == {"step", "loss", "accuracy", "grad_norm", "learning_rate"}
         for x in log
     )
     assert fitted(tmp_path, params, steps=5, states=states), "nothing to do"
-    assert lines(tmp_path / "train.jsonl") == log
+    assert tiny.lines(tmp_path / "train.jsonl") == log
 
 
 def test_each_of_several_states_has_its_log_and_its_key(tmp_path, params):
@@ -93,7 +87,7 @@ def test_each_of_several_states_has_its_log_and_its_key(tmp_path, params):
         "logs": logs,
     }
     states = fitted(tmp_path, params, steps=3, **several)
-    same, as_well, other = map(lines, logs)
+    same, as_well, other = map(tiny.lines, logs)
     assert [line["step"] for line in other] == [1, 2, 3]
     assert same == as_well != other
     assert tiny.digest(states[0].trained) == tiny.digest(states[1].trained)
@@ -181,7 +175,7 @@ def test_a_loss_that_is_not_finite_stops_and_saves_nothing(tmp_path, params, per
     with pytest.raises(UserError, match="diverged at step 3: the loss is nan"):
         fitted(tmp_path, params, 9, period, at_period=at_period, batches=iter(batches))
     assert calls == ([(1, True), (2, True)] if period == 1 else [])
-    assert len(lines(tmp_path / "train.jsonl")) == 2
+    assert len(tiny.lines(tmp_path / "train.jsonl")) == 2
 
 
 def test_the_steps_of_coming_lengths_are_compiled_ahead_and_once(
@@ -243,4 +237,4 @@ def test_steps_in_parts_repeat_and_resume_bit_for_bit(tmp_path, params):
     resumed = trained(5, other, states=first)
     assert whole[0].step == resumed[0].step == 5
     assert tiny.digest(whole) == tiny.digest(resumed)
-    assert lines(unbroken / "train.jsonl") == lines(other / "train.jsonl")
+    assert tiny.lines(unbroken / "train.jsonl") == tiny.lines(other / "train.jsonl")
