@@ -7,8 +7,9 @@ a prompt of 100. The programs take turns, and each figure is the median of its t
 the least is beside it, for a machine with other work. PYTHON is the one of an
 environment with torch, transformers and peft. `in_parts` is ours with
 NUM_MICROBATCHES=2: the same update with smaller arrays. `rounded` is ours with
-T5Config.dtype and param_dtype bfloat16, `peft_rounded` PEFT with a model in bfloat16;
-the rest is float32. Memory is each program's peak, libraries included.
+T5Config.dtype and param_dtype bfloat16, `rounded_parts` that with two parts, and
+`peft_rounded` PEFT with a model in bfloat16; the rest is float32. Memory is each
+program's peak, libraries included.
 """
 
 import argparse
@@ -146,6 +147,7 @@ PROGRAMS: dict[str, Callable[[], Callable[[], object]]] = {
     "ours": ours,
     "in_parts": functools.partial(ours, num_microbatches=2),
     "rounded": functools.partial(ours, dtype="bfloat16"),
+    "rounded_parts": functools.partial(ours, num_microbatches=2, dtype="bfloat16"),
     "peft": peft,
     "peft_rounded": functools.partial(peft, dtype="bfloat16"),
 }
