@@ -17,16 +17,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE,VALUE",
-        help="a run for each value of a setting (SEED=0,1,2), or with several --sweep for "
-        "each combination; prompts that differ only in data order, initialisation and "
-        "optimizer are tuned together in one step, others one after another",
+        help="a run for each value of a setting (SEED=0,1,2), or with several --sweep "
+        "for each combination; prompts that differ only in data order, initialisation "
+        "and optimizer are tuned together in one step, others one after another",
     )
     parser.add_argument(
         "--jobs",
         type=int,
         default=1,
         metavar="N",
-        help="of a --sweep, steps to run at a time, each in a process of its own",
+        help="groups of a --sweep to train at a time, each in a process of its own",
     )
     parser.add_argument(
         "--dry_run",
@@ -71,6 +71,10 @@ def _check_jobs(args: argparse.Namespace) -> None:
 
     if args.jobs < 1:
         raise UserError(f"--jobs is {args.jobs}; it must be a number of at least 1")
+    if args.jobs > 1 and not args.sweep:
+        raise UserError(
+            "--jobs is for the runs of a --sweep: give one, or leave it out"
+        )
     if args.jobs > 1 and args.num_processes not in (None, 1):
         raise UserError(
             "--jobs starts processes on this machine, and --num_processes joins those "

@@ -177,12 +177,8 @@ def text(found: Sequence[Row]) -> str:
     """The rows as a table for a terminal, and why runs failed."""
     asked = metrics(found)
     settings = list(found[0].settings) if found else []
-    header = [
-        *map(_short, settings),
-        "n",
-        *(["score"] if len(asked) > 1 else []),
-        *asked,
-    ]
+    several = ["score"] if len(asked) > 1 else []
+    header = [*map(_short, settings), "n", *several, *asked]
     columns = [[row.values(metric) for row in found] for metric in asked]
     if several:
         columns.insert(0, [row.scores() for row in found])

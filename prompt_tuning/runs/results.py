@@ -98,11 +98,7 @@ def read(path: Path) -> Result:
         return begun if reason is None else begun._replace(state=FAILED, reason=reason)
     try:
         trained, step = kept["trained"]["metrics"], kept["best_step"]
-        metrics = {
-            f"{task} {metric}": float(value)
-            for task, values in trained.items()
-            for metric, value in values.items()
-        }
+        metrics = flat(trained)
     except (KeyError, TypeError, AttributeError, ValueError):
         raise UserError(
             f"{path / METRICS} is no metrics.json of a finished run; run its `train` "
@@ -110,6 +106,15 @@ def read(path: Path) -> Result:
         ) from None
     score = begun.scores.get(step)
     return begun._replace(state=DONE, step=step, score=score, metrics=metrics)
+
+
+def flat(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """{task: {metric: value}} -> {"TASK METRIC": value}."""
+    return {
+        f"{task} {metric}": float(value)
+        for task, values in metrics.items()
+        for metric, value in values.items()
+    }
 
 
 def _steps_to_go(kept: Mapping[str, Any], settings: Settings) -> int:
