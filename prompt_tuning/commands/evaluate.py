@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.prompt and model_dir:
         raise UserError(
-            f"--prompt {args.prompt!r} has {len(folders)} runs, whose predictions cannot "
-            f"all go to the MODEL_DIR {model_dir!r}: leave --prompt or MODEL_DIR out"
+            f"--prompt {args.prompt!r} has {len(folders)} runs, whose predictions "
+            f"cannot all go to MODEL_DIR {model_dir!r}: leave --prompt or MODEL_DIR out"
         )
     common.start(args)
 

@@ -79,7 +79,7 @@ def of_sweep(
     said: dict[int, dict[str, Any]] = {}
     for i, one in enumerate(kept):
         if one.state != results.DONE:
-            said[i] = {"error": f"it is {one.state}. {one.reason}".rstrip()}
+            said[i] = {"error": f"it is {one.state}: {one.reason}".rstrip(": ")}
             continue
         try:
             loaded[i] = load(one.folder)

@@ -42,9 +42,9 @@ def score_name(metrics: Metrics, trained: Sequence[str] = ()) -> str:
     values = [pair for found in counted.values() for pair in found.items()]
     names = list(dict.fromkeys(name for name, _ in values))
     lower = any(isinstance(value, Lower) for _, value in values)
-    text = ", ".join(names) if 0 < len(names) <= 3 else "score"
-    if len(values) > 1:
-        text = f"mean of {text}"
+    text = ", ".join(names) if len(names) <= 3 else f"{len(names)} metrics"
+    if len(values) != 1:
+        text = f"mean of {text}" if values else "score"
     if len(counted) > 1:
         text += f"\nover {len(counted)} tasks"
     return text + "\n(less is better: negated)" * lower

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from small import environment, lines, prompt, steps, trained
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
 
+from prompt_tuning import config
+from prompt_tuning.errors import UserError
+from prompt_tuning.runs import tune
 from prompt_tuning.training import checkpoints, progress
 from prompt_tuning.training import task as tasks
 
@@ -29,7 +33,7 @@ def test_a_run_leaves_all_its_files(run):
     assert {path.name for path in run.iterdir()} == {
         *("config.gin", "checkpoints", "train.jsonl", "eval.jsonl", "metrics.json"),
         *("prompt.npy", "prompt.json", "predictions.jsonl", "learning_curve.png"),
-        "description.json",
+        *("description.json", "learning_curve.pdf"),
     }
     assert steps(run / "train.jsonl") == [*range(1, 9)]
     assert steps(run / "eval.jsonl") == [0, 4, 8]
@@ -373,8 +377,11 @@ def swept(tmp_path_factory, frozen):
     return trained(tmp_path_factory.mktemp("sweep"), frozen, *SWEEP)
 
 
+SUMMARY = ["summary.json", "summary.pdf", "summary.png"]
+
+
 def test_prompts_tuned_together_end_as_those_tuned_alone(run, swept, tmp_path, frozen):
-    assert sorted(path.name for path in swept.iterdir()) == sorted(FOLDERS)
+    assert sorted(path.name for path in swept.iterdir()) == sorted(FOLDERS + SUMMARY)
     alone = trained(tmp_path, frozen, SEED=1, **{"schedule.learning_rate": 0.1})
     for joint, folder in ((FOLDERS[0], run), (FOLDERS[3], alone)):
         joint = swept / joint
@@ -408,17 +415,29 @@ def test_a_prompt_of_a_sweep_is_a_run_like_any_other(swept, frozen, capsys):
     assert (folder / "prompt.npy").read_bytes() == before
 
 
-def test_a_sweep_tells_each_prompts_score_and_their_mean(tmp_path, frozen, capsys):
-    trained(tmp_path, frozen, "--sweep=PROMPT_INIT=class_label,sampled_vocab")
+def test_a_sweep_tells_its_scores_by_setting_and_their_mean_over_seeds(
+    swept, frozen, capsys
+):
+    """The same command again trains nothing, and tells the same."""
+    trained(swept, frozen, *SWEEP)
     out = capsys.readouterr().out
-    assert "2 prompts, in one step" in out and "init class_label, sampled_vocab" in out
-    scores = [
-        json.loads((tmp_path / f"prompt_init_{init}" / "metrics.json").read_text())
-        for init in ("class_label", "sampled_vocab")
-    ]
-    values = [s["trained"]["metrics"]["small_kind"]["accuracy"] for s in scores]
-    mean, deviation = np.mean(values), np.std(values, ddof=1)
-    assert f"small_kind accuracy: {mean:.1f} ± {deviation:.1f}" in out
+    assert (
+        "4 of 4 finished before" in out and "step" not in out.partition("learning")[0]
+    )
+    kept = json.loads((swept / "summary.json").read_text())
+    for row in kept["rows"]:
+        rate = row["settings"]["schedule.learning_rate"]
+        values = [
+            json.loads((swept / folder / "metrics.json").read_text())["trained"]
+            for folder in FOLDERS
+            if folder.endswith(f"_{rate}")
+        ]
+        values = [one["metrics"]["small_kind"]["accuracy"] for one in values]
+        mean, deviation = np.mean(values), np.std(values, ddof=1)
+        found = row["metrics"]["small_kind accuracy"]
+        assert found == pytest.approx({"mean": mean, "deviation": deviation, "n": 2})
+        line = next(x for x in out.splitlines() if x.startswith(f"{rate} "))
+        assert line.split() == [*f"{rate} 2 {mean:.1f} ± {deviation:.1f}".split()]
 
 
 def test_a_sweep_killed_between_two_saves_goes_on_from_the_last_common_step(
@@ -434,19 +453,43 @@ def test_a_sweep_killed_between_two_saves_goes_on_from_the_last_common_step(
         assert everything(tmp_path / folder) == everything(swept / folder)
 
 
-def test_a_prompt_at_another_step_is_not_tuned_with_the_rest(swept, frozen, capsys):
-    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": swept}
-    more = "--sweep=SEED=0,1,2", *SWEEP[1:]
-    assert small.main("train", *more, **flags) == 2
-    err = capsys.readouterr().err
-    assert "8 in" in err and "None in" in err and "a run of their own" in err
-    assert all((swept / folder / "prompt.npy").exists() for folder in FOLDERS)
+def test_a_sweep_grows(swept, tmp_path, frozen, capsys):
+    shutil.copytree(swept, tmp_path / "sweep")
+    before = {f: everything(tmp_path / "sweep" / f) for f in FOLDERS}
+    trained(tmp_path / "sweep", frozen, "--sweep=SEED=0,1,2", *SWEEP[1:])
+    out = capsys.readouterr().out
+    assert "4 of 6 finished before" in out and "2 prompts, in one step" in out
+    assert {f: everything(tmp_path / "sweep" / f) for f in FOLDERS} == before
+    assert (tmp_path / "sweep" / "seed_2-learning_rate_0.1" / "prompt.npy").exists()
 
 
-def test_models_are_not_swept(tmp_path, frozen, capsys):
-    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
-    assert small.main("train", *SWEEP, TUNING="model", **flags) == 2
-    assert "start a run for each" in capsys.readouterr().err
+def test_prompts_at_different_steps_are_not_tuned_together(swept, tmp_path):
+    for folder in FOLDERS[:2]:
+        shutil.copytree(swept / folder, tmp_path / folder)
+    shutil.rmtree(tmp_path / FOLDERS[0] / "checkpoints")
+    both = [
+        folder.kept_settings(tmp_path / name / "config.gin") for name in FOLDERS[:2]
+    ]
+    both = [
+        config.changed(one, [f"MODEL_DIR={str(tmp_path / name)!r}", "TRAIN_STEPS=16"])
+        for one, name in zip(both, FOLDERS, strict=False)
+    ]
+    with pytest.raises(UserError, match=r"None in .* 8 in .* a run of their own"):
+        tune.train(both)
+
+
+def test_models_are_not_tuned_together(frozen, tmp_path):
+    runs = [
+        small.settings(
+            METHOD="whole",
+            SEED=seed,
+            INITIAL_CHECKPOINT_PATH=frozen,
+            MODEL_DIR=tmp_path / f"{seed}",
+        )
+        for seed in (0, 1)
+    ]
+    with pytest.raises(UserError, match="start a run for each"):
+        tune.train(runs)
 
 
 def test_event_files_are_written_when_asked_for(tmp_path, frozen):
