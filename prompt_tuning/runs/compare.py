@@ -174,7 +174,22 @@ def metrics(found: Sequence[Row]) -> list[str]:
 
 
 def text(found: Sequence[Row]) -> str:
-    """The rows as a table for a terminal, and why runs failed."""
+    """Tables for a terminal, by setting and of each run; and why runs failed."""
+    runs = [run for row in found for run in row.runs]
+    lines = [
+        "each run at its best step; mean ± sample deviation over n seeds",
+        "",
+        _by_setting(found),
+        "",
+        _each([run for run in runs if run.state == results.DONE], metrics(found)),
+    ]
+    missing = [run for run in runs if run.state != results.DONE]
+    lines += [""] * bool(missing)
+    lines += [f"{run.state:<11} {run.folder}  {run.reason}".rstrip() for run in missing]
+    return "\n".join(lines)
+
+
+def _by_setting(found: Sequence[Row]) -> str:
     asked = metrics(found)
     settings = list(found[0].settings) if found else []
     several = ["score"] if len(asked) > 1 else []
@@ -187,15 +202,17 @@ def text(found: Sequence[Row]) -> str:
         [*map(_shown, row.settings.values()), _counted(row), *spreads]
         for row, spreads in zip(found, told, strict=True)
     ]
-    lines = [
-        "each run at its best step; mean ± sample deviation over n seeds",
-        "",
-        report.lay_out([header, *cells], len(settings)),
+    return report.lay_out([header, *cells], len(settings))
+
+
+def _each(runs: Sequence[Result], asked: Sequence[str]) -> str:
+    columns = [[run.metrics.get(metric) for run in runs] for metric in asked]
+    told = [_told([[] if x is None else [x] for x in column]) for column in columns]
+    cells = [
+        [str(run.folder), f"{run.step}", *(column[i] for column in told)]
+        for i, run in enumerate(runs)
     ]
-    missing = [run for row in found for run in row.runs if run.state != results.DONE]
-    lines += [""] * bool(missing)
-    lines += [f"{run.state:<11} {run.folder}  {run.reason}".rstrip() for run in missing]
-    return "\n".join(lines)
+    return report.lay_out([["run", "best step", *asked], *cells], 1)
 
 
 def _told(column: Sequence[Sequence[float]]) -> list[str]:

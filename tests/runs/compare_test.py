@@ -27,6 +27,8 @@ def test_the_table_by_setting_is_the_one_by_hand(tmp_path):
     assert table[0] == ["learning_rate", "n", "kinds", "accuracy"]
     assert table[2] == ["0.1", "3", "70.0", "±", "10.0"]
     assert table[3] == ["0.3", "2", "of", "3", "91.0", "±", "1.4"]
+    each = [line.split() for line in lines[9:14]]
+    assert each[0][1:] == ["8", "60.0"] and each[4][1:] == ["8", "92.0"]
     assert lines[-1].startswith("failed") and lines[-1].endswith("  it diverged")
 
 
@@ -55,7 +57,12 @@ def test_the_summary_holds_rows_and_runs(tmp_path):
 def test_one_run_is_a_table_too(tmp_path):
     (row,) = compare.rows(read(planted.run(tmp_path / "a", 75.0)))
     assert row.settings == {} and row.name == "all runs"
-    assert compare.text([row]).splitlines()[-1].split() == ["1", "75.0"]
+    lines = [line.split() for line in compare.text([row]).splitlines()]
+    assert lines[4] == ["1", "75.0"] and lines[-1] == [
+        f"{row.runs[0].folder}",
+        "4",
+        "75.0",
+    ]
 
 
 def test_what_only_says_where_a_run_was_made_sets_none_apart(tmp_path):
@@ -117,6 +124,6 @@ def test_a_run_does_not_count_twice(tmp_path):
 def test_several_metrics_have_the_score_in_front_and_shares_three_digits(tmp_path):
     metrics = {"squad": {"f1": 0.5, "em": 40.0}}
     planted.run(tmp_path / "a", metrics, curve=((8, 20.25),))
-    header, _, row = compare.text(compare.rows(read(tmp_path))).splitlines()[2:]
+    header, _, row = compare.text(compare.rows(read(tmp_path))).splitlines()[2:5]
     assert header.split() == ["n", "score", "squad", "f1", "squad", "em"]
     assert row.split() == ["1", "20.2", "0.500", "40.0"]

@@ -22,15 +22,11 @@ def evaluated(monkeypatch):
     found = []
 
     def evaluate(group):
-        found.append(
-            [settings.run.model_dir.rpartition("/")[2] for settings, _ in group]
-        )
-        if any(settings.run.seed == 1 for settings, _ in group):
+        each = [settings.run for settings, _ in group]
+        found.append([run.model_dir.rpartition("/")[2] for run in each])
+        if any(run.seed == 1 for run in each):
             raise UserError("its prompt is damaged")
-        return [
-            {"metrics": {"kinds": {"accuracy": 10.0 * one.run.seed}}}
-            for one, _ in group
-        ]
+        return [{"metrics": {"kinds": {"accuracy": 10.0 * run.seed}}} for run in each]
 
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
     return found
