@@ -39,4 +39,6 @@ def run(args: argparse.Namespace) -> None:
     rows = compare.rows(results.find(args.runs))
     alone = len(args.runs) == 1 and not results.is_run(Path(args.runs[0]))
     where = args.output or (args.runs[0] if alone else ".")
-    summary.tell(rows, outputs.make_folder(Path(where), "the folder of the summary"))
+    path = outputs.make_folder(Path(where), "the folder of the summary")
+    with outputs.without_reader():
+        summary.tell(rows, path)

@@ -2,7 +2,7 @@
 
 Each is written as PNG and as PDF. Scores and losses have a panel and an axis each, and
 no point is cut by a frame. Colours are Okabe and Ito's (2008), which the colour-blind
-tell apart; lines differ in their dashes too.
+tell apart; lines differ in their marks and dashes too.
 """
 
 import contextlib
@@ -17,8 +17,9 @@ from prompt_tuning.training.task import Lower, Metrics
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", ":", "-.")
-MOST_LINES = 14  # two kinds of dashes; more can no longer be told apart
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--")
+MOST_LINES = len(COLOURS) * len(DASHES)  # more can no longer be told apart
 
 LOSS = "training loss\n(nats per target token)"
 
@@ -109,7 +110,7 @@ def overlay(
     drawn = lines[:MOST_LINES]
     if len(drawn) < len(lines):
         title += f" (the best {len(drawn)} of {len(lines)})"
-    height = 3.9 + 0.22 * -(-len(drawn) // 2)
+    height = 3.8 + 0.2 * -(-len(drawn) // 2)
     with _figure(path, title, (9.6, height), (1, 2)) as (left, right):
         for i, line in enumerate(drawn):
             style = {
@@ -117,18 +118,17 @@ def overlay(
                 "linestyle": DASHES[i // len(COLOURS)],
             }
             n = f" (n = {len(line.scores)})" if len(line.scores) > 1 else ""
-            _draw(left, line.scores, {**style, "marker": "o", "markersize": 4})
-            smooth = [_smoothed(losses) for losses in line.losses]
-            _draw(right, smooth, {**style, "label": line.name + n})
+            marks = {"marker": MARKS[i % len(MARKS)], "markersize": 4}
+            _draw(left, line.scores, {**style, **marks, "label": line.name + n})
+            _draw(right, [_smoothed(losses) for losses in line.losses], style)
         means = [_mean(line.scores) for line in drawn]
         _score_axis(left, [value for mean in means for value in mean.values()])
         left.set(xlabel="step", ylabel=score)
         right.set(xlabel="step", ylabel=LOSS)
-        right.set_ylim(bottom=0)
+        _from_zero(right)
         if drawn:
-            left.figure.legend(
-                loc="outside lower center", ncols=min(2, len(drawn)), frameon=False
-            )
+            place = {"loc": "outside lower center", "borderaxespad": 0.2}
+            left.figure.legend(ncols=min(2, len(drawn)), frameon=False, **place)
     return [path.with_suffix(kind) for kind in KINDS]
 
 
@@ -145,7 +145,7 @@ def _figure(
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=size, layout="constrained")
-    panels = list(figure.subplots(*grid, sharex=grid[0] > 1).flat)
+    panels = list(figure.subplots(*grid, sharex=True).flat)
     figure.suptitle(title, fontsize="medium")
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
@@ -172,7 +172,8 @@ def _legend(panel: Any) -> None:
 
 def _score_axis(panel: Any, values: Sequence[float]) -> None:
     """0 to 100 for percentages, with room for a point at either end."""
-    if all(0 <= value <= 100 for value in values) and max(values, default=100) > 1:
+    share = 0 < max(values, default=0) <= 1
+    if all(0 <= value <= 100 for value in values) and not share:
         panel.set_ylim(-4, 104)
         panel.set_yticks(range(0, 101, 20))
     else:
@@ -189,9 +190,15 @@ def _draw_loss(panel: Any, losses: Mapping[int, float]) -> None:
     label = f"mean of {window} steps"
     panel.plot([*smooth], [*smooth.values()], color=ORANGE, label=label)
     panel.set_ylabel(LOSS)
-    panel.set_ylim(bottom=0)
+    _from_zero(panel)
     if window > 1:
         _legend(panel)
+
+
+def _from_zero(panel: Any) -> None:
+    """An axis from 0, with room for a line along it."""
+    top = panel.get_ylim()[1]
+    panel.set_ylim(-0.03 * top, top)
 
 
 def _draw(panel: Any, runs: Sequence[Mapping[int, float]], style: dict) -> None:
