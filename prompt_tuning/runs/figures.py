@@ -6,7 +6,7 @@ tell apart; lines differ in their marks and dashes too.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ class Line(NamedTuple):
     losses: Sequence[Mapping[int, float]]
 
 
-def score_name(metrics: Metrics, trained: Sequence[str] = ()) -> str:
+def score_name(metrics: Metrics, trained: Collection[str] = ()) -> str:
     """What training.task.development_score is the mean of, for an axis."""
     counted = {task: values for task, values in metrics.items() if values}
     if shared := {task: x for task, x in counted.items() if task in trained}:

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -29,9 +30,7 @@ Group = Sequence[Settings]
 LOG = "output.log"  # of a process of its own, in the first of its runs' folders
 
 
-def train(
-    runs: Group, jobs: int = 1, prepare: Callable[[], None] = lambda: None
-) -> None:
+def train(runs: Group, jobs: int = 1, prepare: Callable[[], Any] | None = None) -> None:
     """Trains the runs that are not finished.
 
     Args:
@@ -115,7 +114,7 @@ def _told(group: Group) -> str:
 
 
 def _in_processes(
-    groups: Sequence[Group], jobs: int, prepare: Callable[[], None]
+    groups: Sequence[Group], jobs: int, prepare: Callable[[], Any] | None
 ) -> None:
     """Trains `jobs` groups at a time; once this process must stop, so must they."""
     spawn = multiprocessing.get_context("spawn")
@@ -156,12 +155,13 @@ def _keep_end(group: Group, code: int | None) -> None:
             )
 
 
-def _child(group: Group, prepare: Callable[[], None]) -> None:
+def _child(group: Group, prepare: Callable[[], Any] | None) -> None:
     """Trains a group in this process, and ends it."""
     with _told_to(Path(group[0].run.model_dir, LOG)):
         try:
             with interrupts.handled():
-                prepare()
+                if prepare:
+                    prepare()
                 attempt(group)
             code = 0
         except KeyboardInterrupt:

@@ -152,7 +152,7 @@ def test_a_sweep_of_any_setting_is_trained_evaluated_and_compared(
     assert small.main("train", bad, "--sweep=SEED=0,1", **flags) == 2
     out, err = capsys.readouterr()
     assert "[1 of 2]" in out and "2 prompts, in one step" in out
-    assert "2 of 4 runs failed" in err and "did you mean" in out
+    assert "2 of 4 runs failed" in err and "no task or mixture 'small_kin'" in out
     assert small.cli.main(["evaluate", f"--gin.MODEL_DIR={sweep}"]) == 2
     found = json.loads(capsys.readouterr().out)
     of_both = "mixture_or_task_name_{}-seed_0"
