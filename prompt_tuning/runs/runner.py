@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
+from os import _exit as end_at_once
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def _child(group: Group, prepare: Callable[[], Any] | None) -> None:
         except Exception:
             traceback.print_exc()
             code = 1
-    os._exit(code)  # what a failed save has left behind would keep it
+    end_at_once(code)  # what a failed save has left behind would keep it
 
 
 @contextlib.contextmanager
