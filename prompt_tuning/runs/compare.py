@@ -217,7 +217,8 @@ def _each(runs: Sequence[Result], asked: Sequence[str]) -> str:
 
 def _told(column: Sequence[Sequence[float]]) -> list[str]:
     """A metric's spreads; of values that are shares of 1, to three digits."""
-    digits = 1 if any(abs(value) > 1 for values in column for value in values) else 3
+    largest = max((abs(value) for values in column for value in values), default=0)
+    digits = 3 if 0 < largest <= 1 else 1
     spreads = map(spread, column)
     return ["-" if one is None else one.told(digits) for one in spreads]
 

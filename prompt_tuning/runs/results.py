@@ -1,5 +1,6 @@
 """What the folders of runs say: settings, scores, curves, or why a run failed."""
 
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 from prompt_tuning import exchange, files, outputs
 from prompt_tuning.errors import UserError, plain
 from prompt_tuning.settings import Settings
+from prompt_tuning.t5 import products
 from prompt_tuning.training import folder
 
 SETTINGS, METRICS, FAILURE = "config.gin", "metrics.json", "failed.json"
@@ -146,8 +148,22 @@ def is_done(settings: Settings) -> bool:
     kept = _kept(path / METRICS)
     if kept is None:
         return False
-    folder.check_settings(path / SETTINGS, settings)
+    check(settings)
     return kept.get("steps", 0) >= settings.run.train_steps
+
+
+def check(settings: Settings) -> None:
+    """Raises UserError unless the settings go on with those of the run in MODEL_DIR."""
+    path = Path(settings.run.model_dir, SETTINGS)
+    folder.check_settings(path, _as_kept(settings))
+
+
+def _as_kept(settings: Settings) -> Settings:
+    """The settings as a run keeps them: with the type that "auto" is here."""
+    if "dtype" not in settings.model:
+        return settings
+    chosen = {"dtype": products.chosen(settings.model["dtype"])}
+    return dataclasses.replace(settings, model={**settings.model, **chosen})
 
 
 # A run that failed
@@ -169,7 +185,7 @@ def keep_failure(settings: Settings, reason: str) -> None:
     """
     path = folder.make_model_dir(settings.run)
     if not (path / SETTINGS).is_file():
-        folder.keep_settings(path / SETTINGS, settings, check=False)
+        folder.keep_settings(path / SETTINGS, _as_kept(settings), check=False)
     outputs.write_json(path / FAILURE, {"reason": plain(reason)})
 
 

@@ -62,7 +62,7 @@ def _check_kept(runs: Group) -> None:
         path, name = Path(one.run.model_dir), one.run.initial_checkpoint_path
         states = (path / "checkpoints").glob("[0-9]*")
         if (path / results.SETTINGS).is_file() and any(states):
-            folder.check_settings(path / results.SETTINGS, one)
+            results.check(one)
         if results.is_done(one):
             found = fingerprints.get(name) or weights.fingerprint(name)
             fingerprints[name] = found

@@ -8,6 +8,7 @@ import pytest
 from prompt_tuning import config
 from prompt_tuning.errors import UserError
 from prompt_tuning.runs import results
+from prompt_tuning.t5 import products
 
 
 def settings(path, **changes):
@@ -82,6 +83,15 @@ def test_a_run_is_done_at_its_steps_and_not_with_other_settings(tmp_path):
     assert not results.is_done(settings(tmp_path / "none"))
     with pytest.raises(UserError, match="seed is 1 and was 0"):
         results.is_done(settings(path, SEED=1))
+
+
+def test_the_type_that_auto_was_is_no_other_setting(tmp_path):
+    auto = {"T5Config.dtype": "auto"}
+    kept = {"T5Config.dtype": products.chosen("auto")}
+    path = planted.run(tmp_path / "a", 75.0, **kept)
+    assert results.is_done(settings(path, **auto))
+    results.keep_failure(settings(tmp_path / "b", **auto), "it diverged")
+    assert results.read(tmp_path / "b").settings.model["dtype"] in kept.values()
 
 
 def test_a_failure_is_kept_with_the_settings_and_forgotten(tmp_path):
