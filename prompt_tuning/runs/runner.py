@@ -7,6 +7,7 @@ hosts with one disk, share the work.
 
 import collections
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -53,6 +54,9 @@ def train(runs: Group, jobs: int = 1, prepare: Callable[[], Any] | None = None) 
         if len(groups) > 1:
             print(f"\n[{number} of {len(groups)}] {_told(group)}", flush=True)
         attempt(group)
+        if len(groups) > 1:  # programs of other shapes are of no use to the next
+            jax.clear_caches()
+            gc.collect()
 
 
 def _check_kept(runs: Group) -> None:
