@@ -91,19 +91,21 @@ def text(settings: Settings) -> str:
     return "\n".join(lines)
 
 
-def differences(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
-    """{name: (old value, new value)} of each field in which two settings differ.
+def named(settings: Settings) -> dict[str, Any]:
+    """{name: value} of every field, by the name that the user types.
 
-    Names are as the user types them, fields of Run in capitals.
+    Fields of Run are in capitals. A field of T5Config that is open is left out.
     """
-    olds, news = (
-        {
-            called(section, name): value
-            for section, values in _sections(settings).items()
-            for name, value in values.items()
-        }
-        for settings in (old, new)
-    )
+    return {
+        called(section, name): value
+        for section, values in _sections(settings).items()
+        for name, value in values.items()
+    }
+
+
+def differences(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
+    """{name: (old value, new value)} of each field in which two settings differ."""
+    olds, news = named(old), named(new)
     # A field of T5Config that either leaves open does not count.
     return {
         name: (olds[name], value)

@@ -60,7 +60,7 @@ def test_help_of_every_command_loads_nothing_heavy():
 import sys
 from prompt_tuning import cli
 for command in (None, "train", "evaluate", "predict", "tasks", "pretrain", "plan",
-                "params", "convert", "export"):
+                "params", "convert", "export", "compare"):
     try:
         cli.main([command, "--help"] if command else ["--help"])
     except SystemExit as end:
@@ -70,7 +70,7 @@ sys.exit(f"loaded {heavy}" if heavy else 0)
 """,
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("usage: prompt-tuning") == 10
+    assert result.stdout.count("usage: prompt-tuning") == 11
     assert "--gin.MODEL_DIR" in result.stdout and "--data_dir" in result.stdout
 
 

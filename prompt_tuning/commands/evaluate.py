@@ -1,7 +1,10 @@
-"""`evaluate`: evaluate a trained prompt on a split."""
+"""`evaluate`: evaluate a trained prompt, or all of a sweep, on a split."""
 
 import argparse
+import copy
 import json
+from pathlib import Path
+from typing import Any
 
 from prompt_tuning.commands import flags
 
@@ -18,28 +21,46 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Prints the metrics as a JSON object.
 
-    With a MODEL_DIR, the predictions go to MODEL_DIR/predictions_SPLIT.jsonl.
+    With a MODEL_DIR, the predictions go to MODEL_DIR/predictions_SPLIT.jsonl. Of the
+    folder of a sweep, each run is evaluated.
     """
     from prompt_tuning.commands import common
-    from prompt_tuning.runs import parts, trained
-    from prompt_tuning.training import folder, task
+    from prompt_tuning.errors import UserError
+    from prompt_tuning.runs import evaluation
 
     if args.split:
         args.bindings.append(f"EVAL_SPLIT={args.split!r}")
-    settings, source = common.settings_of_trained(args, args.prompt)
+    model_dir = common.settings(args).run.model_dir
+    folders = evaluation.runs_in(args.prompt or model_dir)
+    if not folders:
+        settings, source = common.settings_of_trained(args, args.prompt)
+        common.start(args)
+        print(json.dumps(evaluation.evaluate([(settings, source)])[0], indent=2))
+        return
+    if args.prompt and model_dir:
+        raise UserError(
+            f"--prompt {args.prompt!r} has {len(folders)} runs, whose predictions "
+            f"cannot all go to MODEL_DIR {model_dir!r}: leave --prompt or MODEL_DIR out"
+        )
     common.start(args)
-    run = settings.run
-    model, params, extra = trained.load(settings, source)
-    data = parts.open_task(run, model.vocabulary)
-    split = data.load(run.eval_split, parts.input_length(run))
-    measure = parts.make_measure(run, model, split)
-    path = None
-    if run.model_dir:
-        path = folder.make_model_dir(run) / f"predictions_{run.eval_split}.jsonl"
-    evaluation, records = measure(params, extra)
-    result = {"split": run.eval_split, "examples": len(split.examples)}
-    result |= evaluation._asdict() | {"cut": split.examples.cut}
-    if path:
-        task.write_predictions(records, path)
-        result["predictions"] = str(path)
-    print(json.dumps(result, indent=2))
+
+    def load(path: Path) -> Any:
+        return common.settings_of_trained(*_of_run(args, path))
+
+    found = evaluation.of_sweep(folders, load)
+    print(json.dumps(found, indent=2))
+    wrong = [path for path, one in found["runs"].items() if "error" in one]
+    if wrong:
+        raise UserError(
+            f"{len(wrong)} of {len(folders)} runs cannot be evaluated, for the reasons "
+            f"above: {', '.join(wrong)}"
+        )
+
+
+def _of_run(args: argparse.Namespace, path: Path) -> tuple[argparse.Namespace, Any]:
+    """The flags, and --prompt, for one run of a sweep."""
+    if args.prompt:
+        return args, str(path)
+    args = copy.copy(args)
+    args.bindings = [*args.bindings, f"MODEL_DIR={str(path)!r}"]
+    return args, None

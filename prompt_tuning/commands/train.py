@@ -1,6 +1,8 @@
 """`train`: tune a prompt (or the model) and evaluate it."""
 
 import argparse
+import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +17,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE,VALUE",
-        help="tune a prompt for each value, all in one step (SEED=0,1,2); with several "
-        "--sweep, one for each combination",
+        help="a run for each value of a setting (SEED=0,1,2), or with several --sweep "
+        "for each combination; prompts that differ only in data order, initialisation "
+        "and optimizer are tuned together in one step, others one after another",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="groups of a --sweep to train at a time, each in a process of its own",
     )
     parser.add_argument(
         "--dry_run",
@@ -32,14 +42,44 @@ def run(args: argparse.Namespace) -> None:
 
     from prompt_tuning import outputs
     from prompt_tuning.commands import common
-    from prompt_tuning.runs import dry_run, sweep, tune
+    from prompt_tuning.runs import dry_run, runner, sweep, tune
 
     def load(more: Sequence[str] = ()) -> Any:
         return common.settings(args, more=more)
 
     found = sweep.sweep(load, args.sweep) if args.sweep else [load()]
+    _check_jobs(args)
     with outputs.without_reader():
         if args.dry_run:
-            dry_run.use_devices(found[0])
+            dry_run.use_devices(found)
         common.start(args)
-        (dry_run.show if args.dry_run else tune.train)(found)
+        if args.dry_run:
+            for group in sweep.together(found):
+                dry_run.show(group)
+        elif args.sweep:
+            runner.train(found, args.jobs, functools.partial(common.start, args))
+            runner.conclude(found)
+        else:
+            tune.train(found)
+
+
+def _check_jobs(args: argparse.Namespace) -> None:
+    """Raises UserError unless --jobs fits; leaves the devices to the processes."""
+    import jax
+
+    from prompt_tuning.errors import UserError
+
+    if args.jobs < 1:
+        raise UserError(f"--jobs is {args.jobs}; it must be a number of at least 1")
+    if args.jobs > 1 and not args.sweep:
+        raise UserError(
+            "--jobs is for the runs of a --sweep: give one, or leave it out"
+        )
+    if args.jobs > 1 and args.num_processes not in (None, 1):
+        raise UserError(
+            "--jobs starts processes on this machine, and --num_processes joins those "
+            "of several: give one of them"
+        )
+    if args.jobs > 1:
+        jax.config.update("jax_platforms", "cpu")  # of this process, which trains none
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -43,11 +43,13 @@ class Method(NamedTuple):
     bind: (trained, frozen) -> (the network's parameters, its other inputs).
     fold: trained -> (parameters, extra) to be shipped, without what only training
       needs; the parameters are None if they are the frozen model's.
+    shares: the frozen model stays whole, so that several runs can share it in one step.
     """
 
     init: Callable[[jax.Array, Any, Start], Any]
     bind: Callable[[Any, Any], tuple[Any, Extra]]
     fold: Callable[[Any], tuple[Any, Extra]]
+    shares: bool = True
 
 
 def of(run: Run) -> Method:

@@ -27,4 +27,4 @@ def method(run: Run) -> methods.Method:
         del frozen
         return fold(trained)
 
-    return methods.Method(init, bind, fold)
+    return methods.Method(init, bind, fold, shares=False)

@@ -26,7 +26,7 @@ def method(run: Run) -> methods.Method:
         del frozen
         return trained, Extra()
 
-    return methods.Method(init, bind, fold)
+    return methods.Method(init, bind, fold, shares=False)
 
 
 def trainable(frozen: Any) -> Any:

@@ -1,5 +1,6 @@
 """`train --dry_run`: what a run would train, and what it needs, from shapes alone."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,10 +12,9 @@ from prompt_tuning.settings import Settings
 from prompt_tuning.training import plan
 
 
-def use_devices(settings: Settings) -> None:
-    """Stands virtual devices in for the mesh; to be called before JAX is used."""
-    data, model = _mesh(settings)
-    plan.use_virtual_devices(data * model)
+def use_devices(runs: Sequence[Settings]) -> None:
+    """Stands virtual devices in for the meshes; to be called before JAX is used."""
+    plan.use_virtual_devices(max(math.prod(_mesh(one)) for one in runs))
 
 
 def _mesh(settings: Settings) -> tuple[int, int]:

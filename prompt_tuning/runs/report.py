@@ -1,14 +1,12 @@
-"""What a run prints and draws: introduction, table of scores, learning curve."""
+"""What a run prints: introduction, table of scores."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from prompt_tuning.methods import Method
-from prompt_tuning.outputs import atomic
 from prompt_tuning.settings import Run
 from prompt_tuning.training.batching import Examples
 from prompt_tuning.training.task import Lower
@@ -113,27 +111,6 @@ def conclusion(
     )
 
 
-def comparison(run: Run, results: dict[Path, dict[str, Any]]) -> str:
-    """A line of scores for each prompt, with mean and sample standard deviation."""
-    found = [
-        {
-            f"{t} {m}": v
-            for t, ms in r["trained"]["metrics"].items()
-            for m, v in ms.items()
-        }
-        for r in results.values()
-    ]
-    lines = ["", f"{run.eval_split}, in percent, each at its best step", ""]
-    for (folder, result), scores in zip(results.items(), found, strict=True):
-        values = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
-        lines.append(f"{folder}  {values} (step {result['best_step']})")
-    for name in found[0]:
-        values = [scores[name] for scores in found]
-        mean, deviation = np.mean(values), np.std(values, ddof=len(values) > 1)
-        lines.append(f"mean of {len(values)}, {name}: {mean:.1f} ± {deviation:.1f}")
-    return "\n".join(lines)
-
-
 def table(
     rows: Sequence[Sequence[str | float | None]],
     columns: Sequence[str] = ("untrained prompt", "trained prompt"),
@@ -144,10 +121,18 @@ def table(
       rows: task, metric, the majority class's score, then a score for each column.
     """
     header = ["task", "metric", "majority class", *columns]
-    cells = [header] + [[_cell(value) for value in row] for row in rows]
+    return lay_out([header, *([_cell(value) for value in row] for row in rows)], 2)
+
+
+def lay_out(cells: Sequence[Sequence[str]], words: int) -> str:
+    """Text in columns, the first row a header above a line.
+
+    Args:
+      words: how many columns are words, aligned to the left; the rest are numbers.
+    """
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [_line(row, widths) for row in cells]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+    lines = [_line(row, widths, words) for row in cells]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
 def _cell(value: str | float | None) -> str:
@@ -156,68 +141,10 @@ def _cell(value: str | float | None) -> str:
     return value if isinstance(value, str) else f"{value:.1f}"
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+def _line(row: Sequence[str], widths: Sequence[int], words: int) -> str:
     """Aligns words to the left and numbers to the right."""
-    words = [f"{cell:<{width}}" for cell, width in zip(row[:2], widths, strict=False)]
-    numbers = [f"{c:>{w}}" for c, w in zip(row[2:], widths[2:], strict=True)]
-    return "  ".join(words + numbers).rstrip()
-
-
-def learning_curve(
-    path: Path,
-    title: str,
-    training: Sequence[dict],
-    development: Sequence[dict],
-    majority: float | None,
-) -> None:
-    """Draws loss and development score over the steps as a PNG.
-
-    Args:
-      training: {"step", "loss"} of each step; loss in nats per target token.
-      development: {"step", "score"} of each evaluation; score in percent, or below 0
-        where less is better.
-      majority: the most frequent class's score, drawn as a line, or None.
-    """
-    from matplotlib.figure import Figure  # takes half a second; only needed here
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    losses = figure.subplots()
-    steps = [line["step"] for line in training]
-    values = [line["loss"] for line in training]
-    window = max(1, len(values) // 50)
-    losses.plot(steps, values, color="tab:blue", alpha=0.25, linewidth=0.8)
-    losses.plot(
-        steps[window - 1 :],
-        _running_mean(values, window),
-        color="tab:blue",
-        label=f"training loss (mean of {window})",
-    )
-    losses.set(title=title, xlabel="step", ylabel="loss (nats per target token)")
-    losses.set_ylim(bottom=0)
-    scores = losses.twinx()
-    scores.plot(
-        [line["step"] for line in development],
-        [line["score"] for line in development],
-        color="tab:orange",
-        marker="o",
-        markersize=3,
-        label="development score",
-    )
-    if majority is not None:
-        scores.axhline(majority, color="grey", linestyle=":", label="majority class")
-    drawn = [line["score"] for line in development]
-    if all(0 <= score <= 100 for score in (*drawn, majority or 0)):
-        scores.set(ylim=(0, 100), ylabel="score (%)")
-    else:
-        scores.set(ylabel="score (less is better: negated)")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
-
-
-def _running_mean(values: Sequence[float], window: int) -> list[float]:
-    sums, total = [], 0.0
-    for i, value in enumerate(values):
-        total += value - (values[i - window] if i >= window else 0.0)
-        sums.append(total / window)
-    return sums[window - 1 :]
+    aligned = [
+        f"{cell:<{width}}" if i < words else f"{cell:>{width}}"
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(aligned).rstrip()

@@ -1,16 +1,32 @@
-"""The settings of several runs that are trained together in one step."""
+"""The settings of several runs, and which of them one step can train together."""
 
+import ast
+import dataclasses
 import itertools
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from prompt_tuning import config
+from prompt_tuning import config, methods
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import Settings
+from prompt_tuning.settings import SECTIONS, Settings, called
 
-# The settings in which runs trained in one compiled step may differ.
-_MAY_DIFFER = r"(Run\.)?(seed|prompt_init|prompt_file)|(schedule|adafactor)\.\w+"
+# The settings in which runs trained in one compiled step may differ: the order of the
+# data, how the prompt starts, its optimizer.
+_OF_ONE_STEP = re.compile(
+    r"SEED|PROMPT_INIT|PROMPT_FILE|PROMPT_STRING|CLASS_LABELS|MODEL_DIR"
+    r"|(schedule|adafactor)\.\w+"
+)
+# Settings that tuning does not read, or that are each run's own.
+_NOT_SWEPT = re.compile(r"MODEL_DIR|(pretrain|inverse_square_root)\.\w+")
+_PATHS = {
+    called(section, field.name)
+    for section, (kind, _) in SECTIONS.items()
+    for field in dataclasses.fields(kind)
+    if "path" in field.metadata
+}
 
 
 def sweep(
@@ -27,25 +43,19 @@ def sweep(
       say, such as seed_1-learning_rate_0.1.
 
     Raises:
-      UserError: a name is none that runs trained together may differ in, or two runs
-        would be the same, or share a folder.
+      UserError: a name is none that makes two runs differ, or two runs would be the
+        same, or share a folder.
     """
     names, choices = [], []
     for text in sweeps:
-        name, _, values = (part.strip() for part in text.partition("="))
-        if not re.fullmatch(_MAY_DIFFER, name, re.IGNORECASE) or not values:
-            raise UserError(
-                f"--sweep is {text!r}; it must be NAME=VALUE,VALUE with a name that "
-                "prompts of one step may differ in: SEED, PROMPT_INIT, PROMPT_FILE, or "
-                "one of schedule and adafactor (schedule.learning_rate=0.1,0.3)"
-            )
-        if name.lower().removeprefix("run.") in [n.lower() for n in names]:
+        name, values = _parsed(text)
+        if name.lower() in [n.lower() for n in names]:
             raise UserError(
                 f"--sweep names {name} twice; give all its values in one, "
                 f"--sweep={name}=VALUE,VALUE"
             )
-        names.append(re.sub("(?i)^run[.]", "", name))
-        choices.append([value.strip() for value in values.split(",")])
+        names.append(name)
+        choices.append(values)
     found = []
     for values in itertools.product(*choices):
         chosen = list(zip(names, values, strict=True))
@@ -59,13 +69,47 @@ def sweep(
     return found
 
 
+def _parsed(text: str) -> tuple[str, list[str]]:
+    """`NAME=VALUE,VALUE` -> the name and its values."""
+    name, _, values = (part.strip() for part in text.partition("="))
+    name = re.sub("(?i)^run[.](.*)", lambda found: found[1].upper(), name)
+    if not name or not values or _NOT_SWEPT.fullmatch(name):
+        raise UserError(
+            f"--sweep is {text!r}; it must be NAME=VALUE,VALUE, with a setting "
+            "that tuning reads, other than MODEL_DIR: SEED=0,1,2, say, or "
+            "schedule.learning_rate=0.1,0.3"
+        )
+    return name, _split(values)
+
+
+def _split(text: str) -> list[str]:
+    """Values at the commas between them, not at those inside brackets or quotes."""
+    found, open_ = [], ""
+    for part in text.split(","):
+        value = f"{open_},{part}" if open_ else part
+        begins = value.strip()[:1]
+        open_ = value if begins and begins in "[({'\"" and not _whole(value) else ""
+        if not open_:
+            found.append(value.strip())
+    # What never closes is told by whoever reads it.
+    return [*found, *([open_.strip()] if open_ else [])]
+
+
+def _whole(text: str) -> bool:
+    try:
+        ast.literal_eval(text.strip())
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
+
+
 def _check_distinct(runs: Sequence[Settings]) -> None:
     """Raises UserError for two runs with the same settings or the same folder."""
-    for one, other in itertools.combinations(runs, 2):
-        folders = one.run.model_dir, other.run.model_dir
-        differ = config.differences(one, other).keys() - {"MODEL_DIR"}
-        files = (Path(run.run.prompt_file).resolve() for run in (one, other))
-        if differ <= {"PROMPT_FILE"} and len({*files}) == 1:
+    named = [config.named(one) for one in runs]
+    asked = [_comparable(one) for one in named]
+    for one, other in itertools.combinations(range(len(runs)), 2):
+        folders = [named[i]["MODEL_DIR"] for i in (one, other)]
+        if asked[one] == asked[other]:
             raise UserError(
                 f"--sweep asks for one run twice, {' and '.join(map(repr, folders))}: "
                 "give each value once"
@@ -76,3 +120,33 @@ def _check_distinct(runs: Sequence[Settings]) -> None:
                 f"two values of --sweep give one folder, {folders[0]!r}: give them "
                 "names that differ in letters and digits"
             )
+
+
+def _comparable(named: dict[str, Any]) -> dict[str, Any]:
+    """Settings without the folder, and two ways to write one path the same."""
+    return {
+        name: os.path.realpath(value) if name in _PATHS and value else value
+        for name, value in named.items()
+        if name != "MODEL_DIR"
+    }
+
+
+def together(runs: Sequence[Settings]) -> list[list[Settings]]:
+    """The runs in groups, in their order, each of which one step can train.
+
+    The runs of a group differ only in the order of the data, in how the prompt starts
+    and in its optimizer. A run that trains the frozen model is alone.
+    """
+    groups: list[tuple[Any, list[Settings]]] = []
+    for one in runs:
+        key = {
+            name: value
+            for name, value in config.named(one).items()
+            if not _OF_ONE_STEP.fullmatch(name)
+        }
+        shares = methods.of(one.run).shares
+        group = next((g for k, g in groups if shares and k == key), None)
+        if group is None:
+            groups.append((key, group := []))
+        group.append(one)
+    return [group for _, group in groups]

@@ -62,8 +62,13 @@ def base_settings(model_dir: str, source: Source) -> Settings:
         ) from None
 
 
-def load(settings: Settings, source: Source) -> tuple[parts.Model, Any, Extra]:
+def load(
+    settings: Settings, source: Source, frozen: parts.Model | None = None
+) -> tuple[parts.Model, Any, Extra]:
     """The model, its parameters (tuned or frozen), and what else was trained.
+
+    Args:
+      frozen: the settings' frozen model, where it has been read before.
 
     Raises:
       UserError: nothing is there, or the description contradicts the settings or the
@@ -86,7 +91,7 @@ def load(settings: Settings, source: Source) -> tuple[parts.Model, Any, Extra]:
         if not ships_prompt:
             return model, model.params, Extra()
     else:
-        model = parts.build(settings)
+        model = frozen or parts.build(settings)
         name = settings.run.initial_checkpoint_path
         exchange.check(
             path,

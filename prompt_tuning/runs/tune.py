@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 from prompt_tuning import exchange, methods, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
-from prompt_tuning.runs import parts, report
+from prompt_tuning.runs import figures, parts, report, results
 from prompt_tuning.settings import Run, Settings
 from prompt_tuning.training import (
     batching,
@@ -72,7 +72,8 @@ def train(sweep: Sequence[Settings]) -> None:
 
     While training, each MODEL_DIR gets config.gin, description.json, checkpoints/,
     train.jsonl and eval.jsonl; at the end prompt.npy and prompt.json or
-    model.safetensors (or both), predictions.jsonl, learning_curve.png and metrics.json.
+    model.safetensors (or both), predictions.jsonl, learning_curve.png and .pdf, and
+    metrics.json.
 
     Args:
       sweep: one run's settings, or those of several that one step can train.
@@ -81,6 +82,7 @@ def train(sweep: Sequence[Settings]) -> None:
     with contextlib.ExitStack() as stack:
         for path in folders:
             stack.enter_context(folder.locked(path))
+            results.forget_failure(path)
         _train(sweep, folders)
 
 
@@ -182,7 +184,7 @@ def _conclude(
     """Writes what each one's best state is worth and ships, and tells it."""
     split, vocabulary = data.development, model.vocabulary
     majority = tasks.majority_baseline(data.training, split, vocabulary)
-    results, files = {}, []
+    written, files = {}, []
     for member, about in zip(members, said, strict=True):
         best = checkpoints.best_step(member.folder / "checkpoints")
         assert best is not None  # the last one is evaluated
@@ -193,12 +195,9 @@ def _conclude(
         about |= {"step": best, "score": score, "metrics": trained.metrics}
         files = _ship(member.folder, method.fold(state.trained), model, about)
         written = _write_results(member, best, majority, trained, data, measure)
-        results[member.folder] = written
-    run, path = members[0].run, members[0].folder
-    if len(members) > 1:
-        print(report.comparison(run, results))
-    else:
-        print(report.conclusion(run, path, files, results[path]))
+    if len(members) == 1:  # those of a sweep are told side by side
+        run, path = members[0].run, members[0].folder
+        print(report.conclusion(run, path, files, written))
 
 
 def _descriptions(
@@ -434,27 +433,30 @@ def _write_results(
     data: Data,
     measure: Measure,
 ) -> dict[str, Any]:
-    """Writes metrics.json and the learning curve; returns what metrics.json holds."""
+    """Draws the learning curve, writes metrics.json and returns what that holds."""
     run, path = member.run, member.folder
     end = max(run.train_steps, member.states.latest_step() or 0)
     scores = folder.keep_lines(path / "eval.jsonl", end, *EVALUATED)
     splits = data.training, data.development.examples
-    results = {
+    found = {
         "best_step": best,
+        "steps": end,
         "majority": majority,
         "untrained": _untrained(member, scores, trained, measure)._asdict(),
         "trained": trained._asdict(),
         "cut": {split.split: split.cut for split in splits},
     }
-    outputs.write_json(path / "metrics.json", results)
-    report.learning_curve(
-        path / "learning_curve.png",
+    figures.learning_curve(
+        path / "learning_curve",
         f"{run.mixture_or_task_name} on {parts.short_name(run)}",
         folder.keep_lines(path / "train.jsonl", end, "loss"),
         scores,
         tasks.development_score(majority) if any(majority.values()) else None,
+        figures.score_name(trained.metrics, data.training.sizes),
     )
-    return results
+    # Last, as what has it is finished.
+    outputs.write_json(path / results.METRICS, found)
+    return found
 
 
 def _untrained(

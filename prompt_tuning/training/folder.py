@@ -50,9 +50,13 @@ def _is_utf8(text: str) -> bool:
 
 # As outputs.atomic names what is not whole yet: .prompt.npy.x3k_09ab
 _HALF_WRITTEN = re.compile(
-    r"\.[\w.]+\.(npy|json|jsonl|gin|png|safetensors|model|writable)\.[a-z0-9_]{8}"
+    r"\.[\w.]+\.(npy|json|jsonl|gin|png|pdf|safetensors|model|writable)\.[a-z0-9_]{8}"
 )
 LOCK = ".lock"
+
+
+class AtWork(UserError):
+    """Another process is at work in a folder, which is no fault of the run's."""
 
 
 @contextlib.contextmanager
@@ -60,7 +64,7 @@ def locked(path: Path) -> Iterator[None]:
     """MODEL_DIR belongs to this run until the block ends; a killed run's rest is swept.
 
     Raises:
-      UserError: another run is at work there; says which.
+      AtWork: another run is at work there; says which.
     """
     if not outputs.is_writer():
         yield
@@ -73,12 +77,12 @@ def locked(path: Path) -> Iterator[None]:
         found = re.fullmatch(r"(\d{1,9}) on (\S+)", holder)
         pid, host = found.groups() if found else ("0", socket.gethostname())
         if not _flock(file, int(pid)):
-            raise UserError(
+            raise AtWork(
                 f"another run is at work in {path} (process {holder}): wait for it, "
                 "end it, or give another MODEL_DIR"
             )
         if host != socket.gethostname():
-            raise UserError(
+            raise AtWork(
                 f"process {holder} is at work in {path}, or died there; if it is not "
                 f"running any more, remove {lock} and start again"
             )
@@ -119,23 +123,33 @@ def keep_settings(path: Path, settings: Settings, check: bool) -> None:
         changed.
     """
     if check and path.exists():
-        old = _kept_settings(path)
-        differ = config.differences(old, settings)
-        changed = [
-            f"{name.lower() if name.isupper() else name} is {new!r} and was {old!r}"
-            for name, (old, new) in differ.items()
-            if name not in FREE
-        ]
-        if changed:
-            raise UserError(
-                f"{path.parent} holds a run with other settings: {'; '.join(changed)}. "
-                "Give the same settings to resume it, or another MODEL_DIR"
-            )
+        check_settings(path, settings)
     with outputs.atomic(path) as temporary:
         temporary.write_text(config.text(settings), encoding="utf-8")
 
 
-def _kept_settings(path: Path) -> Settings:
+def check_settings(path: Path, settings: Settings) -> None:
+    """Raises UserError unless the settings go on with those in the file `path`."""
+    changed = [
+        f"{name.lower() if name.isupper() else name} is {new!r} and was {old!r}"
+        for name, (old, new) in config.differences(
+            kept_settings(path), settings
+        ).items()
+        if name not in FREE
+    ]
+    if changed:
+        raise UserError(
+            f"{path.parent} holds a run with other settings: {'; '.join(changed)}. "
+            "Give the same settings to resume it, or another MODEL_DIR"
+        )
+
+
+def kept_settings(path: Path) -> Settings:
+    """The settings of a run, from its config.gin.
+
+    Raises:
+      UserError: it cannot be read.
+    """
     problem = "it is empty"
     try:
         if path.read_text("utf-8").strip():
@@ -196,19 +210,14 @@ def check_same(settings: Any, said: Mapping[str, Any]) -> None:
 def keep_lines(log: Path, last_step: int, *names: str) -> list[dict]:
     """Drops a log's lines after `last_step`, left by a killed run; returns the rest.
 
-    They are sorted by step, and of several of one step the last is kept. A line that
-    is no JSON object with a step and these `names` is set aside, in the log's name with
-    .damaged behind it; not the half of a line that a kill leaves.
+    A line that is none (`read_lines`) is set aside, in the log's name with .damaged
+    behind it; not the half of a line that a kill leaves.
     """
     outputs.check_is_file(log)
     if not log.exists():
         return []
-    *whole, half = log.read_bytes().split(b"\n")
-    whole += [half] if _record(half, names) else []
-    lines = [(line, _record(line, names)) for line in whole if line]
-    bad = [line for line, record in lines if record is None]
-    of_steps = {record["step"]: record for _, record in lines if record}
-    kept = [of_steps[step] for step in sorted(of_steps) if step <= last_step]
+    lines, bad = read_lines(log, *names)
+    kept = [line for line in lines if line["step"] <= last_step]
     if bad and outputs.is_writer():
         aside = log.with_name(log.name + ".damaged")
         with aside.open("ab") as file:
@@ -217,6 +226,20 @@ def keep_lines(log: Path, last_step: int, *names: str) -> list[dict]:
     with outputs.atomic(log) as temporary:  # being killed here must not lose the log
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
     return kept
+
+
+def read_lines(log: Path, *names: str) -> tuple[list[dict], list[bytes]]:
+    """A log's lines, sorted by step, and those that are none.
+
+    A line is a JSON object with a step and these `names`. Of several of one step the
+    last is taken. Half a line at the end is left out.
+    """
+    *whole, half = log.read_bytes().split(b"\n")
+    whole += [half] if _record(half, names) else []
+    lines = [(line, _record(line, names)) for line in whole if line]
+    of_steps = {record["step"]: record for _, record in lines if record}
+    bad = [line for line, record in lines if record is None]
+    return [of_steps[step] for step in sorted(of_steps)], bad
 
 
 def _record(line: bytes, names: Sequence[str]) -> dict | None:

@@ -120,3 +120,10 @@ def test_what_is_trained_is_not_held_as_frozen():
     assert left["b"]["c"] is None
     assert left["a"] is frozen["a"] and left["b"]["d"] is frozen["b"]["d"]
     assert jax.tree.leaves(methods.left_frozen(frozen, frozen)) == []
+
+
+@pytest.mark.parametrize("name", methods.NAMES)
+def test_a_method_says_whether_it_leaves_the_frozen_model_whole(name):
+    method, frozen, first = begun(name)
+    left = jax.tree.leaves(methods.left_frozen(frozen, first))
+    assert method.shares == (len(left) == len(jax.tree.leaves(frozen)))

@@ -4,7 +4,7 @@ import pytest
 
 from prompt_tuning import config
 from prompt_tuning.errors import UserError
-from prompt_tuning.runs.sweep import sweep
+from prompt_tuning.runs.sweep import sweep, together
 
 
 def base(more, *given):
@@ -30,11 +30,60 @@ def test_what_is_no_word_in_a_value_is_none_in_the_folder():
 
 
 @pytest.mark.parametrize(
-    "text", ["TRAIN_STEPS=1,2", "SEED", "SEED=", "schedule=1", "T5Config.dtype=a"]
+    "text", ["SEED", "SEED=", "=1", "MODEL_DIR=a,b", "pretrain.prefix_lm_steps=1,2"]
 )
 def test_what_cannot_be_swept_is_an_error(text):
-    with pytest.raises(UserError, match=r"--sweep is .* SEED, PROMPT_INIT"):
+    with pytest.raises(UserError, match=r"--sweep is .* SEED=0,1,2, say"):
         sweep(base, [text])
+
+
+@pytest.mark.parametrize("text", ["SEDE=1,2", "schedule=1,2", "Run.sede=1,2"])
+def test_what_is_no_setting_is_told_as_elsewhere(text):
+    with pytest.raises(UserError, match=r"(?i)sede|schedule"):
+        sweep(base, [text])
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "values"),
+    [
+        ("TRAIN_STEPS=1, 2", "train_steps", [1, 2]),
+        ("Run.batch_size=4,8", "batch_size", [4, 8]),
+        ("CLASS_LABELS=['a','b'],['c']", "class_labels", [["a", "b"], ["c"]]),
+        ("PROMPT_STRING='a, b',c", "prompt_string", ["a, b", "c"]),
+        ("PROMPT_STRING=don't,do", "prompt_string", ["don't", "do"]),
+        (
+            'TASK_FEATURE_LENGTHS={"inputs": 8, "targets": 2},{"inputs": 9}',
+            "task_feature_lengths",
+            [{"inputs": 8, "targets": 2}, {"inputs": 9}],
+        ),
+    ],
+)
+def test_any_setting_is_swept(text, name, values):
+    found = sweep(base, [text])
+    assert [getattr(settings.run, name) for settings in found] == values
+
+
+def test_the_models_settings_are_swept_too():
+    found = sweep(base, ["T5Config.dropout_rate=0.0,0.1"])
+    assert [one.model["dropout_rate"] for one in found] == [0.0, 0.1]
+
+
+def test_runs_go_together_that_one_step_can_train():
+    sweeps = ["PROMPT_LENGTH=5,20", "SEED=0,1", "schedule.learning_rate=0.1,0.3"]
+    groups = together(sweep(base, sweeps))
+    assert [len(group) for group in groups] == [4, 4]
+    assert [{one.run.prompt_length for one in group} for group in groups] == [{5}, {20}]
+    mixed = together(sweep(base, ["SEED=0,1", "TRAIN_STEPS=5,9"]))
+    assert [[one.run.seed for one in group] for group in mixed] == [[0, 1], [0, 1]]
+
+
+def test_models_that_are_trained_are_alone():
+    groups = together(sweep(base, ["METHOD=prompt,whole", "SEED=0,1"]))
+    assert [[one.run.method for one in group] for group in groups] == [
+        ["prompt", "prompt"],
+        ["whole"],
+        ["whole"],
+    ]
 
 
 def test_a_setting_may_need_what_is_swept():

@@ -16,7 +16,7 @@ from small import environment, lines, prompt, steps, trained
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
 
-from prompt_tuning.training import checkpoints, progress
+from prompt_tuning.training import progress
 from prompt_tuning.training import task as tasks
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -29,7 +29,7 @@ def test_a_run_leaves_all_its_files(run):
     assert {path.name for path in run.iterdir()} == {
         *("config.gin", "checkpoints", "train.jsonl", "eval.jsonl", "metrics.json"),
         *("prompt.npy", "prompt.json", "predictions.jsonl", "learning_curve.png"),
-        "description.json",
+        *("description.json", "learning_curve.pdf"),
     }
     assert steps(run / "train.jsonl") == [*range(1, 9)]
     assert steps(run / "eval.jsonl") == [0, 4, 8]
@@ -360,93 +360,6 @@ def test_other_settings_in_a_used_folder_are_named_and_nothing_is_lost(
     assert "train_steps" not in err
     after = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path != run}
     assert after == {path: before[path] for path in after} and len(after) == len(before)
-
-
-# Several prompts in one step
-
-SWEEP = "--sweep=SEED=0,1", "--sweep=schedule.learning_rate=0.3,0.1"
-FOLDERS = [f"seed_{s}-learning_rate_{r}" for s in (0, 1) for r in (0.3, 0.1)]
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory, frozen):
-    return trained(tmp_path_factory.mktemp("sweep"), frozen, *SWEEP)
-
-
-def test_prompts_tuned_together_end_as_those_tuned_alone(run, swept, tmp_path, frozen):
-    assert sorted(path.name for path in swept.iterdir()) == sorted(FOLDERS)
-    alone = trained(tmp_path, frozen, SEED=1, **{"schedule.learning_rate": 0.1})
-    for joint, folder in ((FOLDERS[0], run), (FOLDERS[3], alone)):
-        joint = swept / joint
-        assert {p.name for p in joint.iterdir()} == {p.name for p in folder.iterdir()}
-        np.testing.assert_allclose(prompt(joint), prompt(folder), rtol=1e-4, atol=1e-5)
-        losses = [
-            [x["loss"] for x in lines(f / "train.jsonl")] for f in (joint, folder)
-        ]
-        np.testing.assert_allclose(*losses, rtol=1e-4)
-        scores = [
-            [x["score"] for x in lines(f / "eval.jsonl")] for f in (joint, folder)
-        ]
-        assert scores[0] == scores[1]
-    different = {prompt(swept / folder).tobytes() for folder in FOLDERS}
-    assert len(different) == 4
-
-
-def test_a_prompt_of_a_sweep_is_a_run_like_any_other(swept, frozen, capsys):
-    folder = swept / FOLDERS[3]
-    made = json.loads((folder / "prompt.json").read_text())
-    assert made["seed"] == 1
-    assert small.cli.main(["evaluate", f"--gin.MODEL_DIR={folder}"]) == 0
-    result = json.loads(capsys.readouterr().out)
-    expected = json.loads((folder / "metrics.json").read_text())["trained"]
-    assert result["metrics"] == expected["metrics"]
-    # And goes on alone.
-    rate = {"SEED": 1, "schedule.learning_rate": 0.1}
-    before = (folder / "prompt.npy").read_bytes()
-    trained(folder, frozen, **rate)
-    assert "finished at step 8; nothing left to do" in capsys.readouterr().out
-    assert (folder / "prompt.npy").read_bytes() == before
-
-
-def test_a_sweep_tells_each_prompts_score_and_their_mean(tmp_path, frozen, capsys):
-    trained(tmp_path, frozen, "--sweep=PROMPT_INIT=class_label,sampled_vocab")
-    out = capsys.readouterr().out
-    assert "2 prompts, in one step" in out and "init class_label, sampled_vocab" in out
-    scores = [
-        json.loads((tmp_path / f"prompt_init_{init}" / "metrics.json").read_text())
-        for init in ("class_label", "sampled_vocab")
-    ]
-    values = [s["trained"]["metrics"]["small_kind"]["accuracy"] for s in scores]
-    mean, deviation = np.mean(values), np.std(values, ddof=1)
-    assert f"small_kind accuracy: {mean:.1f} ± {deviation:.1f}" in out
-
-
-def test_a_sweep_killed_between_two_saves_goes_on_from_the_last_common_step(
-    swept, tmp_path, frozen, monkeypatch, capsys
-):
-    # The third prompt's third save.
-    with small.interrupted(monkeypatch, checkpoints, "save_state", 11):
-        flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
-        assert small.main("train", *SWEEP, **flags) == 130
-    trained(tmp_path, frozen, *SWEEP)
-    assert "resuming from step 4" in capsys.readouterr().out
-    for folder in FOLDERS:
-        assert everything(tmp_path / folder) == everything(swept / folder)
-
-
-def test_a_prompt_at_another_step_is_not_tuned_with_the_rest(swept, frozen, capsys):
-    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": swept}
-    more = "--sweep=SEED=0,1,2", *SWEEP[1:]
-    assert small.main("train", *more, **flags) == 2
-    err = capsys.readouterr().err
-    assert "8 in" in err and "None in" in err and "a run of their own" in err
-    assert all((swept / folder / "prompt.npy").exists() for folder in FOLDERS)
-
-
-def test_models_are_not_swept(tmp_path, frozen, capsys):
-    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path}
-    assert small.main("train", *SWEEP, TUNING="model", **flags) == 2
-    assert "start a run for each" in capsys.readouterr().err
 
 
 def test_event_files_are_written_when_asked_for(tmp_path, frozen):
