@@ -78,8 +78,8 @@ def given(args: argparse.Namespace, field: str, *values: str) -> str | None:
       values: two that it may have.
     """
     found = {
-        getattr(settings(args, Settings(run=Run(**{field: value}))).run, field)
-        for value in values
+        getattr(settings(args, Settings(run=run)).run, field)
+        for run in (dataclasses.replace(Run(), **{field: value}) for value in values)
     }
     return found.pop() if len(found) == 1 else None
 

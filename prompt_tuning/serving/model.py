@@ -145,7 +145,7 @@ class Model:
 
         Args:
           prompts: a name for all texts, or one for each.
-          most: tokens of an answer, EOS included; by default the prompt's own longest.
+          most: tokens of an answer, EOS included; None: the prompt's own longest.
             It and what follows may be one value, or one for each text.
           temperature: 0: the likeliest token; else tokens are drawn.
           top_p: draw only among the likeliest tokens that together have this
@@ -161,21 +161,23 @@ class Model:
         """
         count = len(texts)
         names = self._names(prompts, count)
-        facts = [self.prompt(name) for name in names]
-        own = [one.target_length for one in facts]
-        asked = [
-            wishes.each("most", own if most is None else most, count),
+        rows = []
+        for text, name, its_most, heat, share, start in zip(
+            texts,
+            names,
+            wishes.each("most", most, count),
             wishes.each("temperature", temperature, count),
             wishes.each("top_p", top_p, count),
             wishes.each("seed", seed, count),
-        ]
-        for row in set(zip(*asked, strict=True)):
-            wishes.check(*row, answers, beams)
-        rows = [
-            Row(self._tokens(text, name), name, one.length, *wish, number)
-            for text, name, one, *wish in zip(texts, names, facts, *asked, strict=True)
-            for number in range(1 if beams > 1 else answers)
-        ]
+            strict=True,
+        ):
+            facts = self.prompt(name)
+            longest = facts.target_length if its_most is None else its_most
+            wishes.check(longest, heat, share, start, answers, beams)
+            row = Row(self._tokens(text, name), name, facts.length, longest, heat)
+            row = row._replace(top_p=share, seed=start)
+            numbers = range(1 if beams > 1 else answers)
+            rows += [row._replace(number=number) for number in numbers]
         found: list[list[Answer]] = [[] for _ in rows]
         for places, batch in batches.in_batches(rows, sorted(self._sizes)):
             tokens, log_probs = programs.decoded(self._model, self._bank, batch, beams)
@@ -342,9 +344,10 @@ class Model:
         """The labels of each text."""
         if labels is None:
             return [self._label_words(name) for name in names]
-        if len(labels) and all(isinstance(label, str) for label in labels):
-            labels = [labels] * len(names)
-        own = wishes.each("labels", labels, len(names))
+        same = len(labels) > 0 and all(isinstance(label, str) for label in labels)
+        own: list[Any] = (
+            [labels] * len(names) if same else wishes.each("labels", labels, len(names))
+        )
         for words in own:
             if isinstance(words, str) or not len(words):
                 raise UserError(f"labels are {words!r}; they must be a list of texts")

@@ -76,9 +76,10 @@ def read(path: str | os.PathLike, frozen: Frozen, **said: Any) -> tuple[Any, Fac
 
 
 def _folder(path: Path) -> str:
-    """The run's folder, of the run or of a step or a file in it."""
-    places = path, path.parent, *path.parents[1:2]
-    return next((str(p) for p in places if (p / "config.gin").is_file()), "")
+    """The folder of the run that a path is of, its step or its file; "" if none is."""
+    of_step = path.parent.name == "checkpoints"
+    folder = path.parents[1] if of_step else path if path.is_dir() else path.parent
+    return str(folder) if (folder / "config.gin").is_file() else ""
 
 
 def _check_method(source: trained.Source, run: Run) -> None:

@@ -38,7 +38,7 @@ def _resolver(model: Model) -> Callable[[Row], tuple[str, str]]:
     names = model.names
 
     def resolve(row: Row) -> tuple[str, str]:
-        name = names[0] if len(names) == 1 else row.fields.get("task")
+        name: Any = names[0] if len(names) == 1 else row.fields.get("task")
         if name not in names:
             raise UserError(
                 f"{row.where} has the task {str(name)[:80]!r}; it must be one of "

@@ -109,8 +109,9 @@ def test_a_mix_is_answered_as_by_each_prompt_alone(prompts, tmp_path):
         own = [one for one in found if one["task"] == name]
         plain = "".join(one["inputs"] + "\n" for one in own)
         (tmp_path / "in").write_text(plain)
-        arguments = ["--input", tmp_path / "in", "--output", tmp_path / "alone"]
-        assert small.main("predict", "--prompt", prompts / path, *arguments) == 0
+        files = "--input", tmp_path / "in", "--output", tmp_path / "alone"
+        given = "predict", "--prompt", prompts / path, *files
+        assert cli.main([*map(str, given)]) == 0
         alone = [one["prediction"] for one in lines(tmp_path / "alone")]
         assert alone == [one["prediction"] for one in own]
 

@@ -43,37 +43,52 @@ def rows():
     return [rows[i] for i in rng.permutation(len(rows))]
 
 
-def alone(texts, extra):
-    """(greedy tokens, labels' scores) with one prompt, by the evaluation's program."""
-    inputs_NxT, _ = encode_rows(texts, serve.VOCABULARY)
-    inputs_NxT = np.pad(inputs_NxT, ((0, 0), (0, 128 - inputs_NxT.shape[1])))
-    mesh = partitioning.mesh(1, 8)
-    fn = predictor.make_predict_fn(serve.NETWORK, mesh, 6)
-    tokens = fn(serve.params(), extra)(inputs_NxT)
+@pytest.fixture(scope="module")
+def alone(rows):
+    """{row: (its tokens, its labels' scores)} by the evaluation's programs.
+
+    Each prompt has a batch of its own, whose length no other prompt has.
+    """
+    mesh, params = partitioning.mesh(1, 8), serve.params()
+    greedy = predictor.make_predict_fn(serve.NETWORK, mesh, 6)
     score = jax.jit(decoding.label_scores, static_argnums=0)
     ids = label_ids(LABELS, serve.VOCABULARY)
-    return tokens, score(serve.NETWORK, serve.params(), inputs_NxT, extra, ids)
+    found = {}
+    for number, (length, place) in enumerate(mix()):
+        own = [i for i, row in enumerate(rows) if row[1] == number]
+        inputs_NxT, _ = encode_rows([rows[i][0] for i in own], serve.VOCABULARY, 90)
+        extra = Extra(PLACES[place](serve.vectors(length, number)))
+        tokens = greedy(params, extra)(inputs_NxT)
+        scores = score(serve.NETWORK, params, inputs_NxT, extra, ids)
+        found |= dict(zip(own, zip(tokens, scores, strict=True), strict=True))
+    return found
 
 
-def test_a_mixed_batch_is_answered_as_by_each_prompt_alone(model, rows):
+def test_a_mixed_batch_is_answered_as_by_each_prompt_alone(model, rows, alone):
     texts = [text for text, *_ in rows]
     names = [f"{place} {length}" for _, _, length, place in rows]
     answers = model.generate(texts, names)
     scores_NxL = model.score(texts, LABELS, names)
     ends = set()
-    for number, (length, place) in enumerate(mix()):
-        own = [i for i, row in enumerate(rows) if row[1] == number]
-        extra = Extra(PLACES[place](serve.vectors(length, number)))
-        tokens, scores = alone([texts[i] for i in own], extra)
-        np.testing.assert_allclose(scores_NxL[own], scores, atol=2e-4, rtol=1e-5)
-        for i, expected in zip(own, tokens, strict=True):
-            (answer,) = answers[i]
-            assert list(answer.tokens) == expected[: len(answer.tokens)].tolist()
-            assert not expected[len(answer.tokens) :].any()
-            assert answer.prompt_positions == length
-            assert (answer.finish == "stop") == (1 in expected)
-            ends.add(len(answer.tokens))
+    for i, (tokens, scores) in alone.items():
+        np.testing.assert_allclose(scores_NxL[i], scores, atol=2e-4, rtol=1e-5)
+        (answer,) = answers[i]
+        assert list(answer.tokens) == tokens[: len(answer.tokens)].tolist()
+        assert not tokens[len(answer.tokens) :].any()
+        assert answer.prompt_positions == rows[i][2]
+        assert (answer.finish == "stop") == (1 in tokens)
+        ends.add(len(answer.tokens))
     assert len(ends) > 2
+
+
+def test_beams_of_a_mixed_batch_are_at_least_as_likely(model, rows):
+    texts = [text for text, *_ in rows[:8]]
+    names = [f"{place} {length}" for _, _, length, place in rows[:8]]
+    greedy = model.generate(texts, names)
+    for (best, _), (plain,) in zip(
+        model.generate(texts, names, beams=3, answers=2), greedy, strict=True
+    ):
+        assert sum(best.log_probs) >= sum(plain.log_probs) - 1e-4
 
 
 def test_adding_and_removing_prompts_compiles_nothing(model, rows):
