@@ -25,8 +25,8 @@ COMMANDS = {  # one file in commands/ for each
     "pretrain": "make a frozen model: span corruption, prefix LM",
     "plan": "memory a run needs on each device; fewest devices it fits",
     "params": "parameter counts of every size (the paper's Table 4)",
-    "convert": "convert a T5 checkpoint to this package's format",
-    "export": "write a prompt as .npy or .safetensors",
+    "convert": "write a T5 checkpoint in our format or transformers'",
+    "export": "write a prompt as .npy, .safetensors or PEFT's folder",
 }
 
 
