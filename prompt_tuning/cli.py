@@ -20,6 +20,7 @@ PROG = "prompt-tuning"
 COMMANDS = {  # one file in commands/ for each
     "train": "tune a prompt (or the model) and evaluate it",
     "evaluate": "evaluate a trained prompt on a split",
+    "ensemble": "let several prompts of one task answer a split together",
     "predict": "answer lines of text or JSONL; write JSONL",
     "tasks": "list the tasks; show or check their data",
     "pretrain": "make a frozen model: span corruption, prefix LM",

@@ -58,6 +58,13 @@ def add_prompt(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """Adds --split."""
+    parser.add_argument(
+        "--split", metavar="NAME", help="the split to evaluate on: EVAL_SPLIT"
+    )
+
+
 def greet(command: str, args: argparse.Namespace) -> None:
     """Says at once that the program is there: importing JAX takes a second.
 

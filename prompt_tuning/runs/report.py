@@ -144,10 +144,18 @@ def table(
       rows: task, metric, the majority class's score, then a score for each column.
     """
     header = ["task", "metric", "majority class", *columns]
-    cells = [header] + [[_cell(value) for value in row] for row in rows]
+    return lay_out([header, *([_cell(value) for value in row] for row in rows)], 2)
+
+
+def lay_out(cells: Sequence[Sequence[str]], words: int) -> str:
+    """Text in columns, the first row a header above a line.
+
+    Args:
+      words: how many columns are words, aligned to the left; the rest are numbers.
+    """
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [_line(row, widths) for row in cells]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+    lines = [_line(row, widths, words) for row in cells]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
 def _cell(value: str | float | None) -> str:
@@ -156,11 +164,13 @@ def _cell(value: str | float | None) -> str:
     return value if isinstance(value, str) else f"{value:.1f}"
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+def _line(row: Sequence[str], widths: Sequence[int], words: int) -> str:
     """Aligns words to the left and numbers to the right."""
-    words = [f"{cell:<{width}}" for cell, width in zip(row[:2], widths, strict=False)]
-    numbers = [f"{c:>{w}}" for c, w in zip(row[2:], widths[2:], strict=True)]
-    return "  ".join(words + numbers).rstrip()
+    aligned = [
+        f"{cell:<{width}}" if i < words else f"{cell:>{width}}"
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(aligned).rstrip()
 
 
 def learning_curve(

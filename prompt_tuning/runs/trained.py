@@ -70,7 +70,7 @@ def load(settings: Settings, source: Source) -> tuple[parts.Model, Any, Extra]:
         frozen model.
     """
     path, said = source.path, source.said
-    settings = _on_these_devices(settings, source.mesh)
+    settings = on_these_devices(settings, source.mesh)
     exchange.check_settings(path, said, settings)
     if tuned := shipped_model(source):
         run = dataclasses.replace(settings.run, initial_checkpoint_path=str(tuned))
@@ -120,7 +120,7 @@ def _ships_prompt(path: Path) -> bool:
     return not path.is_dir() or (path / exchange.PROMPT).exists()
 
 
-def _on_these_devices(settings: Settings, trained_on: MeshShape | None) -> Settings:
+def on_these_devices(settings: Settings, trained_on: MeshShape | None) -> Settings:
     """The settings, without the mesh of the training if these devices are no such."""
     mesh = settings.mesh
     if mesh != trained_on or partitioning.fits(mesh.data, mesh.model):

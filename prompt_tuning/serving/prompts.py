@@ -60,7 +60,7 @@ def read(path: str | os.PathLike, frozen: Frozen, **said: Any) -> tuple[Any, Fac
         vocabulary; it is no prompt alone but goes with weights of its own.
     """
     source = trained.find("", os.path.expanduser(os.fspath(path)))
-    run = trained.base_settings(_folder(source.path), source).run
+    run = trained.base_settings(folder(source.path), source).run
     _check_method(source, run)
     exchange.check(
         source.path,
@@ -74,7 +74,7 @@ def read(path: str | os.PathLike, frozen: Frozen, **said: Any) -> tuple[Any, Fac
     return prompt_PxD, _facts(source, run, prompt_PxD, said)
 
 
-def _folder(path: Path) -> str:
+def folder(path: Path) -> str:
     """The run's folder, of the run or of a step or a file in it."""
     places = path, path.parent, *path.parents[1:2]
     return next((str(p) for p in places if (p / "config.gin").is_file()), "")
