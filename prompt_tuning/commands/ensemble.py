@@ -54,7 +54,8 @@ def evaluate(
     common.start(args)
     settings = trained.on_these_devices(settings, source.mesh)
     run = settings.run
-    loaded = members.load(settings, paths)
+    place = common.settings(args).run.prompt_place  # not the first prompt's
+    loaded = members.load(settings, paths, place)
     data = parts.open_task(run, loaded.model.vocabulary)
     split = data.load(run.eval_split, parts.input_length(run))
     labels_alone = run.decoding == "labels"

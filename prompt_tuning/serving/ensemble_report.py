@@ -36,7 +36,10 @@ def results(
     vote = ensemble.vote(answers_NxM, said.log_probs_NxM)
     texts = [said.texts_NxM[n][m] for m, n in enumerate(vote.member_M)]
     voted, records = split.score(texts)
-    single_eces, mean = _by_probability(split, said)
+    p_NxMxL = None
+    if said.scores_NxMxL is not None:
+        p_NxMxL = ensemble.probabilities(said.scores_NxMxL)
+    single_eces, mean = _by_probability(split, said.words_L, p_NxMxL, len(names))
     metrics = [evaluation.metrics for evaluation, _ in singles]
     found = {
         "split": split.examples.split,
@@ -53,25 +56,38 @@ def results(
         "agreement": _told(ensemble.agreement(answers_NxM)),
         "ties": int(vote.tied_M.sum()),
     }
-    each = zip(*said.texts_NxM, strict=True)
-    more = zip(each, vote.share_M, vote.tied_M, strict=True)
     lines = [
-        record | {"answers": list(own), "share": float(share), "tied": bool(tied)}
-        for record, (own, share, tied) in zip(records, more, strict=True)
+        record
+        | {
+            "answers": [texts[m] for texts in said.texts_NxM],
+            "share": float(vote.share_M[m]),
+            "tied": bool(vote.tied_M[m]),
+        }
+        | _mean_probabilities(said.words_L, p_NxMxL, m)
+        for m, record in enumerate(records)
     ]
     return found, lines
 
 
+def _mean_probabilities(
+    words_L: Sequence[str], p_NxMxL: np.ndarray | None, m: int
+) -> dict[str, dict[str, float]]:
+    """The members' mean probability of each label that example `m` may have."""
+    if p_NxMxL is None:
+        return {}
+    mean_L = p_NxMxL[:, m].mean(axis=0).tolist()
+    return {"probabilities": {w: p for w, p in zip(words_L, mean_L, strict=True) if p}}
+
+
 def _by_probability(
-    split: Split, said: Answers
+    split: Split, words_L: Sequence[str], p_NxMxL: np.ndarray | None, count: int
 ) -> tuple[list[float | None], dict[str, Any] | None]:
     """Each member's calibration error, and the scores of their mean probabilities."""
-    if said.scores_NxMxL is None:
-        return [None] * len(said.texts_NxM), None
-    p_NxMxL = ensemble.probabilities(said.scores_NxMxL)
+    if p_NxMxL is None:
+        return [None] * count, None
 
     def scored(p_MxL: np.ndarray) -> tuple[Evaluation, float | None]:
-        texts = [said.words_L[i] for i in p_MxL.argmax(axis=-1)]
+        texts = [words_L[i] for i in p_MxL.argmax(axis=-1)]
         evaluation, records = split.score(texts)
         return evaluation, _ece(p_MxL.max(axis=-1), records)
 

@@ -15,7 +15,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.runs import parts, trained
 from prompt_tuning.serving import bank, batches, programs, prompts
-from prompt_tuning.settings import Settings
+from prompt_tuning.settings import Run, Settings
 from prompt_tuning.training.task import Split, label_ids
 
 
@@ -91,8 +91,12 @@ def check_shared(said: Mapping[str, Mapping[str, Any]]) -> None:
                 )
 
 
-def load(settings: Settings, paths: Sequence[str]) -> Members:
+def load(settings: Settings, paths: Sequence[str], place: str = "prefix") -> Members:
     """The prompts and their frozen model, checked as `evaluate` does.
+
+    Args:
+      settings: those of the first prompt, changed by the flags.
+      place: of a prompt that does not say its own.
 
     Raises:
       UserError: one cannot be read, or is not for this model; two of them differ in
@@ -110,8 +114,9 @@ def load(settings: Settings, paths: Sequence[str]) -> Members:
     frozen = prompts.Frozen(name, weights.fingerprint(name), width, model.vocabulary)
     held, facts = bank.Bank(width, model.mesh), {}
     for path, source in sources.items():
-        place = {} if source.said.get("place") else {"place": settings.run.prompt_place}
-        prompt_PxD, facts[path] = prompts.read(path, frozen, **place)
+        asked = not source.said.get("place") or place != Run.prompt_place
+        given = {"place": place} if asked else {}
+        prompt_PxD, facts[path] = prompts.read(path, frozen, **given)
         held.add(path, prompt_PxD, facts[path].place == "suffix")
     return Members(model, held, facts)
 
