@@ -57,7 +57,7 @@ class Model:
     def __init__(self, settings: Settings, model: parts.Model) -> None:
         self.settings, self.truncated = settings, 0
         self.vocabulary, self.mesh = model.vocabulary, model.mesh
-        self._model = model
+        self.network, self.params, self._model = model.network, model.params, model
         self._bank = bank.Bank(model.network.config.emb_dim, model.mesh)
         self._bank.add("", np.zeros((0, model.network.config.emb_dim)), False)
         self._facts: dict[str, prompts_.Facts] = {}
@@ -124,7 +124,7 @@ class Model:
     @functools.cached_property
     def _frozen(self) -> prompts_.Frozen:
         name = self.settings.run.initial_checkpoint_path
-        width = self._model.network.config.emb_dim
+        width = self.network.config.emb_dim
         return prompts_.Frozen(name, weights.fingerprint(name), width, self.vocabulary)
 
     # Answers
@@ -145,7 +145,7 @@ class Model:
 
         Args:
           prompts: a name for all texts, or one for each.
-          most: tokens of an answer, EOS included; by default the prompt's own longest.
+          most: tokens of an answer, EOS included; None: the prompt's own longest.
             It and what follows may be one value, or one for each text.
           temperature: 0: the likeliest token; else tokens are drawn.
           top_p: draw only among the likeliest tokens that together have this
@@ -161,21 +161,23 @@ class Model:
         """
         count = len(texts)
         names = self._names(prompts, count)
-        facts = [self.prompt(name) for name in names]
-        own = [one.target_length for one in facts]
-        asked = [
-            wishes.each("most", own if most is None else most, count),
+        rows = []
+        for text, name, its_most, heat, share, start in zip(
+            texts,
+            names,
+            wishes.each("most", most, count),
             wishes.each("temperature", temperature, count),
             wishes.each("top_p", top_p, count),
             wishes.each("seed", seed, count),
-        ]
-        for row in set(zip(*asked, strict=True)):
-            wishes.check(*row, answers, beams)
-        rows = [
-            Row(self._tokens(text, one), name, one.length, *wish, number)
-            for text, name, one, *wish in zip(texts, names, facts, *asked, strict=True)
-            for number in range(1 if beams > 1 else answers)
-        ]
+            strict=True,
+        ):
+            facts = self.prompt(name)
+            longest = facts.target_length if its_most is None else its_most
+            wishes.check(longest, heat, share, start, answers, beams)
+            row = Row(self._tokens(text, name), name, facts.length, longest, heat)
+            row = row._replace(top_p=share, seed=start)
+            numbers = range(1 if beams > 1 else answers)
+            rows += [row._replace(number=number) for number in numbers]
         found: list[list[Answer]] = [[] for _ in rows]
         for places, batch in batches.in_batches(rows, sorted(self._sizes)):
             tokens, log_probs = programs.decoded(self._model, self._bank, batch, beams)
@@ -246,7 +248,7 @@ class Model:
         names = self._names(prompts, len(texts))
         own = self._labels(labels, names)
         rows = [
-            Row(self._tokens(text, one), name, one.length)
+            Row(self._tokens(text, name), name, one.length)
             for text, name in zip(texts, names, strict=True)
             for one in (self.prompt(name),)
         ]
@@ -304,8 +306,8 @@ class Model:
 
     def _all(self) -> list[int]:
         """The lengths that batches of the prompts added so far may be padded to."""
-        facts = [self.prompt(name) for name in self.names]
-        longest = max((self._limit(one) + one.length for one in facts), default=0)
+        both = (self.limit(name) + self.prompt(name).length for name in self.names)
+        longest = max(both, default=0)
         return sorted({batches.length_of(n) for n in range(1, longest + 1)})
 
     # Texts -> batches -> the compiled programs
@@ -316,11 +318,17 @@ class Model:
             self.prompt(name)
         return names
 
-    def _limit(self, facts: prompts_.Facts) -> int:
-        return facts.input_length or MAX_INPUT_LENGTH
+    def limit(self, name: str) -> int:
+        """The tokens, EOS included, that a prompt's inputs are cut to.
 
-    def _tokens(self, text: str, facts: prompts_.Facts) -> np.ndarray:
-        ids_1xT, cut = encode_rows([text], self.vocabulary, self._limit(facts))
+        TASK_FEATURE_LENGTHS says it, the model's own or that of the prompt's run.
+        """
+        lengths = self.settings.run.task_feature_lengths or {}
+        own = self.prompt(name).input_length
+        return lengths.get("inputs") or own or MAX_INPUT_LENGTH
+
+    def _tokens(self, text: str, name: str) -> np.ndarray:
+        ids_1xT, cut = encode_rows([text], self.vocabulary, self.limit(name))
         self.truncated += cut
         return ids_1xT[0, : np.count_nonzero(ids_1xT)]
 
@@ -336,9 +344,10 @@ class Model:
         """The labels of each text."""
         if labels is None:
             return [self._label_words(name) for name in names]
-        if len(labels) and all(isinstance(label, str) for label in labels):
-            labels = [labels] * len(names)
-        own = wishes.each("labels", labels, len(names))
+        same = len(labels) > 0 and all(isinstance(label, str) for label in labels)
+        own: list[Any] = (
+            [labels] * len(names) if same else wishes.each("labels", labels, len(names))
+        )
         for words in own:
             if isinstance(words, str) or not len(words):
                 raise UserError(f"labels are {words!r}; they must be a list of texts")

@@ -15,6 +15,7 @@ from prompt_tuning import partitioning
 from prompt_tuning.runs import parts
 from prompt_tuning.serving import bank, batches
 from prompt_tuning.serving.batches import Row
+from prompt_tuning.settings import T5Config
 from prompt_tuning.t5 import beams as beam_search
 from prompt_tuning.t5 import decoding
 from prompt_tuning.t5.network import Transformer
@@ -35,7 +36,7 @@ def decoded(
       length: S; by default what holds the batch's longest answer.
     """
     length = length or batches.answer_length(max(row.most for row in batch))
-    programs = _programs(model.network, model.mesh)
+    programs = _programs(model.network.config, model.mesh)
     inputs_BxL, own = _inputs(model.mesh, prompts, batch)
     how = _placed(
         model.mesh,
@@ -61,7 +62,7 @@ def scored(
     labels_BxCxS: np.ndarray,
 ) -> np.ndarray:
     """The log-probabilities [B, C] of each row's labels."""
-    programs = _programs(model.network, model.mesh)
+    programs = _programs(model.network.config, model.mesh)
     inputs_BxL, own = _inputs(model.mesh, prompts, batch)
     labels = _placed(model.mesh, labels=labels_BxCxS)["labels"]
     with jax.set_mesh(model.mesh):
@@ -75,18 +76,33 @@ class _Programs(NamedTuple):
 
 
 @functools.cache
-def _programs(network: Transformer, mesh: Mesh) -> _Programs:
+def _programs(config: T5Config, mesh: Mesh) -> _Programs:
+    network = Transformer(config)
+
     def jit(fn: Callable[..., Any], *static: int) -> Callable[..., Any]:
         whole = partitioning.replicated(mesh)  # every host has all answers
         return jax.jit(fn, static_argnums=static, out_shardings=whole)
 
-    def sampled(params: Any, inputs_BxL: jax.Array, own: bank.Own, *how: Any) -> Any:
-        given = network, params, inputs_BxL, own.extra(), *how
-        return decoding.sampled(*given, inputs_BxL.shape[1])
+    def sampled(
+        params: Any,
+        inputs_BxL: jax.Array,
+        own: bank.Own,
+        sampling: decoding.Sampling,
+        length: int,
+    ) -> Any:
+        given = network, params, inputs_BxL, own.extra(), sampling
+        return decoding.sampled(*given, length, inputs_BxL.shape[1])
 
-    def searched(params: Any, inputs_BxL: jax.Array, own: bank.Own, *how: Any) -> Any:
-        given = network, params, inputs_BxL, own.extra(), *how
-        return beam_search.search(*given, inputs_BxL.shape[1])
+    def searched(
+        params: Any,
+        inputs_BxL: jax.Array,
+        own: bank.Own,
+        most_B: jax.Array,
+        beams: int,
+        length: int,
+    ) -> Any:
+        given = network, params, inputs_BxL, own.extra(), most_B
+        return beam_search.search(*given, beams, length, inputs_BxL.shape[1])
 
     def scored(params: Any, inputs_BxL: jax.Array, own: bank.Own, labels: Any) -> Any:
         given = network, params, inputs_BxL, own.extra(), labels
