@@ -111,7 +111,7 @@ def _types(
     """The types in which a model of a param_dtype is kept: norms stay float32."""
     config = dataclasses.replace(model.config, scan_layers=False, param_dtype=dtype)
     shapes = partitioning.param_shapes(Transformer(config))
-    kept = traverse_util.flatten_dict(shapes, sep="/")
+    kept: dict[str, Any] = traverse_util.flatten_dict(shapes, sep="/")
     return {key: np.dtype(kept[key].dtype) for key in tensors}
 
 

@@ -87,7 +87,7 @@ def _by_probability(
         return [None] * count, None
 
     def scored(p_MxL: np.ndarray) -> tuple[Evaluation, float | None]:
-        texts = [words_L[i] for i in p_MxL.argmax(axis=-1)]
+        texts = [words_L[int(i)] for i in p_MxL.argmax(axis=-1)]
         evaluation, records = split.score(texts)
         return evaluation, _ece(p_MxL.max(axis=-1), records)
 

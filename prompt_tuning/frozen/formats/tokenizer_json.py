@@ -24,13 +24,15 @@ def files(vocabulary: Vocabulary) -> dict[str, Mapping[str, Any]]:
     Raises:
       UserError: the SentencePiece model is out of reach.
     """
+    kind: dict[str, Any]
     if not vocabulary.file:
         kind = {"tokenizer_class": "ByT5Tokenizer", "extra_ids": 125}
         return {SETTINGS: kind | _TOKENS}
     # Not at the top: it takes protobuf a tenth of a second, and only this needs it.
-    from sentencepiece import sentencepiece_model_pb2
+    from sentencepiece import sentencepiece_model_pb2 as proto
 
-    model = sentencepiece_model_pb2.ModelProto.FromString(read(vocabulary.file))
+    model_class = proto.ModelProto  # pyright: ignore[reportAttributeAccessIssue]
+    model = model_class.FromString(read(vocabulary.file))
     if not any(piece.type == _BYTE for piece in model.pieces):
         kind = {"tokenizer_class": "T5Tokenizer", "extra_ids": EXTRA_IDS}
         return {SETTINGS: kind | _TOKENS}
