@@ -22,6 +22,8 @@ INSTALL = [
     "etils[epath]>=1.15",
     # Text to token ids and back.
     "sentencepiece>=0.2",
+    # Reads the pieces of a SentencePiece model, for `convert --format=hf`.
+    "protobuf>=5",
     # Arrays outside of JAX: batches, prompt files.
     "numpy>=2.0",
     # The file format of frozen models, and optionally of prompts.

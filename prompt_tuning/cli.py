@@ -21,13 +21,14 @@ COMMANDS = {  # one file in commands/ for each
     "train": "tune a prompt (or the model) and evaluate it",
     "evaluate": "evaluate a trained prompt on a split",
     "compare": "set runs side by side: scores by setting, deviation over seeds, curves",
+    "ensemble": "let several prompts of one task answer a split together",
     "predict": "answer lines of text or JSONL; write JSONL",
     "tasks": "list the tasks; show or check their data",
     "pretrain": "make a frozen model: span corruption, prefix LM",
     "plan": "memory a run needs on each device; fewest devices it fits",
     "params": "parameter counts of every size (the paper's Table 4)",
-    "convert": "convert a T5 checkpoint to this package's format",
-    "export": "write a prompt as .npy or .safetensors",
+    "convert": "write a T5 checkpoint in our format or transformers'",
+    "export": "write a prompt as .npy, .safetensors or PEFT's folder",
 }
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -109,6 +109,25 @@ def check_output(output: str) -> None:
         raise UserError(f"--output {output!r} is a folder; give the path of a file")
     if path.is_file() or not path.exists():
         make_folder(path.parent, "the folder of --output")
+
+
+def check_own_folder(folder: Path, names: Collection[str]) -> None:
+    """Makes the folder of --output, which may hold nothing but files of these names.
+
+    Raises:
+      UserError: it holds another file, which whoever reads the folder would read too;
+        or it cannot be written.
+    """
+    if problem := path_problem(str(folder)):
+        raise UserError(f"--output is {str(folder)!r}; it must be {problem}")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output {str(folder)!r} is a file; give a folder's path")
+    there = (path.name for path in make_folder(folder, "--output").iterdir())
+    if others := sorted(n for n in there if n[0] != "." and n not in names):
+        raise UserError(
+            f"--output {str(folder)!r} holds {others[0]}, which would be read together "
+            "with what is written: give a new or empty folder"
+        )
 
 
 def make_folder(folder: Path, name: str) -> Path:

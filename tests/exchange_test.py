@@ -256,6 +256,62 @@ def test_a_prompt_of_an_unknown_kind_is_not_written(tmp_path):
     assert not files(tmp_path)
 
 
+def test_a_folder_of_pefts_comes_back_with_what_made_it(tmp_path):
+    folder = tmp_path / "new" / "mine"
+    said = {"method": "prompt", "place": "prefix", "length": 3, "label_words": ["no"]}
+    for _ in range(2):  # a second time over the first
+        exchange.save_peft(folder, jnp.asarray(tiny.prompt()), said)
+    assert {path.name for path in files(folder)} == {
+        exchange.PEFT,
+        "adapter_config.json",
+    }
+    about = json.loads((folder / "adapter_config.json").read_text())
+    assert about["num_virtual_tokens"] == 3 and about["token_dim"] == 16
+    assert about["num_transformer_submodules"] == 1
+    assert (about["peft_type"], about["task_type"]) == ("PROMPT_TUNING", "SEQ_2_SEQ_LM")
+    for path in (folder, folder / exchange.PEFT):
+        np.testing.assert_array_equal(exchange.load_prompt(path), tiny.prompt())
+        assert said.items() <= exchange.read_description(path).items()
+
+
+def test_what_pefts_folder_says_is_less(tmp_path):
+    exchange.save_peft(tmp_path, tiny.prompt(), {"frozen_model": "some/t5"})
+    expected = {"method": "prompt", "place": "prefix", "length": 3}
+    said = exchange.read_description(tmp_path)
+    assert said == expected | {"frozen_model": "some/t5", "format": "pt"}
+    (tmp_path / "adapter_config.json").unlink()
+    with pytest.raises(UserError, match=r"config\.json, which says how many are"):
+        exchange.load_prompt(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"peft_type": "PREFIX_TUNING"},
+            "says peft_type 'PREFIX_TUNING'; only a prompt",
+        ),
+        ({"task_type": "CAUSAL_LM"}, "says task_type 'CAUSAL_LM'; only a prompt in fr"),
+        ({"token_dim": 8}, "holds rows of 16, but adapter_config.* says token_dim 8"),
+    ],
+)
+def test_another_adapter_is_refused(tmp_path, changes, message):
+    exchange.save_peft(tmp_path, tiny.prompt(), {})
+    about = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(about | changes))
+    with pytest.raises(UserError, match=message):
+        exchange.load_prompt(tmp_path)
+
+
+def test_what_peft_would_do_otherwise_is_not_written(tmp_path):
+    with pytest.raises(UserError, match="PROMPT_PLACE of this prompt is 'suffix', but"):
+        exchange.save_peft(tmp_path, tiny.prompt(), {"place": "suffix"})
+    (tmp_path / "config.json").touch()
+    with pytest.raises(UserError, match=r"holds config\.json, which would be read"):
+        exchange.save_peft(tmp_path, tiny.prompt(), {})
+    assert [path.name for path in files(tmp_path)] == ["config.json"]
+
+
 def test_what_is_no_prompt_is_an_error(tmp_path):
     path = tmp_path / "p.npy"
     with pytest.raises(UserError, match="no prompt file"):

@@ -38,16 +38,21 @@ def settings(
 
 
 def settings_of_trained(
-    args: argparse.Namespace, prompt: str | None = None
+    args: argparse.Namespace, prompt: str | None = None, run_dir: str = ""
 ) -> tuple[Settings, trained.Source]:
     """The settings of a trained prompt or model, changed by the flags; its Source.
 
     Args:
       prompt: the prompt's file or folder, instead of MODEL_DIR.
+      run_dir: the run whose settings hold beside it; MODEL_DIR is another folder then.
     """
     model_dir = settings(args).run.model_dir
     source = trained.find(model_dir, prompt)
-    base = trained.base_settings(model_dir, source)
+    base = trained.base_settings(run_dir or model_dir, source)
+    if run_dir:
+        base = dataclasses.replace(
+            base, run=dataclasses.replace(base.run, model_dir=model_dir)
+        )
     found = settings(args, base)
     name = found.run.mixture_or_task_name
     if name != base.run.mixture_or_task_name and not own_data.is_own(name):

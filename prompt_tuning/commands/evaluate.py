@@ -7,27 +7,39 @@ from pathlib import Path
 from typing import Any
 
 from prompt_tuning.commands import flags
+from prompt_tuning.errors import UserError
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags for hosts and the prompt, and --split."""
+    """Adds the flags for hosts and the prompts, and --split."""
     flags.add_hosts(parser)
     flags.add_prompt(parser)
     parser.add_argument(
-        "--split", metavar="NAME", help="the split to evaluate on: EVAL_SPLIT"
+        "--prompts",
+        nargs="+",
+        type=flags.path,
+        metavar="PATH",
+        help="several prompts of one task, evaluated together: see `ensemble`",
     )
+    flags.add_split(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Prints the metrics as a JSON object.
 
     With a MODEL_DIR, the predictions go to MODEL_DIR/predictions_SPLIT.jsonl. Of the
-    folder of a sweep, each run is evaluated.
+    folder of a sweep, each run is evaluated. Of several prompts, the predictions are
+    those of `ensemble`.
     """
-    from prompt_tuning.commands import common
-    from prompt_tuning.errors import UserError
+    from prompt_tuning.commands import common, ensemble
     from prompt_tuning.runs import evaluation
 
+    if args.prompts:
+        if args.prompt:
+            raise UserError("--prompt and --prompts are both given; leave one out")
+        found, files = ensemble.evaluate(args, args.prompts)
+        print(json.dumps(found | files, indent=2))
+        return
     if args.split:
         args.bindings.append(f"EVAL_SPLIT={args.split!r}")
     model_dir = common.settings(args).run.model_dir

@@ -1,15 +1,23 @@
-"""`export`: write a prompt as .npy or .safetensors."""
+"""`export`: write a prompt as .npy, .safetensors or PEFT's folder."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds --output and --step."""
-    parser.add_argument("--output", type=flags.path, required=True, metavar="FILE")
+    """Adds --output, --format and --step."""
+    parser.add_argument("--output", type=flags.path, required=True, metavar="PATH")
+    parser.add_argument(
+        "--format",
+        choices=("peft",),
+        help="a folder that Hugging Face's PEFT loads; by default a file, .npy or "
+        ".safetensors as --output ends",
+    )
     parser.add_argument(
         "--step",
         default="best",
@@ -25,7 +33,8 @@ def run(args: argparse.Namespace) -> None:
     from prompt_tuning.training import checkpoints
 
     model_dir = common.settings(args).run.model_dir
-    outputs.check_output(args.output)
+    if not args.format:
+        outputs.check_output(args.output)
     directory = Path(model_dir) / "checkpoints"
     if not model_dir or not directory.is_dir():
         raise UserError(
@@ -43,14 +52,22 @@ def run(args: argparse.Namespace) -> None:
             "has evaluated the untrained prompt"
         )
     exchange.check_settings(directory, source.said, settings)
-    if source.said.get("ships_model"):
-        raise UserError(
-            f"METHOD of the run in {model_dir} is {source.said.get('method')}, which "
-            f"trains the weights: there is no prompt that is of use without them; take "
-            f"{exchange.MODEL} of a finished run, and {exchange.PROMPT} if it has one"
-        )
+    _check_ships_prompt(model_dir, source.said)
     prompt_PxD = exchange.load_prompt(directory / str(number))
     score = {"step": number, "score": scores[number]}
     said = {k: v for k, v in source.said.items() if k not in ("metrics", *score)}
-    exchange.save_prompt(Path(args.output), prompt_PxD, said | score)
+    save = exchange.save_peft if args.format else exchange.save_prompt
+    save(Path(args.output), prompt_PxD, said | score)
     print(f"prompt of step {number}: {args.output}")
+
+
+def _check_ships_prompt(model_dir: str, said: Mapping[str, Any]) -> None:
+    """Raises UserError for a run that trained the weights."""
+    from prompt_tuning import exchange
+
+    if said.get("ships_model"):
+        raise UserError(
+            f"METHOD of the run in {model_dir} is {said.get('method')}, which "
+            f"trains the weights: there is no prompt that is of use without them; take "
+            f"{exchange.MODEL} of a finished run, and {exchange.PROMPT} if it has one"
+        )

@@ -58,6 +58,13 @@ def add_prompt(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """Adds --split."""
+    parser.add_argument(
+        "--split", metavar="NAME", help="the split to evaluate on: EVAL_SPLIT"
+    )
+
+
 def add_prompts(parser: argparse.ArgumentParser) -> None:
     """Adds --prompts."""
     parser.add_argument(

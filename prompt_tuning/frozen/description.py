@@ -117,6 +117,10 @@ def _said(name: str) -> dict[str, Said]:
 def _by_json(name: str) -> dict[str, Said]:
     """What the JSON beside the weights says, be it ours or Hugging Face's."""
     path = Path(name)
+    folder = path if path.is_dir() else path.parent
+    theirs = folder / config_json.NAME
+    if path.is_dir() and not os.path.lexists(theirs):  # a run that ships a model
+        path = path / hugging_face.WEIGHTS
     ours = path.with_suffix(".json")
     if path.is_file() and os.path.lexists(ours):
         content = config_json.read(ours).get("config", path)
@@ -124,8 +128,6 @@ def _by_json(name: str) -> dict[str, Said]:
             return _by_ours(ours, content)
         if content is not path:  # another program's
             raise UserError(f"{ours} says config {content!r:.80}; copy it again")
-    folder = path if path.is_dir() else path.parent
-    theirs = folder / config_json.NAME
     if hugging_face.is_folder(folder) and os.path.lexists(theirs):
         return config_json.described(folder)
     return {}

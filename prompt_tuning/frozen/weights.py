@@ -5,11 +5,9 @@ Our own format is one safetensors file whose names are the paths of the paramete
 the vocabulary, spiece.model, if there is one.
 """
 
-import collections
 import dataclasses
 import functools
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -26,7 +24,8 @@ from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import description, formats
 from prompt_tuning.frozen import vocabulary as vocabularies
-from prompt_tuning.outputs import atomic, is_writer, write_json
+from prompt_tuning.frozen.formats import safetensors_file
+from prompt_tuning.outputs import atomic, write_json
 from prompt_tuning.settings import T5Config
 from prompt_tuning.t5 import layers
 from prompt_tuning.t5.network import Transformer
@@ -65,7 +64,7 @@ def load_frozen(
         parameter stays random; or the JSON beside them contradicts `model` in what no
         shape shows (description.check).
     """
-    return place(_fitting_tensors(name, model), model, mesh, name, fully_sharded)
+    return place(fitting_tensors(name, model), model, mesh, name, fully_sharded)
 
 
 def place(
@@ -103,7 +102,7 @@ def place(
                 params[stack] = jnp.zeros(shape.shape, shape.dtype, device=sharding)
             # In place, so that there is never a second copy of the stack.
             params[stack] = _setter(sharding)(params[stack], values, layer)
-    _check_finite(source, finite)  # at the end, so that no tensor waits for another
+    check_finite(source, finite)  # at the end, so that no tensor waits for another
     return traverse_util.unflatten_dict(params, sep="/")
 
 
@@ -112,7 +111,8 @@ def _all_finite(array: jax.Array) -> jax.Array:
     return jnp.isfinite(array).all()
 
 
-def _check_finite(source: str, finite: Mapping[str, jax.Array]) -> None:
+def check_finite(source: str, finite: Mapping[str, Any]) -> None:
+    """Raises UserError unless all tensors of a checkpoint are {name: all finite}."""
     bad = [key for key, value in jax.device_get(dict(finite)).items() if not value]
     if bad:
         more = f", and so have {len(bad) - 1} other tensors" if bad[1:] else ""
@@ -174,8 +174,12 @@ def _float_model(model: Transformer) -> Transformer:
     return _changed(model, param_dtype="float32", scan_layers=False)
 
 
-def _fitting_tensors(name: str, model: Transformer) -> dict[str, formats.Tensor]:
-    """The tensors at `name`; raises UserError if they do not match `model`."""
+def fitting_tensors(name: str, model: Transformer) -> dict[str, formats.Tensor]:
+    """The tensors at `name` by our names, sorted, without a prompt.
+
+    Raises:
+      UserError: they do not match `model`, and the message lists how.
+    """
     description.check(name, model.config)
     found = formats.without_trained(formats.open_checkpoint(name))
     shapes = _flat(partitioning.param_shapes(_float_model(model)))
@@ -253,7 +257,7 @@ def fingerprint(name: str) -> str:
             parts = [(slice(0, min(_ROWS, rows)), every)]
             parts += [(slice(max(0, rows - _ROWS), rows), every)]
         for index in parts:
-            values = _read(name, key, tensor, index)
+            values = read(name, key, tensor, index)
             digest.update(np.ascontiguousarray(values, "<f4").tobytes())
     return digest.hexdigest()
 
@@ -267,7 +271,7 @@ def _on_devices(
     def part(index: formats.Index) -> np.ndarray:
         where = tuple((s.start, s.stop) for s in index)
         if where not in parts:  # replicas are read once
-            parts[where] = _read(source, key, tensor, index)
+            parts[where] = read(source, key, tensor, index)
         return parts[where]
 
     # By its types JAX may pass None for an index; it asserts that it does not.
@@ -278,9 +282,14 @@ def _on_devices(
     )
 
 
-def _read(
+def read(
     source: str, key: str, tensor: formats.Tensor, index: formats.Index
 ) -> np.ndarray:
+    """A part of a tensor, with the file's type.
+
+    Raises:
+      UserError: it cannot be read, or holds no floating-point numbers.
+    """
     try:
         return _floats(key, np.asarray(tensor.read(index)))
     except formats.READ_ERRORS as error:
@@ -341,82 +350,27 @@ def save_frozen(
         key: (value.shape if layer is None else value.shape[1:], value.dtype)
         for key, (value, layer) in found.items()
     }
-    _write(path, shapes, (_on_host(value, layer) for value, layer in found.values()))
-    _write_beside(path, config, vocabulary, origin or {})
+    safetensors_file.write(
+        path, shapes, (_on_host(value, layer) for value, layer in found.values())
+    )
+    write_beside(path, config, vocabulary, origin or {})
 
 
-def convert(name: str, model: Transformer, output: Path) -> None:
-    """Writes any checkpoint that load_frozen reads in our format, tensor by tensor.
-
-    Raises:
-      UserError: as load_frozen; or `model` is in int8, which only exists once loaded.
-    """
-    config = model.config
-    if config.param_dtype == "int8":
-        raise UserError(
-            "a checkpoint is written in float32 or bfloat16, and either is rounded to "
-            "int8 while it is read: give T5Config.param_dtype=int8 to `train` instead"
-        )
-    if output.suffix != ".safetensors":
-        raise UserError(f"--output is {str(output)!r}; it must end in .safetensors")
-    _check_vocabulary(name, output)
-    tensors = _fitting_tensors(name, model)
-    kept = _flat(partitioning.param_shapes(_changed(model, scan_layers=False)))
-    shapes = {key: (x.shape, kept[key].dtype) for key, x in tensors.items()}
-    one = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
-
-    def value(key: str, tensor: formats.Tensor) -> np.ndarray:
-        array = _on_devices(name, key, tensor, one)
-        _check_finite(name, {key: _all_finite(array)})
-        return np.asarray(array).astype(kept[key].dtype)
-
-    values = (value(key, tensor) for key, tensor in tensors.items())
-    _write(output, shapes, values)
-    _write_beside(output, config, find_vocabulary(name), {"converted_from": name})
-
-
-def _check_vocabulary(name: str, output: Path) -> None:
-    """Raises UserError if another vocabulary than `name`'s is beside `output`."""
-    old, new = output.parent / VOCABULARY, find_vocabulary(name)
-    if old.is_file() and not (new and old.read_bytes() == new.read_bytes()):
-        raise UserError(
-            f"{old} exists, and is not the vocabulary of {name}; give --output another "
-            "folder, as a model's vocabulary lies beside it"
-        )
-
-
-def _write(path: Path, shapes: dict[str, tuple], tensors: Iterable[np.ndarray]) -> None:
-    """Writes a safetensors file tensor by tensor, which the library cannot do.
-
-    The format is the header's length in 8 bytes, the header in JSON, then the data.
-    """
-    header, end = {}, 0
-    for key, (shape, dtype) in shapes.items():
-        start, end = end, end + int(np.prod(shape)) * np.dtype(dtype).itemsize
-        name = {"float32": "F32", "bfloat16": "BF16"}[np.dtype(dtype).name]
-        offsets = [start, end]
-        header[key] = {"dtype": name, "shape": shape, "data_offsets": offsets}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    if not is_writer():  # it only helps to gather them
-        collections.deque(tensors, maxlen=0)
-        return
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for tensor in tensors:
-            file.write(np.ascontiguousarray(tensor).view(np.uint8).data)
-
-
-def _write_beside(
+def write_beside(
     path: Path,
     config: T5Config,
     file: str | Path | None,
     origin: Mapping[str, Any],
 ) -> None:
-    write_json(
-        path.with_suffix(".json"), {"config": dataclasses.asdict(config), **origin}
-    )
+    """Writes a model's size and origin, and its vocabulary, beside its weights."""
+    about = {"config": dataclasses.asdict(config), **origin}
+    write_json(path.with_suffix(".json"), about)
     if file:
-        model = vocabularies.read(str(file))
-        with atomic(path.parent / VOCABULARY) as temporary:
-            temporary.write_bytes(model)
+        write_vocabulary(path.parent, str(file))
+
+
+def write_vocabulary(folder: Path, file: str) -> None:
+    """Copies a SentencePiece model, here or in a bucket, to where a model's lies."""
+    model = vocabularies.read(file)
+    with atomic(folder / VOCABULARY) as temporary:
+        temporary.write_bytes(model)

@@ -75,20 +75,12 @@ def load(
         frozen model.
     """
     path, said = source.path, source.said
-    settings = _on_these_devices(settings, source.mesh)
+    settings = on_these_devices(settings, source.mesh)
     exchange.check_settings(path, said, settings)
-    folder = path if path.is_dir() else path.parent
-    tuned = folder / exchange.MODEL
-    ships_prompt = not path.is_dir() or (path / exchange.PROMPT).exists()
-    if said.get("ships_model") and not tuned.is_file():
-        raise UserError(
-            f"{path} goes with the weights that were trained together with it, and "
-            f"{tuned} is not there: give the folder of the finished run"
-        )
-    if said.get("ships_model", not ships_prompt) and tuned.is_file():
+    if tuned := shipped_model(source):
         run = dataclasses.replace(settings.run, initial_checkpoint_path=str(tuned))
         model = parts.build(dataclasses.replace(settings, run=run))
-        if not ships_prompt:
+        if not _ships_prompt(path):
             return model, model.params, Extra()
     else:
         model = frozen or parts.build(settings)
@@ -112,7 +104,28 @@ def load(
     return model, model.params, prompts.placed(settings.run, placed)
 
 
-def _on_these_devices(settings: Settings, trained_on: MeshShape | None) -> Settings:
+def shipped_model(source: Source) -> Path | None:
+    """The file of the weights that a run trained; None if they stayed frozen.
+
+    Raises:
+      UserError: they should be there, and are not.
+    """
+    path, said = source.path, source.said
+    tuned = (path if path.is_dir() else path.parent) / exchange.MODEL
+    if said.get("ships_model") and not tuned.is_file():
+        raise UserError(
+            f"{path} goes with the weights that were trained together with it, and "
+            f"{tuned} is not there: give the folder of the finished run"
+        )
+    ships = said.get("ships_model", not _ships_prompt(path)) and tuned.is_file()
+    return tuned if ships else None
+
+
+def _ships_prompt(path: Path) -> bool:
+    return not path.is_dir() or (path / exchange.PROMPT).exists()
+
+
+def on_these_devices(settings: Settings, trained_on: MeshShape | None) -> Settings:
     """The settings, without the mesh of the training if these devices are no such."""
     mesh = settings.mesh
     if mesh != trained_on or partitioning.fits(mesh.data, mesh.model):

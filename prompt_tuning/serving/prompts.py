@@ -61,7 +61,7 @@ def read(path: str | os.PathLike, frozen: Frozen, **said: Any) -> tuple[Any, Fac
         vocabulary; it is no prompt alone but goes with weights of its own.
     """
     source = trained.find("", os.path.expanduser(os.fspath(path)))
-    run = trained.base_settings(_folder(source.path), source).run
+    run = trained.base_settings(folder(source.path), source).run
     _check_method(source, run)
     exchange.check(
         source.path,
@@ -75,11 +75,11 @@ def read(path: str | os.PathLike, frozen: Frozen, **said: Any) -> tuple[Any, Fac
     return prompt_PxD, _facts(source, run, prompt_PxD, said)
 
 
-def _folder(path: Path) -> str:
+def folder(path: Path) -> str:
     """The folder of the run that a path is of, its step or its file; "" if none is."""
     of_step = path.parent.name == "checkpoints"
-    folder = path.parents[1] if of_step else path if path.is_dir() else path.parent
-    return str(folder) if (folder / "config.gin").is_file() else ""
+    found = path.parents[1] if of_step else path if path.is_dir() else path.parent
+    return str(found) if (found / "config.gin").is_file() else ""
 
 
 def _check_method(source: trained.Source, run: Run) -> None:

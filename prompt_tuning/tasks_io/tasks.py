@@ -99,6 +99,7 @@ class SeqioTask:
             evaluate.make_score([part for part, _ in parts], scored),
             {name: words for name, words in own.items() if words},
             [part.name for part in scored if part.unlabelled],
+            scoring.make_answers(scored),
         )
 
     def documents(self, split: str) -> list[np.ndarray]:

@@ -136,6 +136,22 @@ def make_score(
     return score
 
 
+def make_answers(
+    scored: Sequence["Part"],
+) -> Callable[[Sequence[str]], list[Any]]:
+    """A split's `answers`, from its tasks' rows in the order of the predictions."""
+
+    def answers(predictions: Sequence[str]) -> list[Any]:
+        texts = iter(predictions)
+        return [
+            _value(part.postprocess(next(texts), example=row, is_target=False))
+            for part in scored
+            for row in part.rows
+        ]
+
+    return answers
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """One task's rows of a split, to score predictions with.

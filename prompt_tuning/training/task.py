@@ -53,12 +53,14 @@ class Split:
       known too).
     label_words: {task: what the model writes for its labels}, of the tasks with labels.
     unlabelled: the tasks whose targets are a placeholder, which nothing can learn.
+    answers: predicted texts, as for `score` -> what the task takes them for.
     """
 
     examples: Examples
     score: Callable[[Sequence[str]], tuple[Evaluation, list[Record]]]
     label_words: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     unlabelled: Collection[str] = ()
+    answers: Callable[[Sequence[str]], list[Any]] = list
 
     def labels(self) -> tuple[list[str], np.ndarray]:
         """All L label words, and which of them are those of each example's own task.

@@ -89,6 +89,7 @@ class TextTask:
             scoring.make_score([part]),
             {self.name: words} if words else {},
             [self.name] if part.unlabelled else [],
+            scoring.make_answers([part]),
         )
 
     def documents(self, split: str) -> list[np.ndarray]:

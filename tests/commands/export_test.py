@@ -23,3 +23,14 @@ def test_export_writes_the_prompt_and_what_made_it(run, tmp_path, ending, capsys
     expected = json.loads((run / "prompt.json").read_text())
     assert made == {key: expected[key] for key in made} and made["score"] == 0.0
     assert small.main("evaluate", "--prompt", output, MODEL_DIR=run) == 0
+
+
+def test_export_writes_a_folder_for_peft(run, tmp_path, capsys):
+    flags = ["--format=peft", f"--output={tmp_path / 'mine'}", f"--gin.MODEL_DIR={run}"]
+    assert small.cli.main(["export", *flags]) == 0
+    found = load_file(tmp_path / "mine/adapter_model.safetensors")["prompt_embeddings"]
+    np.testing.assert_array_equal(found, prompt(run))
+    assert small.main("evaluate", "--prompt", tmp_path / "mine", MODEL_DIR=None) == 0
+    result = json.loads(capsys.readouterr().out.partition("\n")[2])
+    expected = json.loads((run / "metrics.json").read_text())
+    assert result["metrics"] == expected["trained"]["metrics"]

@@ -9,7 +9,6 @@ import tiny
 from flax import serialization, traverse_util
 from safetensors import numpy as safetensors
 
-from prompt_tuning import exchange
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import description, formats, vocabulary, weights
 from prompt_tuning.serving import inputs
@@ -108,7 +107,7 @@ def tensors(path):
         try:
             found[name] = np.asarray(tensor.read(tensor.all))
         except formats.READ_ERRORS as error:  # as weights.load_frozen has it
-            raise exchange.UserError(f"{path}: {name}: {error}") from None
+            raise UserError(f"{path}: {name}: {error}") from None
     return config, found
 
 

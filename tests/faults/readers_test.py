@@ -17,7 +17,7 @@ from safetensors import numpy as safetensors
 from prompt_tuning import config, exchange, partitioning
 from prompt_tuning.commands import tasks
 from prompt_tuning.errors import UserError
-from prompt_tuning.frozen import vocabulary, weights
+from prompt_tuning.frozen import conversion, vocabulary, weights
 from prompt_tuning.tasks import DataError, files
 from prompt_tuning.training import own_data, task
 
@@ -190,7 +190,7 @@ def test_weights_that_are_not_finite_are_told_by_name(tmp_path, value):
     with pytest.raises(UserError, match=words):
         weights.load_frozen(str(file), tiny.MODEL, partitioning.mesh())
     with pytest.raises(UserError, match=words):
-        weights.convert(str(file), tiny.MODEL, tmp_path / "out.safetensors")
+        conversion.convert(str(file), tiny.MODEL, tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
 
 

@@ -13,7 +13,7 @@ from safetensors import numpy as safetensors
 
 from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.frozen import description, formats, weights
+from prompt_tuning.frozen import conversion, description, formats, weights
 from prompt_tuning.settings import T5Config
 from prompt_tuning.t5 import network
 
@@ -189,7 +189,7 @@ def test_orbax_and_ours_say_their_sizes(tmp_path):
     weights.save_frozen(path, tiny.params(model), kind)
     said = description.config(str(path), {"remat": True})
     assert said == dataclasses.replace(kind, dtype="float32", remat=True)
-    weights.convert(str(path), network.Transformer(said), tmp_path / "b.safetensors")
+    conversion.convert(str(path), network.Transformer(said), tmp_path / "b.safetensors")
     again = description.config(str(tmp_path / "b.safetensors"), {"remat": True})
     assert again == said
 

@@ -247,52 +247,6 @@ def test_a_fingerprint_reads_few_rows_of_an_embedding(monkeypatch):
     assert [index[0] for index in read] == [slice(0, 64), slice(936, 1000)]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_convert_writes_what_is_read_again(frozen, tmp_path, dtype):
-    output = tmp_path / "new" / "small.safetensors"
-    weights.convert(str(frozen[0]), changed(param_dtype=dtype), output)
-    stored = safetensors.load_file(output)
-    flat = traverse_util.flatten_dict(frozen[1], sep="/")
-    assert stored.keys() == flat.keys()
-    for name, values in flat.items():
-        norm = name.endswith(("scale", "rel_embedding"))
-        assert stored[name].dtype == ("float32" if norm else dtype)
-        np.testing.assert_array_equal(stored[name], values.astype(stored[name].dtype))
-    origin = json.loads(output.with_suffix(".json").read_text())
-    assert origin["converted_from"] == str(frozen[0])
-    assert weights.find_vocabulary(str(output)) == output.parent / "spiece.model"
-    loaded = load(output)
-    assert loaded["encoder"]["encoder_norm"]["scale"].dtype == jnp.float32
-
-
-def test_convert_makes_no_int8_and_no_other_ending(frozen, tmp_path):
-    with pytest.raises(UserError, match="either is rounded to int8"):
-        weights.convert(
-            str(frozen[0]), changed(param_dtype="int8"), tmp_path / "a.safetensors"
-        )
-    with pytest.raises(UserError, match=r"must end in \.safetensors"):
-        weights.convert(str(frozen[0]), tiny.MODEL, tmp_path / "a.bin")
-    assert list(tmp_path.iterdir()) == [frozen[0].parent]
-
-
-def test_convert_puts_no_model_beside_anothers_vocabulary(frozen, tmp_path):
-    (tmp_path / "spiece.model").write_bytes(b"of another model")
-    with pytest.raises(UserError, match="give --output another folder"):
-        weights.convert(str(frozen[0]), tiny.MODEL, tmp_path / "a.safetensors")
-    assert sorted(tmp_path.iterdir()) == [frozen[0].parent, tmp_path / "spiece.model"]
-    weights.convert(str(frozen[0]), tiny.MODEL, frozen[0].parent / "b.safetensors")
-
-
-def test_a_conversion_that_breaks_off_leaves_nothing(frozen, tmp_path):
-    path, params = frozen
-    flat = traverse_util.flatten_dict(params, sep="/")
-    flat["encoder/layers_0/mlp/wo/kernel"] = np.ones((24, 16), np.int8)
-    safetensors.save_file(flat, path)
-    with pytest.raises(UserError, match="layers_0/mlp/wo/kernel is of type int8"):
-        weights.convert(str(path), tiny.MODEL, tmp_path / "new" / "a.safetensors")
-    assert not list((tmp_path / "new").iterdir())
-
-
 def test_a_saved_file_is_the_librarys_byte_for_byte(frozen, tmp_path):
     flat = traverse_util.flatten_dict(frozen[1], sep="/")
     safetensors.save_file(flat, tmp_path / "theirs.safetensors")

@@ -1,4 +1,4 @@
-"""Reads the config.json that transformers writes beside a T5."""
+"""The config.json that transformers has beside a T5: reads and writes it."""
 
 import json
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from prompt_tuning import files
 from prompt_tuning.errors import UserError
+from prompt_tuning.settings import T5Config
 
 NAME = "config.json"
 
@@ -112,6 +113,39 @@ def described(folder: Path) -> dict[str, Said]:
     return out
 
 
+# T5's ids, and what its decoder is given first.
+IDS = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+
+
+def written(config: T5Config, dtype: str) -> dict[str, Any]:
+    """What config.json says of a T5, for every version of transformers.
+
+    Args:
+      dtype: of the weights.
+    """
+    known = {ours: theirs for theirs, ours in _ACTIVATIONS.items() if theirs != "swish"}
+    known["gelu_tanh"] = "gelu_new"
+    activation = known[config.activation]
+    gate = "gated-" * config.gated_mlp
+    # "gated-gelu" means gelu_new there, which "gated-gelu_new" does not in all places.
+    named = "gelu" if config.gated_mlp and "gelu" in activation else activation
+    return {
+        "architectures": [ARCHITECTURE],
+        "model_type": "t5",
+        **{theirs: getattr(config, ours) for theirs, ours in _SIZES.items()},
+        "feed_forward_proj": gate + named,
+        "dense_act_fn": activation,
+        "is_gated_act": config.gated_mlp,
+        # Before version 5 this said whether to scale, too.
+        "tie_word_embeddings": config.tied_head,
+        "scale_decoder_outputs": config.scale_decoder_outputs,
+        "dropout_rate": config.dropout_rate,
+        "is_encoder_decoder": True,
+        "torch_dtype": dtype,
+        **IDS,
+    }
+
+
 def _check_types(path: Path, there: Mapping[str, Any]) -> None:
     for key, kind in _TYPES.items():
         value = there.get(key)
@@ -149,8 +183,9 @@ _OTHERS = {
     "t5gemma": "a T5Gemma (model_type t5gemma), whose layers are Gemma's",
     "t5gemma2": "a T5Gemma 2 (model_type t5gemma2), whose layers are Gemma's",
 }
+ARCHITECTURE = "T5ForConditionalGeneration"
 _ARCHITECTURES = {
-    "T5ForConditionalGeneration",
+    ARCHITECTURE,
     "MT5ForConditionalGeneration",
     "T5WithLMHeadModel",  # its name until 2020
 }

@@ -10,11 +10,12 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.formats import safetensors_file, torch_file
 from prompt_tuning.frozen.formats.tensors import Tensor
 
+WEIGHTS = "model.safetensors"
 # The index if there are several files, the file if there is one, and its opener.
 _FILES = (
     (
-        "model.safetensors.index.json",
-        "model.safetensors",
+        f"{WEIGHTS}.index.json",
+        WEIGHTS,
         safetensors_file.open_file,
     ),
     ("pytorch_model.bin.index.json", "pytorch_model.bin", torch_file.open_file),
@@ -114,7 +115,7 @@ def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     lm_head.weight the head is the embedding.
     """
     out = {
-        our_name(name): tensor if name == our_name(name) else _transposed(tensor)
+        our_name(name): tensor if name == our_name(name) else transposed(tensor)
         for name, tensor in tensors.items()
         if name not in (*_TABLES, _UNUSED)
     }
@@ -134,5 +135,43 @@ def our_name(name: str) -> str:
     return _OUTSIDE.get(name, name)
 
 
-def _transposed(tensor: Tensor) -> Tensor:
+def named(tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, Tensor]]:
+    """Our tensors as transformers' T5ForConditionalGeneration has them.
+
+    Returns:
+      {its name: (our name, the tensor in its layout)}, sorted.
+    """
+    found = {}
+    for key, tensor in tensors.items():
+        is_table = key == "token_embedder/embedding"
+        name = _TABLES[0] if is_table else their_name(key)
+        found[name] = key, tensor if is_table else transposed(tensor)
+    return dict(sorted(found.items()))
+
+
+def their_name(name: str) -> str:
+    """Transformers' name of a tensor that we name so: the inverse of our_name."""
+    if name in _THEIRS:
+        return _THEIRS[name]
+    stack, layer, part, *kernel = name.split("/")
+    place, (norm, _) = next(
+        (place, parts)
+        for (in_stack, place), parts in _PARTS.items()
+        if in_stack == stack and part in parts
+    )
+    inside = "layer_norm"
+    if part != norm:
+        theirs = {ours: theirs for theirs, ours in _KERNELS.items()}
+        inside = f"{_MODULES[part]}.{theirs[kernel[0]]}"
+    number = layer.removeprefix("layers_")
+    return f"{stack}.block.{number}.layer.{place}.{inside}.weight"
+
+
+_THEIRS = {ours: theirs for theirs, ours in _OUTSIDE.items()}
+_MODULES = {"encoder_decoder_attention": "EncDecAttention", "mlp": "DenseReluDense"}
+_MODULES |= dict.fromkeys(("attention", "self_attention"), "SelfAttention")
+
+
+def transposed(tensor: Tensor) -> Tensor:
+    """A matrix the other way round; a vector as it is."""
     return Tensor(tensor.shape[::-1], lambda index: tensor.read(index[::-1]).T)

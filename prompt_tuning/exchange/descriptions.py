@@ -1,40 +1,21 @@
-"""What training ships: a prompt's or a model's file, and its description.
+"""What a prompt says of itself: written beside it as JSON, checked where it is used."""
 
-A prompt is a .npy or .safetensors file [P, D] with a JSON of the same name beside it,
-its description: the method and its options, the frozen model, the vocabulary, the task
-and what is needed to predict with it, the score. Code that uses a prompt takes settings
-from the description (`said_settings`) and checks what it loads against it (`check`).
-"""
-
-import contextlib
-import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors import numpy as safetensors
 
 import prompt_tuning
 from prompt_tuning import files
 from prompt_tuning.errors import UserError
-from prompt_tuning.frozen import formats, weights
+from prompt_tuning.exchange import peft
+from prompt_tuning.exchange.names import DESCRIPTION, MOST_BYTES, PROMPT
 from prompt_tuning.frozen.vocabulary import Vocabulary
-from prompt_tuning.outputs import atomic, warn, write_json
-from prompt_tuning.settings import MOST_TOKENS, Settings, T5Config
+from prompt_tuning.outputs import warn
+from prompt_tuning.settings import MOST_TOKENS, Settings
 from prompt_tuning.training import own_data
-
-PROMPT, MODEL = "prompt.npy", "model.safetensors"  # in MODEL_DIR
-PEFT = "adapter_model.safetensors"  # in a folder of PEFT's
-MOST_BYTES = 2**30  # of a prompt's file; 100 vectors of the largest T5 have 2 MB
-DESCRIPTION = "description.json"  # written when a run starts
-
-
-# Descriptions
 
 
 def description(
@@ -161,9 +142,10 @@ def check_start(path: Path, said: Mapping[str, Any], place: str) -> None:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """The description of a prompt's file, a run's folder or a step of it, or {}.
+    """The description of a prompt's file or folder, a run or a step of it, or {}.
 
-    A .safetensors file without its JSON says it in its metadata.
+    A .safetensors file without its JSON says it in its metadata; what PEFT wrote says
+    less, in adapter_config.json.
 
     Raises:
       UserError: its JSON is damaged.
@@ -179,6 +161,8 @@ def read_description(path: Path) -> dict[str, Any]:
                 return _checked(place, found)
             warn(f"{place} does not describe {path}: it holds no names and values")
             return {}
+    if theirs := peft.find(path):
+        return _checked(path, peft.said(theirs) | _metadata(theirs))
     return _checked(path, _metadata(path)) if path.suffix == ".safetensors" else {}
 
 
@@ -254,158 +238,3 @@ def _description_places(path: Path) -> list[Path]:
     if path.parent.name == "checkpoints":  # a step of a run
         inside.append(path.parents[1] / DESCRIPTION)
     return [*inside, path / DESCRIPTION]
-
-
-# Prompts
-
-
-def save_prompt(path: Path, prompt_PxD: Any, said: Mapping[str, Any]) -> None:
-    """Writes a prompt as `path` (.npy or .safetensors) and its description as JSON.
-
-    Each of the two files appears whole or not at all.
-    """
-    prompt_PxD = np.asarray(prompt_PxD, np.float32)
-    with atomic(path) as temporary:
-        if path.suffix == ".safetensors":
-            metadata = {key: json.dumps(value) for key, value in said.items()}
-            safetensors.save_file({"prompt": prompt_PxD}, temporary, metadata)
-        elif path.suffix == ".npy":
-            with temporary.open("wb") as file:
-                np.save(file, prompt_PxD)
-        else:
-            raise UserError(f"a prompt is saved as .npy or .safetensors, not as {path}")
-    write_json(path.with_suffix(".json"), said)
-
-
-def save(
-    folder: Path,
-    params: Any,
-    prompt_PxD: Any,
-    config: T5Config,
-    vocabulary: Vocabulary,
-    said: Mapping[str, Any],
-) -> list[Path]:
-    """Writes what `Method.fold` gives to MODEL_DIR, and returns the files' paths.
-
-    Args:
-      params: the weights, or None if they are the frozen model's.
-      prompt_PxD: the prompt, or None if there is none.
-    """
-    said = {**said, "ships_model": params is not None}
-    written = []
-    if params is not None:
-        weights.save_frozen(folder / MODEL, params, config, vocabulary.file, said)
-        written.append(folder / MODEL)
-    if prompt_PxD is not None:
-        save_prompt(folder / PROMPT, prompt_PxD, said)
-        written.append(folder / PROMPT)
-    return written
-
-
-def load_prompt(path: Path) -> np.ndarray:
-    """Reads a prompt [P, D] float32 from a .npy or .safetensors file.
-
-    Or from a folder: a run, one step of its checkpoints, or a T5X checkpoint.
-    """
-    there = (path / name for name in (PROMPT, PEFT) if (path / name).exists())
-    path = next(there, path)
-    prompt = _from_checkpoint(path) if path.is_dir() else _from_file(path)
-    if prompt.ndim != 2 or not prompt.size or not np.isfinite(prompt).all():
-        finite = "finite" if np.isfinite(prompt).all() else "not finite"
-        raise UserError(
-            f"{path} holds an array of shape {prompt.shape}, {finite}; a prompt is one "
-            "finite array [length, width]"
-        )
-    return prompt
-
-
-def _from_file(path: Path) -> np.ndarray:
-    try:
-        files.regular(path, MOST_BYTES)
-        if path.suffix == ".safetensors":
-            array = _first_of_two(path, _from_safetensors(path))
-        else:
-            array = _from_npy(path)
-        with np.errstate(over="ignore"):  # what overflows is not finite
-            return np.asarray(array, np.float32)
-    except FileNotFoundError:
-        raise UserError(
-            f"no prompt file at {path}; give the path of a .npy or .safetensors file "
-            "that `train` or `export` wrote"
-        ) from None
-    except formats.READ_ERRORS as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"{path} cannot be read as a prompt ({formats.first_line(error)}); it must "
-            "be a .npy or .safetensors file with one array [length, width]"
-        ) from None
-
-
-def _from_npy(path: Path) -> np.ndarray:
-    """An array of numbers; nothing is unpickled."""
-    with path.open("rb") as file:
-        start = file.read(len(np.lib.format.MAGIC_PREFIX))
-    if start != np.lib.format.MAGIC_PREFIX:
-        zipped = start.startswith(b"PK")
-        raise ValueError("it is " + ("an archive, .npz" if zipped else "no .npy file"))
-    # Mapped, so that a header that says more than the file holds reserves nothing.
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if array.dtype.kind == "V" and array.dtype.itemsize == 2 and not array.dtype.names:
-        return array.view(jnp.bfloat16)  # which NumPy has no name for
-    return array
-
-
-def _from_safetensors(path: Path) -> np.ndarray:
-    (tensor,) = formats.open_file(path).values()
-    return np.asarray(tensor.read(tensor.all))
-
-
-def _first_of_two(path: Path, prompt_PxD: np.ndarray) -> np.ndarray:
-    """Of PEFT's prompts for encoder and decoder, in this order, the encoder's."""
-    beside = path.with_name("adapter_config.json")
-    if not os.path.lexists(beside):
-        return prompt_PxD
-    about = files.read_json(beside, "copy it again")
-    about = about if isinstance(about, dict) else {}
-    length, parts = (
-        about.get(f"num_{name}")
-        for name in ("virtual_tokens", "transformer_submodules")
-    )
-    if type(length) is not int or length < 1:
-        raise UserError(
-            f"{beside} says num_virtual_tokens {length!r}; it must be the prompt's "
-            "length, as PEFT writes it: copy it again"
-        )
-    if len(prompt_PxD) == length:
-        return prompt_PxD
-    if parts == 2 and len(prompt_PxD) == 2 * length:
-        print(
-            f"{path} holds {2 * length} rows, PEFT's for encoder and decoder; the "
-            f"encoder's {length} are taken",
-            file=sys.stderr,
-        )
-        return prompt_PxD[:length]
-    raise UserError(
-        f"{path} holds {len(prompt_PxD)} rows, but {beside.name} beside it says "
-        f"num_virtual_tokens {length}; copy both again"
-    )
-
-
-def _from_checkpoint(folder: Path) -> np.ndarray:
-    tensor = None
-    with contextlib.suppress(UserError):  # its message is about frozen models
-        tensor = formats.prompt_of(formats.open_checkpoint(str(folder)))
-    if tensor is None:
-        raise UserError(
-            f"{folder} holds no {PROMPT} and is no checkpoint with a prompt; give a "
-            "finished run, one step such as checkpoints/400 of ours or T5X's "
-            "checkpoint_400, or a file"
-        )
-    try:
-        return np.asarray(tensor.read(tensor.all), np.float32)
-    except formats.READ_ERRORS as error:
-        raise UserError(
-            f"the prompt in {folder} cannot be read ({formats.first_line(error)}); "
-            "copy the checkpoint again"
-        ) from None

@@ -1,0 +1,38 @@
+"""What training ships: a prompt's or a model's file, and its description.
+
+A prompt is a .npy or .safetensors file [P, D] with a JSON of the same name beside it,
+its description: the method and its options, the frozen model, the vocabulary, the task
+and what is needed to predict with it, the score. Code that uses a prompt takes settings
+from the description (`said_settings`) and checks what it loads against it (`check`).
+Or it is a folder of PEFT's, whose adapter_config.json says less.
+"""
+
+from prompt_tuning.exchange.descriptions import (
+    check,
+    check_settings,
+    check_start,
+    description,
+    read_description,
+    said_settings,
+)
+from prompt_tuning.exchange.names import DESCRIPTION, MODEL, MOST_BYTES, PROMPT
+from prompt_tuning.exchange.peft import WEIGHTS as PEFT
+from prompt_tuning.exchange.prompts import load_prompt, save, save_peft, save_prompt
+
+__all__ = [
+    "DESCRIPTION",
+    "MODEL",
+    "MOST_BYTES",
+    "PEFT",
+    "PROMPT",
+    "check",
+    "check_settings",
+    "check_start",
+    "description",
+    "load_prompt",
+    "read_description",
+    "said_settings",
+    "save",
+    "save_peft",
+    "save_prompt",
+]

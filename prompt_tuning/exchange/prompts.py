@@ -1,0 +1,152 @@
+"""Prompts on disk: .npy and .safetensors files, PEFT's folders, checkpoints."""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors import numpy as safetensors
+
+from prompt_tuning import files
+from prompt_tuning.errors import UserError
+from prompt_tuning.exchange import peft
+from prompt_tuning.exchange.names import MODEL, MOST_BYTES, PROMPT
+from prompt_tuning.frozen import formats, weights
+from prompt_tuning.frozen.vocabulary import Vocabulary
+from prompt_tuning.outputs import atomic, check_own_folder, write_json
+from prompt_tuning.settings import T5Config
+
+
+def save_prompt(path: Path, prompt_PxD: Any, said: Mapping[str, Any]) -> None:
+    """Writes a prompt as `path` (.npy or .safetensors) and its description as JSON.
+
+    Each of the two files appears whole or not at all.
+    """
+    prompt_PxD = np.asarray(prompt_PxD, np.float32)
+    with atomic(path) as temporary:
+        if path.suffix == ".safetensors":
+            metadata = {key: json.dumps(value) for key, value in said.items()}
+            safetensors.save_file({"prompt": prompt_PxD}, temporary, metadata)
+        elif path.suffix == ".npy":
+            with temporary.open("wb") as file:
+                np.save(file, prompt_PxD)
+        else:
+            raise UserError(f"a prompt is saved as .npy or .safetensors, not as {path}")
+    write_json(path.with_suffix(".json"), said)
+
+
+def save_peft(folder: Path, prompt_PxD: Any, said: Mapping[str, Any]) -> None:
+    """Writes a prompt as a folder that PeftModel.from_pretrained loads.
+
+    Raises:
+      UserError: its place is not the input's front; or something else is in the folder.
+    """
+    check_own_folder(folder, (peft.CONFIG, peft.WEIGHTS))
+    peft.write(folder, np.asarray(prompt_PxD, np.float32), said)
+
+
+def save(
+    folder: Path,
+    params: Any,
+    prompt_PxD: Any,
+    config: T5Config,
+    vocabulary: Vocabulary,
+    said: Mapping[str, Any],
+) -> list[Path]:
+    """Writes what `Method.fold` gives to MODEL_DIR, and returns the files' paths.
+
+    Args:
+      params: the weights, or None if they are the frozen model's.
+      prompt_PxD: the prompt, or None if there is none.
+    """
+    said = {**said, "ships_model": params is not None}
+    written = []
+    if params is not None:
+        weights.save_frozen(folder / MODEL, params, config, vocabulary.file, said)
+        written.append(folder / MODEL)
+    if prompt_PxD is not None:
+        save_prompt(folder / PROMPT, prompt_PxD, said)
+        written.append(folder / PROMPT)
+    return written
+
+
+def load_prompt(path: Path) -> np.ndarray:
+    """Reads a prompt [P, D] float32 from a .npy or .safetensors file.
+
+    Or from a folder: a run, one step of its checkpoints, PEFT's, or a T5X checkpoint.
+    """
+    names = PROMPT, peft.WEIGHTS
+    there = (path / name for name in names if (path / name).exists())
+    path = next(there, path)
+    prompt = _from_checkpoint(path) if path.is_dir() else _from_file(path)
+    if prompt.ndim != 2 or not prompt.size or not np.isfinite(prompt).all():
+        finite = "finite" if np.isfinite(prompt).all() else "not finite"
+        raise UserError(
+            f"{path} holds an array of shape {prompt.shape}, {finite}; a prompt is one "
+            "finite array [length, width]"
+        )
+    return prompt
+
+
+def _from_file(path: Path) -> np.ndarray:
+    try:
+        files.regular(path, MOST_BYTES)
+        if path.suffix == ".safetensors":
+            array = _from_safetensors(path)
+        else:
+            array = _from_npy(path)
+        with np.errstate(over="ignore"):  # what overflows is not finite
+            return np.asarray(array, np.float32)
+    except FileNotFoundError:
+        raise UserError(
+            f"no prompt file at {path}; give the path of a .npy or .safetensors file "
+            "that `train` or `export` wrote"
+        ) from None
+    except formats.READ_ERRORS as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{path} cannot be read as a prompt ({formats.first_line(error)}); it must "
+            "be a .npy or .safetensors file with one array [length, width]"
+        ) from None
+
+
+def _from_npy(path: Path) -> np.ndarray:
+    """An array of numbers; nothing is unpickled."""
+    with path.open("rb") as file:
+        start = file.read(len(np.lib.format.MAGIC_PREFIX))
+    if start != np.lib.format.MAGIC_PREFIX:
+        zipped = start.startswith(b"PK")
+        raise ValueError("it is " + ("an archive, .npz" if zipped else "no .npy file"))
+    # Mapped, so that a header that says more than the file holds reserves nothing.
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if array.dtype.kind == "V" and array.dtype.itemsize == 2 and not array.dtype.names:
+        return array.view(jnp.bfloat16)  # which NumPy has no name for
+    return array
+
+
+def _from_safetensors(path: Path) -> np.ndarray:
+    ((name, tensor),) = formats.open_file(path).items()
+    return peft.encoder_rows(path, name, np.asarray(tensor.read(tensor.all)))
+
+
+def _from_checkpoint(folder: Path) -> np.ndarray:
+    tensor = None
+    with contextlib.suppress(UserError):  # its message is about frozen models
+        tensor = formats.prompt_of(formats.open_checkpoint(str(folder)))
+    if tensor is None:
+        raise UserError(
+            f"{folder} holds no {PROMPT} and is no checkpoint with a prompt; give a "
+            "finished run, one step such as checkpoints/400 of ours or T5X's "
+            "checkpoint_400, or a file"
+        )
+    try:
+        return np.asarray(tensor.read(tensor.all), np.float32)
+    except formats.READ_ERRORS as error:
+        raise UserError(
+            f"the prompt in {folder} cannot be read ({formats.first_line(error)}); "
+            "copy the checkpoint again"
+        ) from None
