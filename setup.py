@@ -51,6 +51,19 @@ INSTALL = [
     "importlib_resources>=6",
 ]
 
+SERVE = [
+    # The server's paths and their dependencies.
+    "fastapi>=0.120",
+    # Speaks HTTP; pure Python with h11, which it brings, so that no compiler is needed.
+    "uvicorn>=0.38",
+    # GET /metrics in Prometheus' format.
+    "prometheus-client>=0.22",
+    # Requests' fields and what is wrong with them.
+    "pydantic>=2.12",
+    # Under FastAPI, whose own errors it raises for unknown paths and methods.
+    "starlette>=0.48",
+]
+
 EXTRAS = {
     # The CUDA that JAX chooses, and its TPU runtime.
     "cuda": ["jax[cuda]>=0.10.2"],
@@ -63,7 +76,14 @@ EXTRAS = {
         "hypothesis>=6.100",
         # Reads back the event files that clu writes.
         "tensorboard>=2.20",
+        # The server, and two clients of it: the one that people have, and one that
+        # sends what that would not.
+        *SERVE,
+        "openai>=2.0",
+        "httpx>=0.28",
     ],
+    # `prompt-tuning serve`.
+    "serve": SERVE,
     "lint": [
         # One minor version, as the next may format differently.
         "ruff==0.17.*",
@@ -121,7 +141,7 @@ setup(
     packages=PACKAGES,
     package_dir={"prompt_tuning.gin": "gin", "prompt_tuning.tasks": "tasks"},
     package_data={
-        "prompt_tuning": ["py.typed", "pocket/*"],
+        "prompt_tuning": ["py.typed", "pocket/*", "serving/page/*"],
         "prompt_tuning.gin": ["**/*.gin"],
     },
     entry_points={"console_scripts": ["prompt-tuning = prompt_tuning.cli:console"]},

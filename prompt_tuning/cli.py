@@ -21,6 +21,7 @@ COMMANDS = {  # one file in commands/ for each
     "train": "tune a prompt (or the model) and evaluate it",
     "evaluate": "evaluate a trained prompt on a split",
     "predict": "answer lines of text or JSONL; write JSONL",
+    "serve": "answer over HTTP, as OpenAI's API; a page to compare prompts",
     "tasks": "list the tasks; show or check their data",
     "pretrain": "make a frozen model: span corruption, prefix LM",
     "plan": "memory a run needs on each device; fewest devices it fits",
