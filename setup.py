@@ -53,15 +53,15 @@ INSTALL = [
 
 SERVE = [
     # The server's paths and their dependencies.
-    "fastapi>=0.120",
+    "fastapi>=0.165",
     # Speaks HTTP; pure Python with h11, which it brings, so that no compiler is needed.
-    "uvicorn>=0.38",
+    "uvicorn>=0.54",
     # GET /metrics in Prometheus' format.
-    "prometheus-client>=0.22",
+    "prometheus-client>=0.26",
     # Requests' fields and what is wrong with them.
-    "pydantic>=2.12",
+    "pydantic>=2.14",
     # Under FastAPI, whose own errors it raises for unknown paths and methods.
-    "starlette>=0.48",
+    "starlette>=1.10",
 ]
 
 EXTRAS = {
@@ -79,7 +79,7 @@ EXTRAS = {
         # The server, and two clients of it: the one that people have, and one that
         # sends what that would not.
         *SERVE,
-        "openai>=2.0",
+        "openai>=3.57",
         "httpx>=0.28",
     ],
     # `prompt-tuning serve`.

@@ -38,6 +38,42 @@ class Gone(Exception):
     """The client has closed the connection."""
 
 
+class _Sender:
+    """Sends with the security headers; a client that takes too long is gone."""
+
+    def __init__(self, send: Send, seconds: float) -> None:
+        self._send, self._seconds = send, seconds
+        self.status, self.complete = 0, False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            given = list(message.get("headers", []))
+            names = {name.lower() for name, _ in given}
+            more = [pair for pair in _HEADERS if pair[0] not in names]
+            message = {**message, "headers": given + more}
+        elif not message.get("more_body"):
+            self.complete = True
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._send(message)
+        except TimeoutError:
+            raise Gone from None
+
+    async def refuse(self, refusal: Refusal) -> None:
+        body = json.dumps(refusal.body()).encode()
+        headers = refusal.headers | {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+        }
+        if refusal.status == 408:
+            headers["Connection"] = "close"
+        pairs = [(name.lower().encode(), v.encode()) for name, v in headers.items()]
+        start = {"type": "http.response.start", "status": refusal.status}
+        await self({**start, "headers": pairs})
+        await self({"type": "http.response.body", "body": body})
+
+
 def guarded(
     app: App, api_key: str | None, most_bytes: int, seconds: float, done: Any
 ) -> App:
@@ -121,7 +157,7 @@ async def _whole_body(
 
 
 async def _while_there(
-    app: App, scope: Message, body: bytes, receive: Receive, send: Send
+    app: App, scope: Message, body: bytes, receive: Receive, send: _Sender
 ) -> None:
     """Runs the app on a body until it has answered, or its client has gone."""
     given = False
@@ -141,47 +177,15 @@ async def _while_there(
     leave = asyncio.ensure_future(gone())
     try:
         await asyncio.wait({answer, leave}, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done() and not getattr(send, "complete", False):
+        if not answer.done() and not send.complete:
             raise Gone
-        await answer
+        try:
+            await answer
+        except Exception:
+            if not send.complete:  # else it has been told, and logged
+                raise
     finally:
         for task in (answer, leave):
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await answer
-
-
-class _Sender:
-    """Sends with the security headers; a client that takes too long is gone."""
-
-    def __init__(self, send: Send, seconds: float) -> None:
-        self._send, self._seconds = send, seconds
-        self.status, self.complete = 0, False
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            given = list(message.get("headers", []))
-            names = {name.lower() for name, _ in given}
-            more = [pair for pair in _HEADERS if pair[0] not in names]
-            message = {**message, "headers": given + more}
-        elif not message.get("more_body"):
-            self.complete = True
-        try:
-            async with asyncio.timeout(self._seconds):
-                await self._send(message)
-        except TimeoutError:
-            raise Gone from None
-
-    async def refuse(self, refusal: Refusal) -> None:
-        body = json.dumps(refusal.body()).encode()
-        headers = refusal.headers | {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-        }
-        if refusal.status == 408:
-            headers["Connection"] = "close"
-        pairs = [(name.lower().encode(), v.encode()) for name, v in headers.items()]
-        start = {"type": "http.response.start", "status": refusal.status}
-        await self({**start, "headers": pairs})
-        await self({"type": "http.response.body", "body": body})

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -60,6 +61,11 @@ def serve(
       seconds: in which a client must send a request's headers, and read its answer.
       ready: called once connections are accepted.
     """
+    asyncio.run(make_server(app, seconds, ready).serve([sock]))
+
+
+def make_server(app: Any, seconds: float, ready: Callable[[], None]) -> uvicorn.Server:
+    """The server of `serve`, which ends too when its should_exit is set."""
     config = uvicorn.Config(
         app,
         http=_protocol(seconds),
@@ -77,7 +83,7 @@ def serve(
     )
     server = _Server(config)
     server.ready = ready
-    asyncio.run(server.serve([sock]))
+    return server
 
 
 class _Server(uvicorn.Server):
@@ -92,6 +98,9 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python lets no other set a handler
+            return
         before = {number: signal.getsignal(number) for number in interrupts.ENDS}
         heard = [n for n, handler in before.items() if handler is not signal.SIG_IGN]
         for number in heard:

@@ -61,17 +61,26 @@ def busy(retry_after: int) -> Refusal:
 
 
 def invalid(errors: Sequence[Mapping[str, Any]]) -> Refusal:
-    """Refuses fields that pydantic found wrong."""
+    """Refuses fields that pydantic found wrong: names the first of them."""
     first = errors[0]
-    where = [str(part) for part in first["loc"] if not _of_a_union(part)]
-    field, reason = ".".join(where), first["msg"]
+    field = str(first["loc"][0]) if first["loc"] else None
+    reason = first["msg"]
     if first["type"] == "extra_forbidden":
         reason = "this server knows no such field; leave it out"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    message = f"{field or 'the body'}: {reason}{more}"
-    return Refusal(400, message, where[0] if where else None)
+    elif first["type"] != "missing" and field in _WANTED:
+        reason = _WANTED[field]
+    return Refusal(400, f"{field or 'the body'}: {reason}", field)
 
 
-def _of_a_union(part: Any) -> bool:
-    """Pydantic's name of a type that was tried, such as list[str]: no field's."""
-    return isinstance(part, str) and (part in ("str", "int") or not part.isidentifier())
+# Where pydantic would tell of each type that it tried.
+_TEXTS = "give a text, or a list of at least one text; token ids are not taken"
+_NOT_HERE = "this server does not do that; leave it out"
+_WANTED = {
+    "prompt": _TEXTS,
+    "input": _TEXTS,
+    "stop": "give a text, or 1 to 4 texts, none of them empty",
+    "labels": "give 2 to 256 texts, none of them empty",
+    "logprobs": "give 0 for the tokens written, or 1 for the likeliest beside them",
+} | dict.fromkeys(
+    ("suffix", "frequency_penalty", "presence_penalty", "logit_bias"), _NOT_HERE
+)

@@ -13,7 +13,7 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -146,7 +146,7 @@ class Server:
             post("/v1/load_prompt_adapter", self.load)
             post("/v1/unload_prompt_adapter", self.unload)
         for path, name in (("/", "index.html"), *((f"/{n}", n) for n in _FILES)):
-            get(path, functools.partial(FileResponse, PAGE / name))
+            get(path, _page(name))
         self.paths = {route.path for route in app.routes if hasattr(route, "path")}
 
     def done(self, scope: Any, status: int, seconds: float) -> None:
@@ -158,7 +158,7 @@ class Server:
 
     # What is asked of the model.
 
-    async def completions(self, asked: Completion, request: fastapi.Request) -> Any:
+    async def completions(self, asked: Completion) -> Any:
         """POST /v1/completions."""
         asked.check()
         facts = self._facts(asked.model)
@@ -397,6 +397,13 @@ class Server:
 
 
 _FILES = ("page.js", "page.css")
+
+
+def _page(name: str) -> Callable[[], Awaitable[Any]]:
+    async def page() -> Any:
+        return FileResponse(PAGE / name)
+
+    return page
 
 
 def _event(value: dict[str, Any]) -> str:
