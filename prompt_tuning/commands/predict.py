@@ -58,8 +58,7 @@ def run(args: argparse.Namespace) -> None:
 def _predictions(settings: Any, source: Any, texts: Sequence[str]) -> Sequence[str]:
     """The model's answer to each text."""
     from prompt_tuning.runs import parts, trained
-    from prompt_tuning.serving import predictor
-    from prompt_tuning.training import task
+    from prompt_tuning.training import predictor, task
 
     run = settings.run
     model, params, extra = trained.load(settings, source)

@@ -7,7 +7,7 @@ import jax
 from prompt_tuning import methods
 from prompt_tuning.methods import initializers
 from prompt_tuning.settings import Run
-from prompt_tuning.t5 import network, placing
+from prompt_tuning.t5 import layers, placing
 from prompt_tuning.t5.extra import Extra
 
 _PLACES = {"prefix": placing.prefix, "suffix": placing.suffix}
@@ -37,7 +37,7 @@ def first_prompt(
     run: Run, key: jax.Array, frozen: Any, start: methods.Start
 ) -> jax.Array:
     """The prompt [P, D] before training, as PROMPT_INIT says (paper section 3.2)."""
-    embedding_VxD = network.embedding_table(frozen)
+    embedding_VxD = layers.embedding_table(frozen)
     match run.prompt_init:
         case "random_uniform":
             init = initializers.random_uniform()

@@ -18,7 +18,6 @@ from prompt_tuning.frozen.vocabulary import (
     check_vocabulary,
     load_vocabulary,
 )
-from prompt_tuning.serving import predictor
 from prompt_tuning.settings import Run, Settings, T5Config
 from prompt_tuning.t5 import products
 from prompt_tuning.t5.extra import Extra
@@ -28,6 +27,7 @@ from prompt_tuning.training import (
     folder,
     own_data,
     plan,
+    predictor,
     progress,
     text_task,
 )

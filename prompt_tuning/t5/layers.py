@@ -403,3 +403,12 @@ class RelativeBias(nn.Module):
             max_distance=self.max_distance,
         )
         return jnp.take(embedding_HxN, buckets_QxL, axis=1)[None].astype(jnp.float32)
+
+
+def embedding_table(params: dict) -> jax.Array:
+    """The frozen model's input embeddings [V, D] in float32, whatever their type."""
+    kept = params["token_embedder"]
+    table_VxD = kept["embedding"].astype(jnp.float32)
+    if "embedding_scale" in kept:
+        table_VxD *= kept["embedding_scale"][:, None]
+    return table_VxD

@@ -436,9 +436,14 @@ class Transformer(nn.Module):
         return self.decode(tokens_BxS, encoded_BxLxD, mask_BxL, extra)
 
     def encode(
-        self, tokens_BxT: jax.Array, extra: Extra = NO_EXTRA
+        self, tokens_BxT: jax.Array, extra: Extra = NO_EXTRA, cut: int | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """The encoder's output [B, L, D] and its mask [B, L], False at padding."""
+        """The encoder's output [B, L, D] and its mask [B, L], False at padding.
+
+        Args:
+          cut: L, where it is less than P+T, because in no row all vectors and tokens
+            are there; what is there must fit.
+        """
         _check_shift(extra)
         x_BxLxD = self.token_embedder(tokens_BxT)
         mask_BxL, positions_BxP = tokens_BxT != placing.PAD_ID, None
@@ -446,6 +451,8 @@ class Transformer(nn.Module):
             x_BxLxD, mask_BxL, positions_BxP = placing.combine(
                 extra.prompt, x_BxLxD, tokens_BxT
             )
+            # Padding and masked vectors are last: nothing else is cut off.
+            x_BxLxD, mask_BxL = x_BxLxD[:, :cut], mask_BxL[:, :cut]
         own = extra.encoder or NO_LAYER_EXTRA
         return self.encoder(x_BxLxD, mask_BxL, own, positions_BxP), mask_BxL
 
@@ -489,12 +496,3 @@ def _check_shift(extra: Extra) -> None:
         raise ValueError("extra.encoder.shift needs a prompt, but there is none")
     if decoder.shift is not None:
         raise ValueError("extra.decoder.shift is set, but the decoder has no prompt")
-
-
-def embedding_table(params: dict) -> jax.Array:
-    """The frozen model's input embeddings [V, D] in float32, whatever their type."""
-    kept = params["token_embedder"]
-    table_VxD = kept["embedding"].astype(jnp.float32)
-    if "embedding_scale" in kept:
-        table_VxD *= kept["embedding_scale"][:, None]
-    return table_VxD

@@ -46,10 +46,9 @@ def ours(name: str, rows: list, labels_CxS: np.ndarray) -> Callable[[], int]:
 
     from prompt_tuning import partitioning
     from prompt_tuning.runs import parameters
-    from prompt_tuning.serving import predictor
     from prompt_tuning.t5 import decoding, network, placing
     from prompt_tuning.t5.extra import Extra
-    from prompt_tuning.training import batching
+    from prompt_tuning.training import batching, predictor
 
     model = network.Transformer(parameters.size("small"))
     mesh = partitioning.mesh()

@@ -50,7 +50,7 @@ class Moment(NamedTuple):
 
 FOLDER, STATES = "prompt_tuning.training.folder", "prompt_tuning.training.checkpoints"
 PROGRESS = "prompt_tuning.training.progress"
-DECODE = "prompt_tuning.serving.predictor"
+DECODE = "prompt_tuning.training.predictor"
 PARTS = "prompt_tuning.runs.parts"
 
 

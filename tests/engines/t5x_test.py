@@ -21,10 +21,16 @@ from prompt_tuning import exchange, methods, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.runs import parts
-from prompt_tuning.serving import predictor
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5 import network
-from prompt_tuning.training import batching, checkpoints, optimizer, plan, step
+from prompt_tuning.training import (
+    batching,
+    checkpoints,
+    optimizer,
+    plan,
+    predictor,
+    step,
+)
 
 t5x = pytest.importorskip("t5x", reason="T5X is not here: README, Under T5X")
 for _name in ("train", "eval", "infer"):

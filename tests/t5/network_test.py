@@ -18,7 +18,7 @@ from flax import traverse_util
 from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import formats, weights
-from prompt_tuning.t5 import network, placing
+from prompt_tuning.t5 import layers, network, placing
 from prompt_tuning.t5.extra import Extra
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -396,7 +396,7 @@ def test_an_int8_model_is_the_float_model_of_its_rounded_weights():
         got[1], expected[1], atol=1e-4 * np.abs(expected[1]).max()
     )
     np.testing.assert_allclose(
-        network.embedding_table(params), rounded["token_embedder"]["embedding"]
+        layers.embedding_table(params), rounded["token_embedder"]["embedding"]
     )
 
 

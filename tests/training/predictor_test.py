@@ -10,10 +10,9 @@ import tiny
 from prompt_tuning import partitioning
 from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import load_vocabulary
-from prompt_tuning.serving import predictor
 from prompt_tuning.t5 import decoding, network
 from prompt_tuning.t5.extra import Extra
-from prompt_tuning.training import batching
+from prompt_tuning.training import batching, predictor
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 

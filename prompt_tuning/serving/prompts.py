@@ -1,0 +1,150 @@
+"""Prompts from files and folders, checked against the frozen model in use."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from prompt_tuning import exchange
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen.vocabulary import Vocabulary
+from prompt_tuning.runs import trained
+from prompt_tuning.settings import Run
+
+ANSWER = 64  # tokens of the longest answer, where a prompt does not say
+
+
+class Facts(NamedTuple):
+    """What is known of a prompt.
+
+    length: P. place: "prefix" or "suffix". label_words: what it answers, if it answers
+    labels. target_length: tokens of its longest answer, EOS included. task: the one it
+    was trained on, if known. path: where it is from. description: all that it says of
+    itself. decoding: "greedy" or "labels". input_length: the most tokens of an input,
+    where a run set that.
+    """
+
+    length: int
+    place: str
+    label_words: tuple[str, ...] | None
+    target_length: int
+    task: str | None
+    path: Path
+    description: Mapping[str, Any]
+    decoding: str = "greedy"
+    input_length: int | None = None
+
+
+class Frozen(NamedTuple):
+    """What a prompt must fit: the model's name and fingerprint, D, the vocabulary."""
+
+    name: str
+    fingerprint: str
+    width: int
+    vocabulary: Vocabulary
+
+
+def read(path: str | os.PathLike, frozen: Frozen, **said: Any) -> tuple[Any, Facts]:
+    """A prompt [P, D] float32 and its facts.
+
+    Args:
+      path: a run's folder or one step of it, a .npy or .safetensors file, PEFT's
+        folder, T5X's checkpoint.
+      said: facts for what does not describe itself: `place`, `label_words`,
+        `target_length`, `task`, `decoding`.
+
+    Raises:
+      UserError: it cannot be read; it contradicts `said`, the frozen model or the
+        vocabulary; it is no prompt alone but goes with weights of its own.
+    """
+    source = trained.find("", os.path.expanduser(os.fspath(path)))
+    run = trained.base_settings(_folder(source.path), source).run
+    _check_method(source, run)
+    exchange.check(
+        source.path,
+        source.said,
+        frozen_model=frozen.fingerprint,
+        name=frozen.name,
+        vocabulary=frozen.vocabulary,
+    )
+    prompt_PxD = exchange.load_prompt(source.path)
+    _check_shape(source, prompt_PxD, frozen)
+    return prompt_PxD, _facts(source, run, prompt_PxD, said)
+
+
+def _folder(path: Path) -> str:
+    """The run's folder, of the run or of a step or a file in it."""
+    places = path, path.parent, *path.parents[1:2]
+    return next((str(p) for p in places if (p / "config.gin").is_file()), "")
+
+
+def _check_method(source: trained.Source, run: Run) -> None:
+    if run.method != "prompt" or source.said.get("ships_model"):
+        raise UserError(
+            f"{source.path} is of METHOD={run.method}, which trains weights of its "
+            "own: it cannot share a frozen model with prompts; answer with it alone, "
+            f"`predict --gin.MODEL_DIR={source.path}`"
+        )
+
+
+def _check_shape(
+    source: trained.Source, prompt_PxD: np.ndarray, frozen: Frozen
+) -> None:
+    length, width = prompt_PxD.shape
+    if width != frozen.width:
+        raise UserError(
+            f"the prompt {source.path} is {width} wide, but {frozen.name} needs "
+            f"{frozen.width}: give the frozen model that the prompt was trained on, or "
+            "another prompt"
+        )
+    if source.said.get("length") not in (None, length):
+        raise UserError(
+            f"{source.path} says that its length is {source.said['length']}, but it "
+            f"holds {length} vectors: copy both again from where they came from"
+        )
+
+
+def _facts(
+    source: trained.Source, run: Run, prompt_PxD: np.ndarray, given: Mapping[str, Any]
+) -> Facts:
+    said = source.said
+    for name in ("place", "label_words", "target_length", "task"):
+        own, wish = said.get(name), given.get(name)
+        own = tuple(own) if isinstance(own, Sequence) and name == "label_words" else own
+        wish = tuple(wish) if wish is not None and name == "label_words" else wish
+        if None not in (own, wish) and own != wish:
+            raise UserError(
+                f"{name} is to be {wish!r}, but {source.path} says {own!r}: leave it "
+                "out, or take another prompt"
+            )
+    lengths = run.task_feature_lengths or {}
+    words = given.get("label_words") or said.get("label_words")
+    most = given.get("target_length") or said.get("target_length") or ANSWER
+    facts = Facts(
+        length=len(prompt_PxD),
+        place=given.get("place") or run.prompt_place,
+        label_words=tuple(words) if words else None,
+        target_length=lengths.get("targets", most),
+        task=given.get("task") or said.get("task"),
+        path=source.path,
+        description=said,
+        decoding=given.get("decoding") or run.decoding,
+        input_length=lengths.get("inputs"),
+    )
+    return check(facts)
+
+
+def check(facts: Facts) -> Facts:
+    """The facts, if they make sense together; else a UserError."""
+    if facts.place not in ("prefix", "suffix"):
+        raise UserError(f"place is {facts.place!r}; it must be prefix or suffix")
+    if facts.decoding not in ("greedy", "labels"):
+        raise UserError(f"decoding is {facts.decoding!r}; it must be greedy or labels")
+    if facts.decoding == "labels" and not facts.label_words:
+        raise UserError(
+            f"{facts.task or facts.path} names no label words, so there is nothing to "
+            "score: decode greedily (DECODING=greedy)"
+        )
+    return facts

@@ -1,0 +1,113 @@
+"""Beam search with a KV cache; the encoder runs once."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from prompt_tuning.t5.extra import Extra
+from prompt_tuning.t5.network import Transformer
+from prompt_tuning.t5.placing import EOS_ID, PAD_ID
+
+
+def search(
+    model: Transformer,
+    params: dict,
+    inputs_BxT: jax.Array,
+    extra: Extra,
+    most_B: jax.Array,
+    beams: int,
+    length: int,
+    cut: int | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """The likeliest answers found with `beams` hypotheses, K below.
+
+    At each position the K likeliest continuations of all hypotheses are kept; one that
+    has ended has itself as its only continuation. As probabilities only fall, the best
+    is found once all K have ended. There is no penalty for length.
+
+    Args:
+      extra: may have nothing for the decoder that differs between rows.
+      most_B: int32, the most tokens of a row's answers, EOS included.
+      length: the largest of them may be.
+      cut: positions of prompt and input together; see `Transformer.encode`.
+
+    Returns:
+      (token ids [B, K, length], the likeliest answer first, EOS included, 0 after it;
+      the log-probability of each token (nats), 0 after EOS)
+    """
+    variables, batch = {"params": params}, len(inputs_BxT)
+    encoded_BxLxD, mask_BxL = model.apply(
+        variables, inputs_BxT, extra, cut, method="encode"
+    )
+    cache = model.apply(variables, encoded_BxLxD, length, extra, method="start_cache")
+    cache = jax.tree.map(lambda x: jnp.repeat(x, beams, axis=-4), cache)
+    mask_BKxL = jnp.repeat(mask_BxL, beams, axis=0)
+
+    def unfinished(state):
+        index, _, done_BxK, *_ = state
+        return (index < length) & ~jnp.all(done_BxK)
+
+    def step(state):
+        index, scores_BxK, done_BxK, tokens_BxKxS, log_p_BxKxS, last_BxK, cache = state
+        logits_BKxV, cache = model.apply(
+            *(variables, last_BxK.reshape(-1), cache, mask_BKxL, index, extra),
+            method="decode_step",
+        )
+        next_BxKxV = jax.nn.log_softmax(logits_BKxV).reshape(batch, beams, -1)
+        scores_BxK, parent_BxK, last_BxK, gained_BxK = _best(
+            scores_BxK, done_BxK, next_BxKxV
+        )
+        was_done_BxK, tokens_BxKxS, log_p_BxKxS = (
+            _of_parents(x, parent_BxK) for x in (done_BxK, tokens_BxKxS, log_p_BxKxS)
+        )
+        tokens_BxKxS = tokens_BxKxS.at[:, :, index].set(last_BxK)
+        log_p_BxKxS = log_p_BxKxS.at[:, :, index].set(gained_BxK)
+        cache = cache._replace(own=_own_of_parents(cache.own, parent_BxK))
+        ended_BxK = (last_BxK == EOS_ID) | (index + 1 >= most_B)[:, None]
+        done_BxK = was_done_BxK | ended_BxK
+        kept = tokens_BxKxS, log_p_BxKxS, last_BxK, cache
+        return index + 1, scores_BxK, done_BxK, *kept
+
+    shape = batch, beams
+    state = (
+        jnp.int32(0),
+        # All hypotheses are the same at first: one of them alone is continued.
+        jnp.broadcast_to(jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf), shape),
+        jnp.zeros(shape, bool),
+        jnp.zeros((*shape, length), jnp.int32),
+        jnp.zeros((*shape, length), jnp.float32),
+        jnp.full(shape, PAD_ID, jnp.int32),
+        cache,
+    )
+    return jax.lax.while_loop(unfinished, step, state)[3:5]
+
+
+def _best(
+    scores_BxK: jax.Array, done_BxK: jax.Array, next_BxKxV: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Of the K likeliest continuations, each [B, K]:
+
+    (scores, parents, tokens, the tokens' log-probabilities)
+    """
+    batch, beams, size = next_BxKxV.shape
+    ended_V = jnp.where(jnp.arange(size) == PAD_ID, 0.0, -jnp.inf)
+    next_BxKxV = jnp.where(done_BxK[..., None], ended_V[None, None], next_BxKxV)
+    all_BxKV = (scores_BxK[..., None] + next_BxKxV).reshape(batch, -1)
+    best_BxK, place_BxK = jax.lax.top_k(all_BxKV, beams)
+    gained_BxK = jnp.take_along_axis(next_BxKxV.reshape(batch, -1), place_BxK, axis=1)
+    token_BxK = (place_BxK % size).astype(jnp.int32)
+    return best_BxK, place_BxK // size, token_BxK, gained_BxK
+
+
+def _of_parents(x: jax.Array, parent_BxK: jax.Array) -> jax.Array:
+    """x [B, K, ...] of each hypothesis's parent."""
+    index = parent_BxK.reshape(*parent_BxK.shape, *(1,) * (x.ndim - 2))
+    return jnp.take_along_axis(x, index, axis=1)
+
+
+def _own_of_parents(own: Any, parent_BxK: jax.Array) -> Any:
+    """The cache of self-attention, arrays [..., B K, L, H, K], of the parents."""
+    batch, beams = parent_BxK.shape
+    rows_BK = (jnp.arange(batch)[:, None] * beams + parent_BxK).reshape(-1)
+    return jax.tree.map(lambda x: jnp.take(x, rows_BK, axis=-4), own)
