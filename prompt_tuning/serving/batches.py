@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.training import batching
+from prompt_tuning.training.task import label_ids
 
 # Positions of prompt and input together that a batch is padded to, and so on in steps
 # of 256.
@@ -69,3 +71,24 @@ def in_batches(
         size = min(size for size in sizes if size >= len(places))
         batch = [rows[place] for place in places]
         yield places, batch + [batch[-1]] * (size - len(batch))
+
+
+def label_ids_of_rows(
+    labels: Sequence[Sequence[str]], vocabulary: Vocabulary
+) -> list[np.ndarray]:
+    """Token ids [C, S] of each row's labels, 0 where padded.
+
+    C and S are powers of two, and the same for all rows: there are few such shapes. A
+    label that is padding alone has the score 0.
+
+    Raises:
+      UserError: a label is none that the vocabulary can write.
+    """
+    kinds = {tuple(words): label_ids(words, vocabulary) for words in labels}
+    shapes = np.array([(2, 4), *(ids.shape for ids in kinds.values())])
+    most = [1 << (int(size) - 1).bit_length() for size in shapes.max(axis=0)]
+    padded = {
+        words: np.pad(ids, [(0, m - n) for m, n in zip(most, ids.shape, strict=True)])
+        for words, ids in kinds.items()
+    }
+    return [padded[tuple(words)] for words in labels]

@@ -9,31 +9,24 @@ compiles it again. It is compiled once for each length that a batch is padded to
 """
 
 import functools
-import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from prompt_tuning import config, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
-from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.runs import parts
-from prompt_tuning.serving import bank, batches
+from prompt_tuning.serving import bank, batches, programs, wishes
 from prompt_tuning.serving import prompts as prompts_
 from prompt_tuning.serving.batches import Row
-from prompt_tuning.settings import MOST_TOKENS, Settings
-from prompt_tuning.t5 import beams as beams_
-from prompt_tuning.t5 import decoding
-from prompt_tuning.t5.network import Transformer
-from prompt_tuning.training import batching
-from prompt_tuning.training.task import MAX_INPUT_LENGTH, encode_rows, label_ids
+from prompt_tuning.settings import Settings
+from prompt_tuning.training.task import MAX_INPUT_LENGTH, encode_rows
 
 Prompts = str | Sequence[str]  # the name of one for all texts, or one for each
+Labels = Sequence[str] | Sequence[Sequence[str]] | None
 
 
 class Answer(NamedTuple):
@@ -64,13 +57,12 @@ class Model:
     def __init__(self, settings: Settings, model: parts.Model) -> None:
         self.settings, self.truncated = settings, 0
         self.vocabulary, self.mesh = model.vocabulary, model.mesh
-        self._network, self._params = model.network, model.params
+        self._model = model
         self._bank = bank.Bank(model.network.config.emb_dim, model.mesh)
         self._bank.add("", np.zeros((0, model.network.config.emb_dim)), False)
         self._facts: dict[str, prompts_.Facts] = {}
         data = model.mesh.shape["data"]
         self._sizes, self._ahead = {data, settings.run.batch_size}, False
-        self._programs = _programs(model.network, model.mesh)
 
     # Prompts
 
@@ -132,7 +124,7 @@ class Model:
     @functools.cached_property
     def _frozen(self) -> prompts_.Frozen:
         name = self.settings.run.initial_checkpoint_path
-        width = self._network.config.emb_dim
+        width = self._model.network.config.emb_dim
         return prompts_.Frozen(name, weights.fingerprint(name), width, self.vocabulary)
 
     # Answers
@@ -171,22 +163,22 @@ class Model:
         names = self._names(prompts, count)
         facts = [self.prompt(name) for name in names]
         own = [one.target_length for one in facts]
-        wishes = [
-            _each("most", own if most is None else most, count),
-            _each("temperature", temperature, count),
-            _each("top_p", top_p, count),
-            _each("seed", seed, count),
+        asked = [
+            wishes.each("most", own if most is None else most, count),
+            wishes.each("temperature", temperature, count),
+            wishes.each("top_p", top_p, count),
+            wishes.each("seed", seed, count),
         ]
-        for row in set(zip(*wishes, strict=True)):
-            _check_wishes(*row, answers, beams)
+        for row in set(zip(*asked, strict=True)):
+            wishes.check(*row, answers, beams)
         rows = [
             Row(self._tokens(text, one), name, one.length, *wish, number)
-            for text, name, one, *wish in zip(texts, names, facts, *wishes, strict=True)
+            for text, name, one, *wish in zip(texts, names, facts, *asked, strict=True)
             for number in range(1 if beams > 1 else answers)
         ]
         found: list[list[Answer]] = [[] for _ in rows]
         for places, batch in batches.in_batches(rows, sorted(self._sizes)):
-            tokens, log_probs = self._decoded(batch, beams)
+            tokens, log_probs = programs.decoded(self._model, self._bank, batch, beams)
             for place, *each in zip(places, tokens, log_probs, strict=False):
                 found[place] = [
                     self._answer(rows[place], *one) for one in zip(*each, strict=True)
@@ -201,29 +193,43 @@ class Model:
         so.
         """
         names = self._names(prompts, len(texts))
-        scored = [self.prompt(name).decoding == "labels" for name in names]
         found = [""] * len(texts)
-        for labels in set(scored):
-            places = [i for i, one in enumerate(scored) if one == labels]
+        for labels in (False, True):
+            places = [
+                place
+                for place, name in enumerate(names)
+                if (self.prompt(name).decoding == "labels") == labels
+            ]
             group = [texts[i] for i in places], [names[i] for i in places]
-            said = self._best_labels(*group) if labels else self._greedy(*group)
+            if labels:
+                said = [max(p, key=p.__getitem__) for p in self.classify(*group)]
+            else:
+                said = [answer.text for (answer,) in self.generate(*group)]
             for place, text in zip(places, said, strict=True):
                 found[place] = text
         return found
 
-    def _greedy(self, texts: Sequence[str], names: Sequence[str]) -> list[str]:
-        return [answer.text for (answer,) in self.generate(texts, names)]
+    def classify(
+        self, texts: Sequence[str], prompts: Prompts, labels: Labels = None
+    ) -> list[dict[str, float]]:
+        """Each text's labels and their probabilities, which sum to 1 over its labels.
 
-    def _best_labels(self, texts: Sequence[str], names: Sequence[str]) -> list[str]:
-        words = [self._label_words(name) for name in names]
-        scores_NxL = self.score(texts, None, names)
-        best_N = np.argmax(scores_NxL, axis=1)
-        return [own[best] for own, best in zip(words, best_N, strict=True)]
+        Args:
+          labels: as `score` takes them.
+        """
+        names = self._names(prompts, len(texts))
+        own = self._labels(labels, names)
+        found = []
+        for words, scores_L in zip(own, self.score(texts, own, names), strict=True):
+            scores_L = scores_L[: len(words)].astype(np.float64)
+            p_L = np.exp(scores_L - scores_L.max())
+            found.append(dict(zip(words, (p_L / p_L.sum()).tolist(), strict=True)))
+        return found
 
     def score(
         self,
         texts: Sequence[str],
-        labels: Sequence[str] | Sequence[Sequence[str]] | None,
+        labels: Labels,
         prompts: Prompts,
     ) -> np.ndarray:
         """The log-probability (nats) of each label as the whole answer to each text.
@@ -239,22 +245,23 @@ class Model:
         """
         names = self._names(prompts, len(texts))
         own = self._labels(labels, names)
-        if not names:
-            return np.zeros((0, 0 if labels is None else len(labels)), np.float32)
         rows = [
-            Row(self._tokens(text, facts), name, facts.length)
+            Row(self._tokens(text, one), name, one.length)
             for text, name in zip(texts, names, strict=True)
-            for facts in (self.prompt(name),)
+            for one in (self.prompt(name),)
         ]
-        scores_NxL = np.full((len(texts), max(map(len, own), default=0)), -np.inf)
-        sizes = [len(each) for each in own]
-        ids = _padded_labels(own, self.vocabulary)
+        shape = len(texts), max(map(len, own), default=0)
+        scores_NxL = np.full(shape, -np.inf, np.float32)
+        ids = batches.label_ids_of_rows(own, self.vocabulary)
         for places, batch in batches.in_batches(rows, sorted(self._sizes)):
             filled = np.pad(places, (0, len(batch) - len(places)), mode="edge")
-            scores_BxC = self._scored(batch, [ids[place] for place in filled])
+            scores_BxC = programs.scored(
+                self._model, self._bank, batch, np.stack([ids[i] for i in filled])
+            )
             for place, scores_C in zip(places, scores_BxC, strict=False):
-                scores_NxL[place, : sizes[place]] = scores_C[: sizes[place]]
-        return scores_NxL.astype(np.float32)
+                size = len(own[place])
+                scores_NxL[place, :size] = scores_C[:size]
+        return scores_NxL
 
     def compile(
         self,
@@ -262,11 +269,11 @@ class Model:
         batch_size: int,
         *,
         most: int | Sequence[int] | None = None,
-        labels: int = 0,
+        labels: bool = False,
     ) -> None:
         """Compiles ahead of time, so that no answer waits for it.
 
-        From the first call on, batches have only sizes compiled ahead; call it again
+        From the first call on, batches have only the sizes of such calls; call it again
         for another size.
 
         Args:
@@ -275,34 +282,36 @@ class Model:
             []: none, only the size is set.
           batch_size: rows of a batch; a multiple of the devices along "data".
           most: longest answers; by default those of the prompts added so far.
-          labels: above 0: the scoring of so many labels too.
+          labels: compile the scoring of these prompts' label words too.
         """
         partitioning.check_batch_size(batch_size, self.mesh)
         facts = [self.prompt(name) for name in self.names]
         most = [one.target_length for one in facts] if most is None else most
-        answers = [most] if isinstance(most, int) else most
+        answers = {batches.answer_length(n) for n in np.atleast_1d(most).tolist()}
+        words = [one.label_words for one in facts if one.label_words and labels]
+        all_ids = batches.label_ids_of_rows(words, self.vocabulary)
         if not self._ahead:
             self._sizes, self._ahead = set(), True
         self._sizes.add(batch_size)
         lengths = self._all() if lengths is None else lengths
         for length in sorted({batches.length_of(n) for n in lengths}):
             batch = [Row(np.ones(length, np.int32), "", 0)] * batch_size  # EOS alone
-            for answer in sorted({batches.answer_length(n) for n in answers}):
-                self._decoded(batch, 1, answer)
-            if labels:
-                ids_CxS = _padded_labels([["a"] * labels], self.vocabulary)[0]
-                self._scored(batch, [ids_CxS] * batch_size)
+            for answer in sorted(answers):
+                programs.decoded(self._model, self._bank, batch, 1, answer)
+            for ids_CxS in all_ids[:1]:  # they have one shape
+                ids_BxCxS = np.stack([ids_CxS] * batch_size)
+                programs.scored(self._model, self._bank, batch, ids_BxCxS)
 
     def _all(self) -> list[int]:
         """The lengths that batches of the prompts added so far may be padded to."""
         facts = [self.prompt(name) for name in self.names]
-        longest = max(self._limit(one) + one.length for one in facts)
+        longest = max((self._limit(one) + one.length for one in facts), default=0)
         return sorted({batches.length_of(n) for n in range(1, longest + 1)})
 
     # Texts -> batches -> the compiled programs
 
     def _names(self, prompts: Prompts, count: int) -> list[str]:
-        names = _each("prompts", prompts, count)
+        names = wishes.each("prompts", prompts, count)
         for name in set(names):
             self.prompt(name)
         return names
@@ -323,64 +332,17 @@ class Model:
             )
         return words
 
-    def _labels(self, labels: Any, names: Sequence[str]) -> list[Sequence[str]]:
+    def _labels(self, labels: Labels, names: Sequence[str]) -> list[Sequence[str]]:
+        """The labels of each text."""
         if labels is None:
             return [self._label_words(name) for name in names]
-        if isinstance(labels, str) or not labels:
-            raise UserError(f"labels are {labels!r}; they must be a list of texts")
-        if isinstance(labels[0], str):
-            return [labels] * len(names)
-        return _each("labels", labels, len(names))
-
-    def _decoded(
-        self, batch: Sequence[Row], beams: int, length: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(token ids, their log-probabilities) of a batch, [B, K, S]."""
-        length = length or batches.answer_length(max(row.most for row in batch))
-        inputs_BxL, own = self._inputs(batch)
-        sampling = self._placed(
-            {
-                "most": np.array([row.most for row in batch], np.int32),
-                "temperature": np.array([r.temperature for r in batch], np.float32),
-                "top_p": np.array([row.top_p for row in batch], np.float32),
-                "seed": np.array([row.seed % 2**32 for row in batch], np.uint32),
-                "number": np.array([row.number for row in batch], np.uint32),
-            }
-        )
-        with jax.set_mesh(self.mesh):
-            if beams > 1:
-                found = self._programs.searched(
-                    self._params, inputs_BxL, own, sampling["most"], beams, length
-                )
-                return jax.device_get(found)
-            found = self._programs.sampled(
-                *(self._params, inputs_BxL, own),
-                *(decoding.Sampling(**sampling), length),
-            )
-            tokens_BxS, log_probs_BxS = jax.device_get(found)
-            return tokens_BxS[:, None], log_probs_BxS[:, None]
-
-    def _scored(self, batch: Sequence[Row], ids: Sequence[np.ndarray]) -> np.ndarray:
-        """The scores [B, C] of each row's labels, whose ids are [C, S]."""
-        inputs_BxL, own = self._inputs(batch)
-        labels_BxCxS = self._placed({"labels": np.stack(ids)})["labels"]
-        with jax.set_mesh(self.mesh):
-            return jax.device_get(
-                self._programs.scored(self._params, inputs_BxL, own, labels_BxCxS)
-            )
-
-    def _inputs(self, batch: Sequence[Row]) -> tuple[jax.Array, bank.Own]:
-        length = batches.length_of(max(row.positions for row in batch))
-        inputs_BxL = batching.pad([row.tokens for row in batch], length)
-        own = self._bank.gather([row.prompt for row in batch], length)
-        return self._placed({"inputs": inputs_BxL})["inputs"], own
-
-    def _placed(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Arrays [B, ...], split over "data"; every host makes the whole of them."""
-        (count,) = {len(value) for value in batch.values()}
-        rows = partitioning.host_rows(self.mesh, count)
-        own = {name: value[rows] for name, value in batch.items()}
-        return partitioning.shard_batch(own, self.mesh)
+        if len(labels) and all(isinstance(label, str) for label in labels):
+            labels = [labels] * len(names)
+        own = wishes.each("labels", labels, len(names))
+        for words in own:
+            if isinstance(words, str) or not len(words):
+                raise UserError(f"labels are {words!r}; they must be a list of texts")
+        return own
 
     def _answer(self, row: Row, tokens_S: np.ndarray, log_p_S: np.ndarray) -> Answer:
         ended = np.flatnonzero(tokens_S == self.vocabulary.eos_id)
@@ -394,92 +356,6 @@ class Model:
             input_tokens=len(row.tokens),
             prompt_positions=row.vectors,
         )
-
-
-class _Programs(NamedTuple):
-    """The compiled programs of a network; each compiles once for a batch's shape."""
-
-    sampled: Callable[..., Any]
-    searched: Callable[..., Any]
-    scored: Callable[..., Any]
-
-
-@functools.cache
-def _programs(network: Transformer, mesh: Mesh) -> _Programs:
-    def jit(fn: Callable[..., Any], *static: int) -> Callable[..., Any]:
-        whole = partitioning.replicated(mesh)  # every host has all answers
-        return jax.jit(fn, static_argnums=static, out_shardings=whole)
-
-    def sampled(params: Any, inputs_BxL: jax.Array, own: bank.Own, *how: Any) -> Any:
-        extra, cut = own.extra(), inputs_BxL.shape[1]
-        return decoding.sampled(network, params, inputs_BxL, extra, *how, cut)
-
-    def searched(params: Any, inputs_BxL: jax.Array, own: bank.Own, *how: Any) -> Any:
-        extra, cut = own.extra(), inputs_BxL.shape[1]
-        return beams_.search(network, params, inputs_BxL, extra, *how, cut)
-
-    def scored(
-        params: Any, inputs_BxL: jax.Array, own: bank.Own, labels_BxCxS: jax.Array
-    ) -> jax.Array:
-        extra, cut = own.extra(), inputs_BxL.shape[1]
-        return decoding.label_scores(
-            network, params, inputs_BxL, extra, labels_BxCxS, cut
-        )
-
-    return _Programs(jit(sampled, 4), jit(searched, 4, 5), jit(scored))
-
-
-def _each(name: str, value: Any, count: int) -> list[Any]:
-    """One value for all texts, or a list of as many as there are."""
-    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
-        return [value] * count
-    if len(value) != count:
-        raise UserError(
-            f"{name} has {len(value)} values for {count} texts; give one for all, or "
-            "one for each"
-        )
-    return list(value)
-
-
-def _check_wishes(
-    most: int, temperature: float, top_p: float, seed: int, answers: int, beams: int
-) -> None:
-    """Raises UserError for what no answer can be given by."""
-    wishes = [
-        ("most", most, "a whole number of tokens", 1 <= most <= MOST_TOKENS),
-        ("temperature", temperature, "0 or above", 0 <= temperature < math.inf),
-        ("top_p", top_p, "above 0 and at most 1", 0 < top_p <= 1),
-        ("seed", seed, "a whole number of at least 0", seed >= 0),
-        ("answers", answers, "a whole number of at least 1", answers >= 1),
-        ("beams", beams, "a whole number of at least 1", beams >= 1),
-    ]
-    for name, value, needed, right in wishes:
-        whole = name in ("temperature", "top_p") or value == int(value)
-        if not right or not whole:
-            raise UserError(f"{name} is {value!r}; it must be {needed}")
-    if beams > 1 and (temperature > 0 or top_p < 1):
-        raise UserError(
-            "beam search draws nothing: leave out temperature and top_p, or beams"
-        )
-    if beams > 1 and answers > beams:
-        raise UserError(f"{beams} beams find {beams} answers, not {answers}")
-
-
-def _padded_labels(
-    labels: Sequence[Sequence[str]], vocabulary: Vocabulary
-) -> list[np.ndarray]:
-    """Ids [C, S] of each row's labels; C and S, powers of two, are the same for all.
-
-    What is missing is padding alone, whose score is 0.
-    """
-    kinds = {tuple(each): label_ids(each, vocabulary) for each in labels}
-    shapes = np.array([ids.shape for ids in kinds.values()])
-    most = [1 << (int(size) - 1).bit_length() for size in shapes.max(axis=0)]
-    padded = {
-        words: np.pad(ids, [(0, m - n) for m, n in zip(most, ids.shape, strict=True)])
-        for words, ids in kinds.items()
-    }
-    return [padded[tuple(each)] for each in labels]
 
 
 def load(name: str | os.PathLike, **settings: Any) -> Model:
