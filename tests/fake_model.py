@@ -74,6 +74,9 @@ class FakeModel:
     def prompt(self, name):
         return self.facts[name]
 
+    def limit(self, name):
+        return self.facts[name].input_length or 512
+
     def add(self, name, path):
         if not Path(path).exists() or "bad" in Path(path).name:
             raise UserError(f"no prompt file at {path}")

@@ -17,14 +17,7 @@ SIZES = (1, 8)  # rows of a batch that are compiled, beside the largest
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the prompts, where to listen, who may ask, and the limits."""
-    parser.add_argument(
-        "--prompts",
-        nargs="+",
-        default=[],
-        metavar="NAME=PATH",
-        help="runs, steps of runs, prompt files or PEFT's folders, by the names that "
-        "clients give as `model`",
-    )
+    flags.add_prompts(parser)
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s")
     parser.add_argument(
@@ -49,7 +42,7 @@ _LIMITS = (
     ("--most_bytes", int, 2**20, "of a request's body"),
     ("--most_characters", int, 20_000, "of a text"),
     ("--most_texts", int, 128, "texts of a request, times its answers to each"),
-    ("--most_tokens", int, 256, "of an answer"),
+    ("--most_tokens", int, 128, "of an answer"),
     ("--client_seconds", float, 10.0, "in which a client must send its request, or "
      "take its answer"),
 )  # fmt: skip
@@ -57,61 +50,49 @@ _LIMITS = (
 
 def run(args: argparse.Namespace) -> None:
     """Serves until SIGTERM or Ctrl-C; what was accepted by then is answered."""
-    prompts = _prompts(args.prompts)
-    _check_limits(args)
+    _check(args)
     try:
-        import fastapi  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
+        from prompt_tuning.serving import listening
     except ImportError as error:
         raise UserError(
             f"the server needs {error.name}, which is not installed: "
             "pip install 'prompt-tuning[serve]'"
         ) from None
-    from prompt_tuning.serving import listening
+    key, folder = api_key(args), _folder(args.load_from)
+    with listening.bound(args.host, args.port) as sock:  # a taken port shows at once
+        app, count = _app(args, key, folder)
 
-    key = api_key(args)
-    folder = _folder(args.load_from)
-    sock = listening.bound(args.host, args.port)  # a port that is taken shows at once
-    with sock:
-        _serve(args, prompts, key, folder, sock)
+        def ready() -> None:
+            what = f"{count} prompt{'s' * (count != 1)}"
+            print(f"serving {what} at {listening.url(sock)}", flush=True)
+
+        listening.serve(app, sock, args.client_seconds, ready)
+    print("stopped; all that was accepted is answered", flush=True)
 
 
-def _serve(
-    args: argparse.Namespace,
-    prompts: dict[str, str],
-    key: str | None,
-    folder: Path | None,
-    sock: Any,
-) -> None:
+def _app(
+    args: argparse.Namespace, key: str | None, folder: Path | None
+) -> tuple[Any, int]:
+    """The app with everything compiled, and the number of its prompts."""
     from prompt_tuning.commands import common
     from prompt_tuning.runs import parts
-    from prompt_tuning.serving import listening, server
+    from prompt_tuning.serving import server
     from prompt_tuning.serving.model import Model
     from prompt_tuning.serving.prompt_files import signature
 
-    first = next(iter(prompts.values()), None)
-    if first is None:
-        settings = common.settings(args)
-    else:
-        settings, _ = common.settings_of_trained(args, first)
+    paths, settings = common.settings_of_prompts(args)
     common.start(args)
     model = Model(settings, parts.build(settings))
     app = server.make_app(model, _options(args, settings, key, folder))
-    for name, path in prompts.items():
+    for name, path in paths.items():
         before = signature(Path(path))
         model.add(name, path)
         app.watched.add(name, Path(path), before)
-    rows = settings.run.batch_size
-    for size in sorted({n for n in SIZES if n < rows} | {rows}):
-        model.compile(None, size)
-
-    def ready() -> None:
-        what = f"{len(prompts)} prompt{'s' * (len(prompts) != 1)}"
-        print(f"serving {what} at {listening.url(sock)}", flush=True)
-
-    listening.serve(app.asgi, sock, args.client_seconds, ready)
-    print("stopped; all that was accepted is answered", flush=True)
+    lengths = [model.prompt(name).target_length for name in paths]
+    largest = settings.run.batch_size
+    for size in sorted({n for n in SIZES if n < largest} | {largest}):
+        model.compile(None, size, most=[*lengths, args.most_tokens], labels=True)
+    return app.asgi, len(paths)
 
 
 def _options(
@@ -128,23 +109,7 @@ def _options(
     )
 
 
-def _prompts(given: list[str]) -> dict[str, str]:
-    """{name: path} of NAME=PATH."""
-    found: dict[str, str] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not equals or not path or not re.fullmatch(r"[\w.:@+-]{1,100}", name):
-            raise UserError(
-                f"--prompts has {text!r}; give NAME=PATH, a name of letters, digits "
-                "and . : @ + - _, such as boolq=runs/boolq"
-            )
-        if name in found:
-            raise UserError(f"--prompts has {name!r} twice; give each its own name")
-        found[name] = flags.path(path)
-    return found
-
-
-def _check_limits(args: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace) -> None:
     if not args.prompts and not args.load_from:
         raise UserError(
             "there is nothing to serve: give --prompts NAME=PATH ..., or --load_from"

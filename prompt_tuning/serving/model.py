@@ -63,6 +63,8 @@ class Model:
         self._facts: dict[str, prompts_.Facts] = {}
         data = model.mesh.shape["data"]
         self._sizes, self._ahead = {data, settings.run.batch_size}, False
+        self._lengths: set[int] = set()  # of answers, compiled ahead
+        self._least = 2, 4  # labels, and tokens of each, that are scored
 
     # Prompts
 
@@ -177,8 +179,11 @@ class Model:
             for number in range(1 if beams > 1 else answers)
         ]
         found: list[list[Answer]] = [[] for _ in rows]
-        for places, batch in batches.in_batches(rows, sorted(self._sizes)):
-            tokens, log_probs = programs.decoded(self._model, self._bank, batch, beams)
+        sizes, ahead = sorted(self._sizes), self._lengths
+        for places, batch in batches.in_batches(rows, sizes, ahead):
+            length = batches.answer_length(max(row.most for row in batch), ahead)
+            given = self._model, self._bank, batch, beams, length
+            tokens, log_probs = programs.decoded(*given)
             for place, *each in zip(places, tokens, log_probs, strict=False):
                 found[place] = [
                     self._answer(rows[place], *one) for one in zip(*each, strict=True)
@@ -252,7 +257,7 @@ class Model:
         ]
         shape = len(texts), max(map(len, own), default=0)
         scores_NxL = np.full(shape, -np.inf, np.float32)
-        ids = batches.label_ids_of_rows(own, self.vocabulary)
+        ids = batches.label_ids_of_rows(own, self.vocabulary, self._least)
         for places, batch in batches.in_batches(rows, sorted(self._sizes)):
             filled = np.pad(places, (0, len(batch) - len(places)), mode="edge")
             scores_BxC = programs.scored(
@@ -274,7 +279,8 @@ class Model:
         """Compiles ahead of time, so that no answer waits for it.
 
         From the first call on, batches have only the sizes of such calls; call it again
-        for another size.
+        for another size. Answers and labels are padded to the sizes compiled, where
+        these are enough.
 
         Args:
           lengths: of prompt and input together; each is rounded up to the next length
@@ -289,7 +295,9 @@ class Model:
         most = [one.target_length for one in facts] if most is None else most
         answers = {batches.answer_length(n) for n in np.atleast_1d(most).tolist()}
         words = [one.label_words for one in facts if one.label_words and labels]
-        all_ids = batches.label_ids_of_rows(words, self.vocabulary)
+        all_ids = batches.label_ids_of_rows(words, self.vocabulary, self._least)
+        self._lengths |= answers
+        self._least = all_ids[0].shape if all_ids else self._least
         if not self._ahead:
             self._sizes, self._ahead = set(), True
         self._sizes.add(batch_size)

@@ -36,7 +36,6 @@ from prompt_tuning.serving.guard import guarded
 from prompt_tuning.serving.metrics import CONTENT_TYPE, Metrics
 from prompt_tuning.serving.prompt_files import Watched
 from prompt_tuning.serving.refusals import Refusal
-from prompt_tuning.training.task import MAX_INPUT_LENGTH
 
 PAGE = Path(__file__).with_name("page")
 
@@ -58,7 +57,7 @@ class Options(NamedTuple):
     most_bytes: int = 2**20
     most_characters: int = 20_000
     most_texts: int = 128
-    most_tokens: int = 256
+    most_tokens: int = 128
     client_seconds: float = 10.0
     api_key: str | None = None
     folder: Path | None = None
@@ -163,7 +162,7 @@ class Server:
         asked.check()
         facts = self._facts(asked.model)
         texts = asked.texts()
-        sizes = self._checked(texts, facts, "prompt", asked.n or 1)
+        sizes = self._checked(asked.model, texts, "prompt", asked.n or 1)
         rows = list(self._rows(asked, texts, facts))
         of_rows = [size for size in sizes for _ in range(asked.n or 1)]
         futures = self._submit(GENERATE, asked.model, rows, of_rows)
@@ -257,7 +256,7 @@ class Server:
                 "labels",
             )
         texts = asked.texts()
-        sizes = self._checked(texts, facts, "input", 1)
+        sizes = self._checked(asked.model, texts, "input", 1)
         rows = [Scored(text, tuple(labels), asked.model) for text in texts]
         futures = self._submit(SCORE, asked.model, rows, sizes)
         scores = await answering.all_of(futures)
@@ -289,7 +288,7 @@ class Server:
         return [name for name in self.model.names if name not in self.leaving]
 
     def _checked(
-        self, texts: Sequence[str], facts: Any, param: str, each: int
+        self, name: str, texts: Sequence[str], param: str, each: int
     ) -> list[int]:
         """The texts' sizes in tokens, EOS included, if few and short enough."""
         most = self.options.most_texts
@@ -309,7 +308,7 @@ class Server:
                 "context_length_exceeded",
             )
         sizes = [len(self.model.vocabulary.encode(text)) + EOS for text in texts]
-        most = facts.input_length or MAX_INPUT_LENGTH
+        most = self.model.limit(name)
         if max(sizes) > most:
             raise Refusal(
                 400,

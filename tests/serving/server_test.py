@@ -213,7 +213,7 @@ def test_labels_of_different_numbers_share_a_batch(plain):
         ({"model": "mood", "prompt": "x" * 40}, 400, "41 tokens"),
         ({"prompt": ["x"] * 17}, 400, "17 texts"),
         ({"prompt": ["x"] * 9, "n": 2, "temperature": 1}, 400, "2 answers each"),
-        ({"max_tokens": 257}, 400, "256 at most"),
+        ({"max_tokens": 129}, 400, "128 at most"),
         ({"prompt": "x" * 2**20}, 413, "1,048,576 bytes"),
     ],
 )
