@@ -57,7 +57,7 @@ SERVE = [
     # Speaks HTTP; pure Python with h11, which it brings, so that no compiler is needed.
     "uvicorn>=0.54",
     # GET /metrics in Prometheus' format.
-    "prometheus-client>=0.26",
+    "prometheus_client>=0.26",
     # Requests' fields and what is wrong with them.
     "pydantic>=2.14",
     # Under FastAPI, whose own errors it raises for unknown paths and methods.
