@@ -15,7 +15,8 @@ from prompt_tuning import config, outputs, partitioning
 from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 from prompt_tuning.runs import trained
-from prompt_tuning.settings import Settings
+from prompt_tuning.serving import prompts
+from prompt_tuning.settings import Run, Settings
 from prompt_tuning.training import own_data
 
 
@@ -54,6 +55,33 @@ def settings_of_trained(
         run = dataclasses.replace(base.run, inputs=None, targets=None)
         found = settings(args, dataclasses.replace(base, run=run))
     return found, source._replace(mesh=base.mesh)
+
+
+def settings_of_prompts(args: argparse.Namespace) -> tuple[dict[str, str], Settings]:
+    """The paths of --prompts by name, and the settings of their frozen model.
+
+    Raises:
+      UserError: there is none at a path; other flags name a prompt too.
+    """
+    paths = prompts.named(args.prompts)
+    if getattr(args, "prompt", None) or settings(args).run.model_dir:
+        raise UserError(
+            "--prompts names all the prompts: leave out --prompt and MODEL_DIR"
+        )
+    return paths, settings(args, prompts.frozen_settings(list(paths.values())))
+
+
+def given(args: argparse.Namespace, field: str, *values: str) -> str | None:
+    """What the flags set a field of Run to; None if they do not say.
+
+    Args:
+      values: two that it may have.
+    """
+    found = {
+        getattr(settings(args, Settings(run=Run(**{field: value}))).run, field)
+        for value in values
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def start(args: argparse.Namespace) -> None:

@@ -58,6 +58,18 @@ def add_prompt(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_prompts(parser: argparse.ArgumentParser) -> None:
+    """Adds --prompts."""
+    parser.add_argument(
+        "--prompts",
+        nargs="+",
+        default=[],
+        metavar="NAME=PATH",
+        help="prompts of one frozen model by name, each as --prompt takes it; or a "
+        "folder of runs and prompt files",
+    )
+
+
 def greet(command: str, args: argparse.Namespace) -> None:
     """Says at once that the program is there: importing JAX takes a second.
 

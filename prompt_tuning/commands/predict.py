@@ -1,23 +1,24 @@
-"""`predict`: answer lines of text or JSONL; write JSONL."""
+"""`predict`: answer lines of text, JSONL or a table; write JSONL."""
 
 import argparse
+import contextlib
+import itertools
 import json
 import os
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from prompt_tuning import files
 from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags for hosts and the prompt, --input and --output."""
+    """Adds the flags for hosts and prompts, --input and --output."""
     flags.add_hosts(parser)
     flags.add_prompt(parser)
+    flags.add_prompts(parser)
     for name, default in (("--input", "stdin"), ("--output", "stdout")):
         text = f"default: {default}"
         parser.add_argument(
@@ -26,111 +27,120 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Answers each line of --input with a JSON object in a line of --output.
+    """Answers each row of --input with a JSON object in a line of --output.
 
-    A line of --input is plain text, or a JSON object with "inputs"; its other fields
-    are kept.
+    A row is a line of plain text, a JSON object, or one of a table with a header; the
+    fields other than "inputs" are kept. With several prompts its "task" is the name of
+    the one to answer with. A row that cannot be answered is given its "error"; the
+    others are answered, and the exit code is 2.
     """
     from prompt_tuning import outputs
     from prompt_tuning.commands import common
+    from prompt_tuning.serving import inputs, stream
 
-    records = list(read_inputs(args.input))
+    rows = inputs.read(args.input)
+    first = list(itertools.islice(rows, 1))  # what cannot be read is refused at once
     if args.output != "-":
         outputs.check_output(args.output)
-    settings, source = common.settings_of_trained(args, args.prompt)
-    common.start(args)
-    predictions = _predictions(settings, source, [r["inputs"] for r in records])
-    lines = "".join(
-        json.dumps(record | {"prediction": text}, ensure_ascii=False) + "\n"
-        for record, text in zip(records, predictions, strict=True)
-    )
-    path = Path(args.output)
-    if args.output == "-":
-        outputs.in_utf8(sys.stdout)
-        sys.stdout.write(lines)
-    elif path.exists() and not path.is_file():  # such as /dev/null; do not replace it
-        path.write_text(lines, encoding="utf-8")
+    if args.prompts:
+        paths, settings = common.settings_of_prompts(args)
+        common.start(args)
+        model = _mixed(args, settings, paths)
     else:
-        with outputs.atomic(Path(os.path.realpath(path))) as temporary:
-            temporary.write_text(lines, encoding="utf-8")
+        settings, source = common.settings_of_trained(args, args.prompt)
+        common.start(args)
+        model = _single(settings, source, bool(first))
+    batch_size = settings.run.batch_size
+    model.compile([], batch_size)  # batches of one size
+    count, errors = 0, []
+    with _writer(args.output) as write:
+        for said in stream.answered(model, itertools.chain(first, rows), batch_size):
+            write("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in said))
+            count += len(said)
+            errors += [one["error"] for one in said if "error" in one]
+            errors[1:] = [""] * len(errors[1:])  # their number is enough
+    if model.truncated:
+        print(f"{model.truncated} inputs were cut {_to(model)}", file=sys.stderr)
+    if errors:
+        raise UserError(
+            f"{len(errors)} of {count} rows were not answered, and have their error in "
+            f"the output; the first: {errors[0]}"
+        )
 
 
-def _predictions(settings: Any, source: Any, texts: Sequence[str]) -> Sequence[str]:
-    """The model's answer to each text."""
+def _to(model: Any) -> str:
+    limits = {model.limit(name) for name in model.names}
+    return f"to {limits.pop()} tokens" if len(limits) == 1 else "for their prompts"
+
+
+def _single(settings: Any, source: Any, answers: bool) -> Any:
+    """The model with a run's prompt alone, or the model that the run trained.
+
+    Args:
+      answers: whether there is anything to answer; if not, the task is not looked at.
+    """
+    import numpy as np
+
     from prompt_tuning.runs import parts, trained
-    from prompt_tuning.training import predictor, task
+    from prompt_tuning.serving import prompts
+    from prompt_tuning.serving.model import Model
 
     run = settings.run
-    model, params, extra = trained.load(settings, source)
-    if not texts:
-        return []
-    length = (parts.input_length(run) or {}).get("inputs")
-    inputs_NxT, cut = task.encode_rows(texts, model.vocabulary, length)
-    if cut:
-        print(f"{cut} inputs were cut to {inputs_NxT.shape[1]} tokens", file=sys.stderr)
-    words, most = trained.answers(settings, source, model)
-    labels_LxS = parts.scored_labels(run, words, model)
-    predict_fn = predictor.make_predict_fn(model.network, model.mesh, most, labels_LxS)
-    return predictor.predict_texts(
-        predict_fn(params, extra), inputs_NxT, run.batch_size, model.vocabulary
+    frozen, params, extra = trained.load(settings, source)
+    model = Model(settings, frozen._replace(params=params))
+    words, most = trained.answers(settings, source, frozen) if answers else (None, 1)
+    if answers:
+        parts.scored_labels(run, words, frozen)  # raises, if there are none to score
+    prompt_PxD = np.zeros((0, frozen.network.config.emb_dim))
+    if extra.prompt is not None:
+        prompt_PxD = np.asarray(extra.prompt.vectors)
+    facts = prompts.Facts(
+        length=len(prompt_PxD),
+        place=run.prompt_place,
+        label_words=tuple(words) if words else None,
+        target_length=most,
+        task=run.mixture_or_task_name,
+        path=source.path,
+        description=source.said,
+        decoding=run.decoding,
+        template=run.inputs,
     )
+    model.put("prompt", prompt_PxD, facts)
+    return model
 
 
-def read_inputs(source: str) -> Iterator[dict[str, Any]]:
-    """The records of a file, or of standard input for "-"."""
-    suffix = Path(source).suffix.lower()
-    text = _content(source)
-    if suffix in (".csv", ".tsv", ".json") or _is_array(text):
-        raise UserError(
-            f"the inputs {source!r} are a table or one JSON value; give a text, or a "
-            'JSON object such as {"inputs": "..."}, in each line'
-        )
-    for number, line in enumerate(files.lines_of(text), start=1):
-        if suffix == ".jsonl" and not line.strip():
-            continue
-        if suffix == ".jsonl" or line.lstrip().startswith("{"):
-            yield _record(line, f"line {number} of {source}")
-        else:
-            yield {"inputs": line}
+def _mixed(args: argparse.Namespace, settings: Any, paths: Mapping[str, str]) -> Any:
+    """The frozen model with all of the prompts."""
+    from prompt_tuning.commands import common
+    from prompt_tuning.runs import parts
+    from prompt_tuning.serving.model import Model
+
+    said = {
+        "place": common.given(args, "prompt_place", "prefix", "suffix"),
+        "decoding": common.given(args, "decoding", "greedy", "labels"),
+    }
+    model = Model(settings, parts.build(settings))
+    for name, path in paths.items():
+        model.add(name, path, **said)
+    return model
 
 
-def _content(source: str) -> str:
-    try:
-        if source == "-":
-            data = files.read_stream(sys.stdin.buffer)
-        else:
-            with Path(source).open("rb") as file:  # which may be a pipe, <(...)
-                data = files.read_stream(file)
-        files.check_pointer(data, source)
-        return files.text_of(data)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"the inputs {source!r} cannot be read ({error}); give a UTF-8 file of "
-            "text lines or JSON objects, or - for standard input"
-        ) from None
+@contextlib.contextmanager
+def _writer(output: str) -> Iterator[Callable[[str], Any]]:
+    """A function that writes text to --output; a file appears whole or not at all."""
+    from prompt_tuning import outputs
+
+    path = Path(output)
+    if output == "-":
+        outputs.in_utf8(sys.stdout)
+        yield lambda text: print(text, end="", flush=True)
+    elif path.exists() and not path.is_file():  # such as /dev/null; do not replace it
+        with path.open("w", **_TEXT) as file:
+            yield lambda text: print(text, end="", file=file, flush=True)
+    else:
+        final = Path(os.path.realpath(path))
+        with outputs.atomic(final) as temporary, temporary.open("w", **_TEXT) as file:
+            yield file.write
 
 
-def _is_array(text: str) -> bool:
-    """Whether it is one JSON array, of objects say; a text may start with a bracket."""
-    if not re.match(r"\s*\[\s*[\[{\"\]]", text):
-        return False
-    try:
-        return isinstance(files.parse_json(text), list)
-    except ValueError:
-        return False
-
-
-def _record(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = files.parse_json(line)
-    except ValueError as error:
-        raise UserError(
-            f"{where} should be a JSON object but is not one ({error}); give one whole "
-            "object a line, or plain text"
-        ) from None
-    if not isinstance(record, dict) or not isinstance(record.get("inputs"), str):
-        raise UserError(
-            f'{where} has no "inputs" with a text; each object needs one, '
-            '{"inputs": "..."}'
-        )
-    return record
+_TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace"}

@@ -174,7 +174,7 @@ class Model:
         for row in set(zip(*asked, strict=True)):
             wishes.check(*row, answers, beams)
         rows = [
-            Row(self._tokens(text, one), name, one.length, *wish, number)
+            Row(self._tokens(text, name), name, one.length, *wish, number)
             for text, name, one, *wish in zip(texts, names, facts, *asked, strict=True)
             for number in range(1 if beams > 1 else answers)
         ]
@@ -251,7 +251,7 @@ class Model:
         names = self._names(prompts, len(texts))
         own = self._labels(labels, names)
         rows = [
-            Row(self._tokens(text, one), name, one.length)
+            Row(self._tokens(text, name), name, one.length)
             for text, name in zip(texts, names, strict=True)
             for one in (self.prompt(name),)
         ]
@@ -312,8 +312,8 @@ class Model:
 
     def _all(self) -> list[int]:
         """The lengths that batches of the prompts added so far may be padded to."""
-        facts = [self.prompt(name) for name in self.names]
-        longest = max((self._limit(one) + one.length for one in facts), default=0)
+        both = (self.limit(name) + self.prompt(name).length for name in self.names)
+        longest = max(both, default=0)
         return sorted({batches.length_of(n) for n in range(1, longest + 1)})
 
     # Texts -> batches -> the compiled programs
@@ -324,11 +324,17 @@ class Model:
             self.prompt(name)
         return names
 
-    def _limit(self, facts: prompts_.Facts) -> int:
-        return facts.input_length or MAX_INPUT_LENGTH
+    def limit(self, name: str) -> int:
+        """The tokens, EOS included, that a prompt's inputs are cut to.
 
-    def _tokens(self, text: str, facts: prompts_.Facts) -> np.ndarray:
-        ids_1xT, cut = encode_rows([text], self.vocabulary, self._limit(facts))
+        TASK_FEATURE_LENGTHS says it, the model's own or that of the prompt's run.
+        """
+        lengths = self.settings.run.task_feature_lengths or {}
+        own = self.prompt(name).input_length
+        return lengths.get("inputs") or own or MAX_INPUT_LENGTH
+
+    def _tokens(self, text: str, name: str) -> np.ndarray:
+        ids_1xT, cut = encode_rows([text], self.vocabulary, self.limit(name))
         self.truncated += cut
         return ids_1xT[0, : np.count_nonzero(ids_1xT)]
 

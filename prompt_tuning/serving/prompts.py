@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from prompt_tuning import exchange
+from prompt_tuning import config, exchange
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.runs import trained
-from prompt_tuning.settings import Run
+from prompt_tuning.settings import Run, Settings
 
 ANSWER = 64  # tokens of the longest answer, where a prompt does not say
 
@@ -23,7 +23,7 @@ class Facts(NamedTuple):
     labels. target_length: tokens of its longest answer, EOS included. task: the one it
     was trained on, if known. path: where it is from. description: all that it says of
     itself. decoding: "greedy" or "labels". input_length: the most tokens of an input,
-    where a run set that.
+    where a run set that. template: INPUTS, of a run on the user's own file.
     """
 
     length: int
@@ -35,6 +35,7 @@ class Facts(NamedTuple):
     description: Mapping[str, Any]
     decoding: str = "greedy"
     input_length: int | None = None
+    template: str | None = None
 
 
 class Frozen(NamedTuple):
@@ -132,6 +133,7 @@ def _facts(
         description=said,
         decoding=given.get("decoding") or run.decoding,
         input_length=lengths.get("inputs"),
+        template=run.inputs,
     )
     return check(facts)
 
@@ -148,3 +150,76 @@ def check(facts: Facts) -> Facts:
             "score: decode greedily (DECODING=greedy)"
         )
     return facts
+
+
+# Prompts by name, as flags give them
+
+
+def named(given: Sequence[str]) -> dict[str, str]:
+    """Paths by name, of NAME=PATH and folders of runs and prompt files.
+
+    Raises:
+      UserError: a folder holds no prompts; two have one name.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        more = {name: os.path.expanduser(path)} if equals else _inside(text)
+        twice = sorted(found.keys() & more.keys())
+        if twice or "" in more:
+            problem = f"names {twice[0]!r} twice" if twice else f"has {text!r}"
+            raise UserError(
+                f"--prompts {problem}; give each prompt a name of its own, NAME=PATH"
+            )
+        found |= more
+    return found
+
+
+_HELD = exchange.PROMPT, exchange.PEFT, exchange.MODEL
+
+
+def _inside(folder: str) -> dict[str, str]:
+    """The runs and prompt files in a folder, by name; or itself, if it is a run."""
+    path = Path(os.path.expanduser(folder))
+    if not path.is_dir():
+        raise UserError(
+            f"--prompts has {folder!r}, which is no folder of prompts; give NAME=PATH "
+            "for each, or such a folder"
+        )
+
+    def is_run(path: Path) -> bool:
+        return any((path / name).is_file() for name in _HELD)
+
+    if is_run(path):
+        return {path.resolve().name: str(path)}
+    found = [
+        (one.name if one.is_dir() else one.stem, str(one))
+        for one in sorted(path.iterdir())
+        if is_run(one) or one.suffix in (".npy", ".safetensors")
+    ]
+    names = [name for name, _ in found]
+    if not found or len(set(names)) < len(names):
+        raise UserError(
+            f"--prompts is {folder!r}, a folder with "
+            + (
+                "two prompts of one name"
+                if found
+                else "no run and no prompt file in it"
+            )
+            + "; give NAME=PATH for each"
+        )
+    return dict(found)
+
+
+def frozen_settings(paths: Sequence[str]) -> Settings:
+    """The settings with the frozen model and vocabulary that the prompts say.
+
+    Those of the first that says it; `read` checks the others.
+    """
+    for path in paths:
+        said = trained.find("", path).said
+        if said.get("frozen_model"):
+            wanted = "INITIAL_CHECKPOINT_PATH=", "VOCABULARY="
+            own = [x for x in exchange.said_settings(said) if x.startswith(wanted)]
+            return config.changed(Settings(), own)
+    return Settings()

@@ -18,7 +18,7 @@ import dataclasses
 import io
 import re
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,8 +95,8 @@ def open_own(
         label word.
     """
     templates = (
-        _parse("{inputs}" if inputs is None else inputs, "INPUTS"),
-        _parse("{targets}" if targets is None else targets, "TARGETS"),
+        parse_template("{inputs}" if inputs is None else inputs, "INPUTS"),
+        parse_template("{targets}" if targets is None else targets, "TARGETS"),
     )
     files = _files_of_splits(Path(path))
     rows = {split: _rows(file, templates) for split, file in files.items()}
@@ -196,7 +196,7 @@ def _rows(path: Path, templates: tuple[Template, Template]) -> list[Row]:
     rows = []
     for line, record in records:
         where = f"{path}, line {line}"
-        row = Row(where, *(_fill(template, record, where) for template in templates))
+        row = Row(where, *(fill(template, record, where) for template in templates))
         if not row.targets.strip():
             raise UserError(f"{where}: the target is empty; every row needs one")
         rows.append(row)
@@ -226,35 +226,64 @@ def _content(path: Path) -> str:
     return text
 
 
-def _table(
-    path: Path, content: str, delimiter: str
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows below the header, each with the line that it starts in."""
-    csv.field_size_limit(max(csv.field_size_limit(), len(content)))  # long documents
-    reader = csv.reader(
-        io.StringIO(content, newline=""), delimiter=delimiter, strict=True
-    )
+def table(
+    name: object, lines: Iterable[str], delimiter: str
+) -> Iterator[tuple[int, dict[str, str] | UserError]]:
+    """The rows below the header, each with the line that it starts in.
+
+    Args:
+      lines: with their ends.
+
+    Yields:
+      (line, its columns; or what is wrong with it)
+
+    Raises:
+      UserError: the header has a column twice.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), _MOST_CELL))  # long documents
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     columns, line = None, 1
     try:
         for values in reader:
             values = values if any(value.strip() for value in values) else []
             if values and columns is None:
                 columns = values
-                _check_columns(columns, f"{path}, line {line}")
+                _check_columns(columns, f"{name}, line {line}")
             elif values and columns:  # not an empty line
-                if len(values) != len(columns):
-                    raise UserError(
-                        f"{path}, line {line}: found {len(values)} columns, expected "
-                        f"the {len(columns)} of the header ({', '.join(columns)}); a "
-                        "value that contains the separator or a line break needs quotes"
-                    )
-                yield line, dict(zip(columns, values, strict=True))
+                yield line, _row(f"{name}, line {line}", columns, values)
             line = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(
-            f"{path}, line {line}: {error}; a value that starts with a quote must end "
-            "with one, and a quote inside it is written twice"
-        ) from None
+        yield (
+            line,
+            UserError(
+                f"{name}, line {line}: {error}; a value that starts with a quote must "
+                "end with one, and a quote inside it is written twice"
+            ),
+        )
+
+
+_MOST_CELL = 2**31 - 1  # characters; a C long on every platform
+
+
+def _row(
+    where: str, columns: Sequence[str], values: Sequence[str]
+) -> dict[str, str] | UserError:
+    if len(values) == len(columns):
+        return dict(zip(columns, values, strict=True))
+    return UserError(
+        f"{where}: found {len(values)} columns, expected the {len(columns)} of the "
+        f"header ({', '.join(columns)}); a value that contains the separator or a line "
+        "break needs quotes"
+    )
+
+
+def _table(
+    path: Path, content: str, delimiter: str
+) -> Iterator[tuple[int, dict[str, str]]]:
+    for line, found in table(path, io.StringIO(content, newline=""), delimiter):
+        if isinstance(found, UserError):
+            raise found
+        yield line, found
 
 
 def _json_lines(path: Path, content: str) -> Iterator[tuple[int, dict[str, object]]]:
@@ -294,7 +323,7 @@ def _check_columns(columns: Sequence[str], where: str) -> None:
 # Templates.
 
 
-def _parse(template: str, macro: str) -> Template:
+def parse_template(template: str, macro: str) -> Template:
     """Parses a template as str.format does, without formats and conversions."""
     try:
         parts = list(string.Formatter().parse(template))
@@ -316,7 +345,8 @@ def _parse(template: str, macro: str) -> Template:
     return [(text, field) for text, field, *_ in parts]
 
 
-def _fill(template: Template, record: Mapping[str, object], where: str) -> str:
+def fill(template: Template, record: Mapping[str, object], where: str) -> str:
+    """The text of a template with a record's columns in it."""
     return "".join(
         text + ("" if column is None else _value(record, column, where))
         for text, column in template

@@ -10,7 +10,9 @@ from flax import serialization, traverse_util
 from safetensors import numpy as safetensors
 
 from prompt_tuning import exchange
+from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import description, formats, vocabulary, weights
+from prompt_tuning.serving import inputs
 
 BYTES = vocabulary.load_vocabulary("byt5")
 
@@ -111,3 +113,13 @@ def tensors(path):
 
 
 COLUMNS = {"sentence": "s", "label": "l"}
+
+
+def answered(path):
+    """The rows that `predict` answers; the first error is raised."""
+    found = []
+    for row in inputs.read(str(path)):
+        if row.error:
+            raise UserError(row.error)
+        found.append({**row.fields, "inputs": inputs.text_of(row)})
+    return found

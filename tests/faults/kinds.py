@@ -13,7 +13,6 @@ from faults import checks, inputs
 from safetensors import numpy as safetensors
 
 from prompt_tuning import config, exchange
-from prompt_tuning.commands import predict
 from prompt_tuning.frozen import formats, vocabulary, weights
 from prompt_tuning.runs import trained
 from prompt_tuning.training import checkpoints, folder, own_data, own_text
@@ -291,13 +290,13 @@ KINDS = {
     ),
     "predict": Kind(
         written("in.jsonl", JSONL),
-        lambda path: list(predict.read_inputs(str(path))),
+        inputs.answered,
         checks.check_inputs,
         piped=True,
     ),
     "lines": Kind(
         written("in", "a text\n" + JSONL),
-        lambda path: list(predict.read_inputs(str(path))),
+        inputs.answered,
         checks.check_inputs,
         piped=True,
     ),

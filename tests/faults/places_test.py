@@ -18,7 +18,7 @@ from source import ROOT
 
 from prompt_tuning import cli, exchange
 from prompt_tuning import files as checked
-from prompt_tuning.commands import params, predict
+from prompt_tuning.commands import params
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import vocabulary, weights
 from prompt_tuning.runs import parts, trained
@@ -164,16 +164,16 @@ def test_the_settings_of_our_own_file_are_names_and_values(tmp_path):
 def test_predict_answers_no_pointer_and_no_binary(tmp_path, name):
     (tmp_path / name).write_bytes(POINTER)
     with pytest.raises(UserError, match=r"in.* is a pointer of Git LFS"):
-        list(predict.read_inputs(str(tmp_path / name)))
+        inputs.answered(tmp_path / name)
     (tmp_path / name).write_bytes("a text".encode("utf-16-le"))
     with pytest.raises(UserError, match=r"in.* cannot be read .*zero byte"):
-        list(predict.read_inputs(str(tmp_path / name)))
+        inputs.answered(tmp_path / name)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="there is no such device")
 def test_an_endless_device_is_left_at_once():
     with pytest.raises(UserError, match="zero byte"):
-        list(predict.read_inputs("/dev/zero"))
+        inputs.answered("/dev/zero")
 
 
 # A model's folder

@@ -15,7 +15,7 @@ from faults import inputs
 from safetensors import numpy as safetensors
 
 from prompt_tuning import config, exchange, partitioning
-from prompt_tuning.commands import predict, tasks
+from prompt_tuning.commands import tasks
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import vocabulary, weights
 from prompt_tuning.tasks import DataError, files
@@ -215,7 +215,7 @@ def test_more_spare_rows_than_padding_are_warned_of(ids, rows, warned, capsys):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.csv", "inputs\nx\n", "a table or one JSON value"),
+        ("a.csv", "text\nx\n", "has no .inputs. with a text"),
         ("a.json", '{"inputs": "x"}', "a table or one JSON value"),
         ("a.txt", ' [\n {"inputs": "x"}\n]', "a table or one JSON value"),
         ("a.txt", '  {"inputs": NaN}', "NaN is no number"),
@@ -229,17 +229,17 @@ def test_more_spare_rows_than_padding_are_warned_of(ids, rows, warned, capsys):
 def test_predict_refuses_what_is_no_text_and_no_object(tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=words) as error:
-        list(predict.read_inputs(str(tmp_path / name)))
+        inputs.answered(tmp_path / name)
     assert name in str(error.value)
 
 
 def test_predict_reads_what_is_written_otherwise(tmp_path):
     file = tmp_path / "a.jsonl"
     file.write_bytes(b'\xef\xbb\xbf{"inputs": "x"}\n\n   {"inputs": "y"}\n\n')
-    assert list(predict.read_inputs(str(file))) == [{"inputs": "x"}, {"inputs": "y"}]
+    assert inputs.answered(file) == [{"inputs": "x"}, {"inputs": "y"}]
     file = tmp_path / "text"
     file.write_bytes(b"\xef\xbb\xbf[CLS] a\n[1] b\n")
-    assert [r["inputs"] for r in predict.read_inputs(str(file))] == ["[CLS] a", "[1] b"]
+    assert [r["inputs"] for r in inputs.answered(file)] == ["[CLS] a", "[1] b"]
 
 
 @pytest.mark.parametrize("value", ["NaN", "1e999", "9" * 5_000, "[" * 10_000])

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from prompt_tuning import exchange
 from prompt_tuning import files as checked
-from prompt_tuning.commands import predict
 from prompt_tuning.errors import UserError
 from prompt_tuning.tasks import DataError, files
 from prompt_tuning.training import own_data, own_text
@@ -68,7 +67,7 @@ def test_json_lines_of_any_texts_are_read_back(folder, pairs, ascii_alone):
     lines = [json.dumps(record, ensure_ascii=ascii_alone) for record in records]
     path.write_text("\n".join(lines) + "\n\n", encoding="utf-8", newline="")
     assert rows(path) == pairs
-    assert list(predict.read_inputs(str(path))) == records
+    assert inputs.answered(path) == records
     found = [record for _, parse in files.jsonl(path) for record in parse()]
     assert found == records
 
@@ -78,7 +77,7 @@ def test_json_lines_of_any_texts_are_read_back(folder, pairs, ascii_alone):
 def test_plain_lines_are_read_back(folder, lines):
     path = folder() / "in"
     path.write_bytes(b"\xef\xbb\xbf" + "".join(f"{x}\n" for x in lines).encode())
-    assert [record["inputs"] for record in predict.read_inputs(str(path))] == lines
+    assert [record["inputs"] for record in inputs.answered(path)] == lines
     texts = [line.encode() for line in lines if len(line.encode()) > 1]
     if len(texts) < 2:
         return
@@ -118,8 +117,8 @@ def all_of(pieces):
 READERS = {
     "d.csv": lambda path: own_data.open_own(str(path), None, None, inputs.BYTES, 0),
     "d.jsonl": lambda path: own_data.open_own(str(path), None, None, inputs.BYTES, 0),
-    "in.jsonl": lambda path: list(predict.read_inputs(str(path))),
-    "in": lambda path: list(predict.read_inputs(str(path))),
+    "in.jsonl": inputs.answered,
+    "in": inputs.answered,
     "d.txt": lambda path: own_text.documents(str(path), inputs.BYTES),
     "p.json": lambda path: exchange.read_description(path.with_suffix(".npy")),
     "config.json": lambda path: checked.read_json(path, "copy it again"),
