@@ -12,7 +12,8 @@ from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 
 KEY = "PROMPT_TUNING_API_KEY"  # the environment variable
-SIZES = (1, 8)  # rows of a batch that are compiled, beside the largest
+# Compiled beside the largest: rows of a batch; prompt and input together.
+SIZES, LENGTHS = (1, 8), (64, 128, 256)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -88,11 +89,25 @@ def _app(
         before = signature(Path(path))
         model.add(name, path)
         app.watched.add(name, Path(path), before)
-    lengths = [model.prompt(name).target_length for name in paths]
-    largest = settings.run.batch_size
-    for size in sorted({n for n in SIZES if n < largest} | {largest}):
-        model.compile(None, size, most=[*lengths, args.most_tokens], labels=True)
+    _compile(model, settings.run.batch_size, args.most_tokens)
     return app.asgi, len(paths)
+
+
+def _compile(model: Any, most_rows: int, most_tokens: int) -> None:
+    """Compiles each size of a batch, for each length of inputs and of answers.
+
+    Few of them, as each takes about a second; the next start finds them in the cache.
+    """
+    if not model.names:  # what these will be like is not known
+        return
+    facts = {name: model.prompt(name) for name in model.names}
+    longest = max(model.limit(name) + one.length for name, one in facts.items())
+    lengths = [*(n for n in LENGTHS if n < longest), longest]
+    usual = max(one.target_length for one in facts.values())
+    print("compiling; the next start finds it done", file=sys.stderr, flush=True)
+    for size in sorted({n for n in SIZES if n < most_rows} | {most_rows}):
+        most = sorted({min(usual, most_tokens), most_tokens})
+        model.compile(lengths, size, most=most, labels=True)
 
 
 def _options(

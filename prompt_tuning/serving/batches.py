@@ -42,9 +42,10 @@ class Row(NamedTuple):
         return self.vectors + len(self.tokens)
 
 
-def length_of(positions: int) -> int:
-    """The length that `positions` are padded to."""
-    return next((n for n in LENGTHS if positions <= n), -256 * (-positions // 256))
+def length_of(positions: int, ahead: Collection[int] = ()) -> int:
+    """The length that `positions` are padded to: one compiled ahead, if enough."""
+    there = (n for n in (*sorted(ahead), *LENGTHS) if positions <= n)
+    return next(there, -256 * (-positions // 256))
 
 
 def answer_length(most: int, ahead: Collection[int] = ()) -> int:
