@@ -1,5 +1,6 @@
 """A very small T5 with random weights, and batches for it. Nothing here is a test."""
 
+import contextlib
 import hashlib
 import json
 
@@ -81,3 +82,19 @@ def lines(path):
     """A log's lines, without what differs between two runs of the same settings."""
     found = [json.loads(line) for line in path.read_text().splitlines()]
     return [{k: v for k, v in one.items() if k not in progress.SPEED} for one in found]
+
+
+@contextlib.contextmanager
+def compilations():
+    """A list that grows with each program XLA compiles in the block."""
+    found = []
+
+    def listener(event, duration, **_):
+        if "backend_compile" in event:
+            found.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        yield found
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)

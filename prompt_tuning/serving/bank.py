@@ -76,6 +76,11 @@ class Bank:
         """How many prompts are in the array."""
         return len(self._rows)
 
+    @property
+    def capacity(self) -> int:
+        """How many prompts the array holds."""
+        return len(self._array_NxPxD)
+
     def gather(self, names: Sequence[str], length: int) -> Own:
         """The prompts of a batch, [B, length, D] on the devices; all of them must fit.
 

@@ -57,7 +57,7 @@ class Model:
     def __init__(self, settings: Settings, model: parts.Model) -> None:
         self.settings, self.truncated = settings, 0
         self.vocabulary, self.mesh = model.vocabulary, model.mesh
-        self._model = model
+        self.network, self.params, self._model = model.network, model.params, model
         self._bank = bank.Bank(model.network.config.emb_dim, model.mesh)
         self._bank.add("", np.zeros((0, model.network.config.emb_dim)), False)
         self._facts: dict[str, prompts_.Facts] = {}
@@ -128,7 +128,7 @@ class Model:
     @functools.cached_property
     def _frozen(self) -> prompts_.Frozen:
         name = self.settings.run.initial_checkpoint_path
-        width = self._model.network.config.emb_dim
+        width = self.network.config.emb_dim
         return prompts_.Frozen(name, weights.fingerprint(name), width, self.vocabulary)
 
     # Answers

@@ -3,11 +3,16 @@
 import io
 import json
 import os
+import shutil
 import sys
 
+import numpy as np
 import pytest
 import small
 from small import lines
+from without import without_tensorflow
+
+from prompt_tuning import cli, exchange
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -63,3 +68,93 @@ def test_predict_writes_to_a_device_without_replacing_it(run, tmp_path):
     assert json.loads(os.read(reader, 10_000))["inputs"] == "bird"
     os.close(reader)
     assert (tmp_path / "pipe").is_fifo()
+
+
+# Several prompts
+
+
+@pytest.fixture(scope="module")
+def prompts(run, tmp_path_factory):
+    """A folder of two prompts of other lengths, the second before the EOS."""
+    folder = tmp_path_factory.mktemp("prompts")
+    shutil.copytree(run, folder / "kind")
+    said = json.loads((run / "prompt.json").read_text())
+    said |= {"length": 9, "place": "suffix", "label_words": ["sad", "glad"]}
+    vectors = np.random.default_rng(0).normal(size=(9, 16)).astype(np.float32)
+    exchange.save_prompt(folder / "mood.npy", vectors, said)
+    return folder
+
+
+def mixed(prompts, folder, content, *flags, name="in.jsonl", code=0):
+    """The answers to a mix, in the order of its rows."""
+    (folder / name).write_text(content)
+    arguments = ["--input", folder / name, "--output", folder / "out.jsonl"]
+    bindings = [f"--gin.{flag}" for flag in flags]
+    given = [f"--prompts={prompts}", *map(str, arguments), *bindings]
+    assert cli.main(["predict", *given]) == code
+    return lines(folder / "out.jsonl")
+
+
+def rows(*names, **fields):
+    texts = enumerate(names)
+    made = [{"task": name, "inputs": f"bird {i}", **fields} for i, name in texts]
+    return "".join(json.dumps(one) + "\n" for one in made)
+
+
+def test_a_mix_is_answered_as_by_each_prompt_alone(prompts, tmp_path):
+    names = ["mood", "kind", "kind", "mood", "kind"] * 5
+    found = mixed(prompts, tmp_path, rows(*names), "BATCH_SIZE=8")
+    assert [one["task"] for one in found] == names
+    for name, path in (("kind", "kind"), ("mood", "mood.npy")):
+        own = [one for one in found if one["task"] == name]
+        plain = "".join(one["inputs"] + "\n" for one in own)
+        (tmp_path / "in").write_text(plain)
+        arguments = ["--input", tmp_path / "in", "--output", tmp_path / "alone"]
+        assert small.main("predict", "--prompt", prompts / path, *arguments) == 0
+        alone = [one["prediction"] for one in lines(tmp_path / "alone")]
+        assert alone == [one["prediction"] for one in own]
+
+
+def test_labels_are_scored_with_their_probabilities(prompts, tmp_path):
+    found = mixed(prompts, tmp_path, rows("mood", "kind"), "DECODING=labels")
+    for one, words in zip(found, (["sad", "glad"], list(small.LABELS)), strict=True):
+        p = one["probabilities"]
+        assert list(p) == words and sum(p.values()) == pytest.approx(1)
+        assert one["prediction"] == max(p, key=p.get)
+
+
+def test_a_table_is_answered_row_by_row(prompts, tmp_path):
+    content = "id\ttask\tinputs\n1\tkind\tbird 1\n2\tmood\ttool 2\n"
+    found = mixed(prompts, tmp_path, content, name="in.tsv")
+    kept = [(one["id"], one["task"], one["inputs"]) for one in found]
+    assert kept == [("1", "kind", "bird 1"), ("2", "mood", "tool 2")]
+    assert all(isinstance(one["prediction"], str) for one in found)
+
+
+def test_a_bad_row_has_its_error_and_the_rest_their_answers(prompts, tmp_path, capsys):
+    content = rows("kind") + "{\n" + rows("no") + rows("mood")
+    found = mixed(prompts, tmp_path, content, code=2)
+    assert ["error" in one for one in found] == [False, True, True, False]
+    assert found[1]["line"] == 2 and found[2]["task"] == "no"
+    told = capsys.readouterr().err
+    assert "2 of 4 rows were not answered" in told and "the first: line 2 of" in told
+    (tmp_path / "out.jsonl").unlink()
+    (tmp_path / "bad.jsonl").write_text(rows("no", "nor"))
+    arguments = ["--input", tmp_path / "bad.jsonl", "--output", tmp_path / "out.jsonl"]
+    given = ["predict", f"--prompts={prompts}", *map(str, arguments)]
+    assert cli.main(given) == 2 and not (tmp_path / "out.jsonl").exists()
+    assert "line 1 of" in capsys.readouterr().err
+
+
+def test_prompts_are_named_in_one_way_alone(prompts, run, capsys):
+    for more in (f"--gin.MODEL_DIR={run}", f"--prompt={run}"):
+        assert cli.main(["predict", f"--prompts={prompts}", more, "--input=/dev/null"])
+        assert "leave out --prompt and MODEL_DIR" in capsys.readouterr().err
+
+
+def test_a_mix_needs_no_tensorflow(prompts, tmp_path):
+    (tmp_path / "in.csv").write_text("task,inputs\nmood,bird\nkind,tool\n")
+    pairs = f"kind={prompts}/kind", f"mood={prompts}/mood.npy"
+    given = "predict", "--prompts", *pairs, "--input=in.csv"
+    told = without_tensorflow(tmp_path, *given)
+    assert [json.loads(line)["task"] for line in told.splitlines()] == ["mood", "kind"]

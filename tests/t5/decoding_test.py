@@ -10,6 +10,7 @@ import tiny
 
 from prompt_tuning import partitioning
 from prompt_tuning.t5 import decoding, network
+from prompt_tuning.t5.extra import END, Extra, Prompt
 
 LENGTH = 6
 
@@ -97,6 +98,134 @@ def test_label_scores_are_sums_of_the_full_forward_pass(params, forward):
         size = np.count_nonzero(label_S)
         expected = log_p_BxSxV[:, range(size), label_S[:size]].sum(1)
         np.testing.assert_allclose(column, expected, atol=1e-4)
+
+
+def test_each_input_may_have_labels_of_its_own(params):
+    inputs_BxT = tiny.batch()["encoder_input_tokens"]
+    labels_CxS = np.array([[5, 1, 0], [5, 9, 1], [30, 31, 1]], np.int32)
+    own_BxCxS = np.stack([labels_CxS[[i % 3, 0]] for i in range(8)])
+    score = jax.jit(decoding.label_scores, static_argnums=0)
+    given = tiny.MODEL, params, inputs_BxT, tiny.extra(tiny.prompt())
+    all_BxC, own_BxC = score(*given, labels_CxS), score(*given, own_BxCxS)
+    for row in range(8):
+        expected = all_BxC[row, np.array([row % 3, 0])]
+        np.testing.assert_allclose(own_BxC[row], expected, atol=1e-5)
+
+
+# Sampling
+
+
+def how(count, **wishes):
+    """Sampling of `count` rows."""
+    wishes = {"most": LENGTH, "temperature": 0, "top_p": 1, "seed": 0} | wishes
+    kinds = [np.int32, np.float32, np.float32, np.uint32, np.uint32]
+    values = *wishes.values(), np.arange(count)
+    return decoding.Sampling(
+        *(
+            np.broadcast_to(np.asarray(value, kind), count)
+            for value, kind in zip(values, kinds, strict=True)
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def sampled(params):
+    compiled = jax.jit(decoding.sampled, static_argnums=(0, 5, 6))
+
+    def sample(inputs_BxT, sampling, prompt=None, cut=None):
+        prompt = tiny.extra(tiny.prompt()) if prompt is None else prompt
+        given = tiny.MODEL, params, inputs_BxT, prompt, sampling, LENGTH, cut
+        return [np.asarray(x) for x in compiled(*given)]
+
+    return sample
+
+
+def test_without_temperature_the_likeliest_tokens_and_their_log_probs(
+    params, forward, sampled
+):
+    inputs_BxT = tiny.batch(examples=32)["encoder_input_tokens"]
+    tokens_BxS, log_probs_BxS = sampled(inputs_BxT, how(32))
+    np.testing.assert_array_equal(tokens_BxS, greedy(params, inputs_BxT, tiny.prompt()))
+    decoder_BxS = np.pad(tokens_BxS, ((0, 0), (1, 0)))[:, :-1]
+    logits = forward(inputs_BxT, decoder_BxS, tiny.prompt()).astype(np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    own = np.take_along_axis(log_p, tokens_BxS[..., None], -1)[..., 0]
+    written = (np.cumsum(tokens_BxS == 1, axis=1) - (tokens_BxS == 1)) == 0
+    np.testing.assert_allclose(log_probs_BxS, np.where(written, own, 0), atol=1e-4)
+
+
+def test_each_row_ends_after_its_own_most_tokens(sampled):
+    inputs_BxT = tiny.batch()["encoder_input_tokens"]
+    most = np.arange(8) % LENGTH + 1
+    whole, _ = sampled(inputs_BxT, how(8))
+    cut, log_probs = sampled(inputs_BxT, how(8, most=most))
+    inside = np.arange(LENGTH) < most[:, None]
+    np.testing.assert_array_equal(cut, np.where(inside, whole, 0))
+    assert not log_probs[~inside].any()
+
+
+def test_tokens_are_drawn_as_often_as_they_are_probable(forward, sampled):
+    """By a chi-squared test of the first token, at two temperatures, in a nucleus."""
+    count, inputs_T = 4_000, tiny.batch()["encoder_input_tokens"][0]
+    inputs_BxT = np.tile(inputs_T, (count, 1))
+    logits = forward(inputs_BxT[:8], np.zeros((8, LENGTH), np.int32), tiny.prompt())
+    for temperature, top_p in ((1.0, 1.0), (2.0, 1.0), (1.5, 0.8)):
+        wishes = how(count, temperature=temperature, top_p=top_p, seed=3)
+        drawn = sampled(inputs_BxT, wishes)[0][:, 0]
+        p_V = np.exp(logits[0, 0].astype(np.float64) / temperature)
+        p_V /= p_V.sum()
+        order = np.argsort(-p_V)
+        size = np.searchsorted(np.cumsum(p_V[order]), top_p) + 1
+        p_V[order[size:]] = 0
+        expected = count * p_V / p_V.sum()
+        assert set(drawn) <= set(order[:size])
+        often = expected >= 5
+        observed = np.bincount(drawn, minlength=len(p_V))
+        statistic = ((observed - expected)[often] ** 2 / expected[often]).sum()
+        # The 99.9% quantile by Wilson and Hilferty's formula.
+        freedom = often.sum() - 1
+        spread = 2 / (9 * freedom)
+        assert statistic < freedom * (1 - spread + 3.09 * spread**0.5) ** 3
+
+
+def test_what_is_drawn_does_not_depend_on_the_other_rows(sampled):
+    inputs_BxT = tiny.batch()["encoder_input_tokens"]
+    wishes = how(8, temperature=1.0, seed=np.arange(8) // 2)
+    tokens, _ = sampled(inputs_BxT, wishes)
+    order = np.arange(8)[::-1]
+    turned = decoding.Sampling(*(wish[order] for wish in wishes))
+    turned = turned._replace(temperature=np.where(order < 4, 1, 0).astype(np.float32))
+    again, _ = sampled(inputs_BxT[order], turned)
+    np.testing.assert_array_equal(again[order][:4], tokens[:4])
+    other, _ = sampled(inputs_BxT, wishes._replace(number=wishes.number + 100))
+    assert not np.array_equal(other, tokens)
+
+
+def test_the_nucleus_is_the_fewest_tokens_that_suffice():
+    p = np.array([[0.1, 0.5, 0.15, 0.25], [0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
+    kept = decoding.nucleus(np.log(p), np.array([0.7, 0.3, 1.0]))
+    there = np.isfinite(np.asarray(kept)).tolist()
+    assert there == [[False, True, False, True], [True] + [False] * 3, [True] * 4]
+
+
+def test_masked_vectors_and_padding_are_cut_off_exactly(sampled):
+    """Prompts of several lengths and places in a batch, at their common length."""
+    inputs_BxT = np.pad(tiny.batch()["encoder_input_tokens"], ((0, 0), (0, 3)))
+    vectors = np.stack([tiny.prompt(9, seed) for seed in range(8)])
+    length = np.arange(8) % 4
+    before = np.where(np.arange(8) % 2, END, 0)[:, None] * np.ones(9, np.int32)
+    mask = np.arange(9) < length[:, None]
+    prompt = Extra(Prompt(vectors, before, mask))
+    tokens, log_probs = sampled(inputs_BxT, how(8), prompt, cut=9)
+    for row in range(8):
+        one = (
+            vectors[row : row + 1, : length[row]],
+            before[row : row + 1, : length[row]],
+        )
+        inputs_1xT = inputs_BxT[row : row + 1, :6]
+        alone = sampled(inputs_1xT, how(1), Extra(Prompt(*one)))
+        np.testing.assert_array_equal(alone[0][0], tokens[row])
+        np.testing.assert_allclose(alone[1][0], log_probs[row], atol=1e-5)
 
 
 def test_scanned_layers_decode_the_same(params):

@@ -65,23 +65,14 @@ def test_predictions_are_greedy_decodings_on_one_device(mesh, params):
 
 
 def test_one_program_serves_every_prompt_and_tuned_model(mesh, params):
-    compilations = []
-
-    def listener(event, duration, **_):
-        if "backend_compile" in event:
-            compilations.append(duration)
-
     predict, batch = predictor.make_predict_fn(MODEL, mesh, length=2), inputs(8)
     prompts = [tiny.extra(tiny.prompt(seed=seed)) for seed in (1, 2)]
     tuned = jax.tree.map(lambda x: 2 * x, params)
-    jax.monitoring.register_event_duration_secs_listener(listener)
-    try:
+    with tiny.compilations() as compilations:
         predict(params, prompts[0])(batch)
         first = len(compilations)
         predict(params, prompts[1])(batch)
         predict(tuned, prompts[0])(batch)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listener)
     assert len(compilations) == first > 0
 
 

@@ -1,0 +1,88 @@
+"""Answers come in the order of their rows, a few at a time."""
+
+import itertools
+
+import pytest
+import serve
+
+from prompt_tuning.errors import UserError
+from prompt_tuning.serving import stream
+from prompt_tuning.serving.inputs import Row
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = serve.model()
+    serve.put(model, "free", 7, target_length=3, template="{a} {b}")
+    words = {"label_words": ("bird", "tool"), "decoding": "labels"}
+    serve.put(model, "kind", 20, "suffix", 2, **words)
+    return model
+
+
+def row(number, **fields):
+    return Row(number, f"line {number}", fields)
+
+
+def answered(model, rows):
+    return [one for some in stream.answered(model, rows, 8) for one in some]
+
+
+def test_each_row_has_the_answer_of_its_own_task_or_its_error(model):
+    rows = [
+        row(1, task="kind", inputs="a robin", id=5),
+        row(2, task="free", a="the", b="barn"),
+        row(3, inputs="a robin"),
+        row(4, task="other", inputs="a robin"),
+        row(5, task=["kind"], inputs="a robin"),
+        row(6)._replace(error="line 6 is bad"),
+        row(7, task="kind", a="the"),
+    ]
+    found = answered(model, rows)
+    said = found[0].pop("probabilities")
+    assert list(said) == ["bird", "tool"] and sum(said.values()) == pytest.approx(1)
+    best = max(said, key=said.get)
+    assert found[0] == {"task": "kind", "inputs": "a robin", "id": 5} | {
+        "prediction": best
+    }
+    assert best == model.predict(["a robin"], "kind")[0]
+    assert found[1]["inputs"] == "the barn"
+    assert found[1]["prediction"] == model.predict(["the barn"], "free")[0]
+    problems = [one["error"] for one in found[2:]]
+    assert problems[0].startswith('line 3 has no "task"; it must name one of')
+    assert problems[1].startswith("line 4 has the task 'other'; it must be one of")
+    assert "line 5 has the task" in problems[2] and problems[3] == "line 6 is bad"
+    assert problems[4].startswith('line 7 has no "inputs"')
+    assert found[3] == {"line": 4, "task": "other", "inputs": "a robin"} | {
+        "error": problems[1]
+    }
+
+
+def test_the_first_answers_come_before_the_other_rows_are_read(model):
+    read = []
+
+    def rows():
+        for number in itertools.count():
+            read.append(number)
+            yield row(number, task="kind", inputs=f"robin {number}")
+
+    coming = stream.answered(model, rows(), 8)
+    first = next(coming)
+    assert len(first) == 8 == len(read)
+    second = next(coming)
+    assert [one["inputs"] for one in second] == [f"robin {n}" for n in range(8, 72)]
+    assert len(read) == 72
+
+
+def test_where_nothing_can_be_answered_it_is_an_error(model):
+    with pytest.raises(UserError, match='line 1 has no "task"'):
+        answered(model, [row(1, inputs="a"), row(2, inputs="b")])
+    assert answered(model, []) == []
+
+
+def test_the_only_prompt_answers_whatever_the_task_is_called():
+    model = serve.model()
+    serve.put(model, "one", 7, target_length=3)
+    (found,) = answered(model, [row(1, task="other", inputs="a")])
+    assert found["task"] == "other" and "prediction" in found
