@@ -53,6 +53,19 @@ INSTALL = [
     "importlib_resources>=6",
 ]
 
+SERVE = [
+    # The server's paths and their dependencies.
+    "fastapi>=0.165",
+    # Speaks HTTP; pure Python with h11, which it brings, so that no compiler is needed.
+    "uvicorn>=0.54",
+    # GET /metrics in Prometheus' format.
+    "prometheus_client>=0.26",
+    # Requests' fields and what is wrong with them.
+    "pydantic>=2.14",
+    # Under FastAPI, whose own errors it raises for unknown paths and methods.
+    "starlette>=1.10",
+]
+
 EXTRAS = {
     # The CUDA that JAX chooses, and its TPU runtime.
     "cuda": ["jax[cuda]>=0.10.2"],
@@ -65,7 +78,14 @@ EXTRAS = {
         "hypothesis>=6.100",
         # Reads back the event files that clu writes.
         "tensorboard>=2.20",
+        # The server, and two clients of it: the one that people have, and one that
+        # sends what that would not.
+        *SERVE,
+        "openai>=3.57",
+        "httpx>=0.28",
     ],
+    # `prompt-tuning serve`.
+    "serve": SERVE,
     "lint": [
         # One minor version, as the next may format differently.
         "ruff==0.17.*",
@@ -123,7 +143,7 @@ setup(
     packages=PACKAGES,
     package_dir={"prompt_tuning.gin": "gin", "prompt_tuning.tasks": "tasks"},
     package_data={
-        "prompt_tuning": ["py.typed", "pocket/*"],
+        "prompt_tuning": ["py.typed", "pocket/*", "serving/page/*"],
         "prompt_tuning.gin": ["**/*.gin"],
     },
     entry_points={"console_scripts": ["prompt-tuning = prompt_tuning.cli:console"]},

@@ -23,6 +23,7 @@ COMMANDS = {  # one file in commands/ for each
     "compare": "set runs side by side: scores by setting, deviation over seeds, curves",
     "ensemble": "let several prompts of one task answer a split together",
     "predict": "answer lines of text or JSONL; write JSONL",
+    "serve": "answer over HTTP, as OpenAI's API; a page to compare prompts",
     "tasks": "list the tasks; show or check their data",
     "pretrain": "make a frozen model: span corruption, prefix LM",
     "plan": "memory a run needs on each device; fewest devices it fits",

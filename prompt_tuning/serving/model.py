@@ -63,6 +63,10 @@ class Model:
         self._facts: dict[str, prompts_.Facts] = {}
         data = model.mesh.shape["data"]
         self._sizes, self._ahead = {data, settings.run.batch_size}, False
+        # Compiled ahead: lengths of answers; of prompt and input together.
+        self._answers: set[int] = set()
+        self._positions: set[int] = set()
+        self._least = 2, 4  # labels, and tokens of each, that are scored
 
     # Prompts
 
@@ -179,8 +183,11 @@ class Model:
             numbers = range(1 if beams > 1 else answers)
             rows += [row._replace(number=number) for number in numbers]
         found: list[list[Answer]] = [[] for _ in rows]
-        for places, batch in batches.in_batches(rows, sorted(self._sizes)):
-            tokens, log_probs = programs.decoded(self._model, self._bank, batch, beams)
+        sizes, ahead = sorted(self._sizes), self._answers
+        for places, batch in batches.in_batches(rows, sizes, ahead):
+            length = batches.answer_length(max(row.most for row in batch), ahead)
+            given = self._model, self._bank, batch, beams, length, self._positions
+            tokens, log_probs = programs.decoded(*given)
             for place, *each in zip(places, tokens, log_probs, strict=False):
                 found[place] = [
                     self._answer(rows[place], *one) for one in zip(*each, strict=True)
@@ -254,12 +261,12 @@ class Model:
         ]
         shape = len(texts), max(map(len, own), default=0)
         scores_NxL = np.full(shape, -np.inf, np.float32)
-        ids = batches.label_ids_of_rows(own, self.vocabulary)
+        ids = batches.label_ids_of_rows(own, self.vocabulary, self._least)
         for places, batch in batches.in_batches(rows, sorted(self._sizes)):
             filled = np.pad(places, (0, len(batch) - len(places)), mode="edge")
-            scores_BxC = programs.scored(
-                self._model, self._bank, batch, np.stack([ids[i] for i in filled])
-            )
+            labels_BxCxS = np.stack([ids[place] for place in filled])
+            given = self._model, self._bank, batch, labels_BxCxS, self._positions
+            scores_BxC = programs.scored(*given)
             for place, scores_C in zip(places, scores_BxC, strict=False):
                 size = len(own[place])
                 scores_NxL[place, :size] = scores_C[:size]
@@ -276,7 +283,8 @@ class Model:
         """Compiles ahead of time, so that no answer waits for it.
 
         From the first call on, batches have only the sizes of such calls; call it again
-        for another size.
+        for another size. Inputs, answers and labels are padded to the lengths
+        compiled, where these are enough.
 
         Args:
           lengths: of prompt and input together; each is rounded up to the next length
@@ -291,12 +299,17 @@ class Model:
         most = [one.target_length for one in facts] if most is None else most
         answers = {batches.answer_length(n) for n in np.atleast_1d(most).tolist()}
         words = [one.label_words for one in facts if one.label_words and labels]
-        all_ids = batches.label_ids_of_rows(words, self.vocabulary)
+        all_ids = batches.label_ids_of_rows(words, self.vocabulary, self._least)
         if not self._ahead:
             self._sizes, self._ahead = set(), True
         self._sizes.add(batch_size)
         lengths = self._all() if lengths is None else lengths
-        for length in sorted({batches.length_of(n) for n in lengths}):
+        padded = {batches.length_of(n) for n in lengths}
+        if padded:
+            self._positions |= padded
+            self._answers |= answers
+            self._least = all_ids[0].shape if all_ids else self._least
+        for length in sorted(padded):
             batch = [Row(np.ones(length, np.int32), "", 0)] * batch_size  # EOS alone
             for answer in sorted(answers):
                 programs.decoded(self._model, self._bank, batch, 1, answer)

@@ -4,7 +4,7 @@ Each compiles once for a batch's shape, whatever prompts there are.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -28,16 +28,18 @@ def decoded(
     batch: Sequence[Row],
     beams: int,
     length: int | None = None,
+    ahead: Collection[int] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """(token ids, their log-probabilities) of a batch's answers, each [B, K, S].
 
     Args:
       beams: K; 1: greedy or sampled, as each row says.
       length: S; by default what holds the batch's longest answer.
+      ahead: lengths of prompt and input together that are compiled.
     """
     length = length or batches.answer_length(max(row.most for row in batch))
     programs = _programs(model.network.config, model.mesh)
-    inputs_BxL, own = _inputs(model.mesh, prompts, batch)
+    inputs_BxL, own = _inputs(model.mesh, prompts, batch, ahead)
     how = _placed(
         model.mesh,
         most=np.array([row.most for row in batch], np.int32),
@@ -60,10 +62,11 @@ def scored(
     prompts: bank.Bank,
     batch: Sequence[Row],
     labels_BxCxS: np.ndarray,
+    ahead: Collection[int] = (),
 ) -> np.ndarray:
     """The log-probabilities [B, C] of each row's labels."""
     programs = _programs(model.network.config, model.mesh)
-    inputs_BxL, own = _inputs(model.mesh, prompts, batch)
+    inputs_BxL, own = _inputs(model.mesh, prompts, batch, ahead)
     labels = _placed(model.mesh, labels=labels_BxCxS)["labels"]
     with jax.set_mesh(model.mesh):
         return jax.device_get(programs.scored(model.params, inputs_BxL, own, labels))
@@ -112,10 +115,10 @@ def _programs(config: T5Config, mesh: Mesh) -> _Programs:
 
 
 def _inputs(
-    mesh: Mesh, prompts: bank.Bank, batch: Sequence[Row]
+    mesh: Mesh, prompts: bank.Bank, batch: Sequence[Row], ahead: Collection[int]
 ) -> tuple[jax.Array, bank.Own]:
     """Token ids [B, L] and prompts, where L holds both together in every row."""
-    length = batches.length_of(max(row.positions for row in batch))
+    length = batches.length_of(max(row.positions for row in batch), ahead)
     inputs_BxL = batching.pad([row.tokens for row in batch], length)
     own = prompts.gather([row.prompt for row in batch], length)
     return _placed(mesh, inputs=inputs_BxL)["inputs"], own
