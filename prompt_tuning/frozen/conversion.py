@@ -6,6 +6,7 @@ Either reads any checkpoint that load_frozen reads, tensor by tensor.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax import traverse_util
