@@ -3,6 +3,7 @@
 What it answers is plain to see. Nothing here is a test.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import socket
@@ -77,6 +78,9 @@ class FakeModel:
     def limit(self, name):
         return self.facts[name].input_length or 512
 
+    def padded(self, positions):
+        return -64 * (-positions // 64)
+
     def add(self, name, path):
         if not Path(path).exists() or "bad" in Path(path).name:
             raise UserError(f"no prompt file at {path}")
@@ -124,8 +128,6 @@ def serving(model=None, **options):
     ready = threading.Event()
     process = listening.make_server(app.asgi, asked.client_seconds, ready.set)
     sock = listening.bound(*address)
-    import asyncio
-
     thread = threading.Thread(target=lambda: asyncio.run(process.serve([sock])))
     thread.start()
     try:
