@@ -153,7 +153,7 @@ class Server:
             post("/v1/unload_prompt_adapter", self.unload)
         for path, name in (("/", "index.html"), *((f"/{n}", n) for n in _FILES)):
             get(path, _page(name))
-        self.paths = {route.path for route in app.routes if hasattr(route, "path")}
+        self.paths = {getattr(route, "path", "") for route in app.routes}
 
     def done(self, scope: Any, status: int, seconds: float) -> None:
         """Counts a request by its path; those of no route together."""
