@@ -36,6 +36,8 @@ INSTALL = [
     "scikit-learn>=1.5",
     # STS-B's correlations.
     "scipy>=1.14",
+    # Word stems, to tell the lexical clusters among a prompt's neighbours; pure Python.
+    "snowballstemmer>=3",
     # The progress bar.
     "tqdm>=4.66",
     # Event files for TensorBoard.
@@ -117,7 +119,7 @@ EXTRAS = {
 # be taken for ours; in a checkout a link stands there for tasks/, and config.py looks
 # for gin/.
 ROOMS = ["commands", "engines", "exchange", "frozen", "frozen.formats", "methods"]
-ROOMS += ["runs", "serving", "t5", "tasks_io", "training"]
+ROOMS += ["reading", "runs", "serving", "t5", "tasks_io", "training"]
 PACKAGES = ["prompt_tuning", "prompt_tuning.gin", "prompt_tuning.tasks"]
 PACKAGES += ["prompt_tuning.tasks.pocket"]
 PACKAGES += [f"prompt_tuning.{room}" for room in ROOMS]

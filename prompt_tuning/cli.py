@@ -22,6 +22,7 @@ COMMANDS = {  # one file in commands/ for each
     "evaluate": "evaluate a trained prompt on a split",
     "compare": "set runs side by side: scores by setting, deviation over seeds, curves",
     "ensemble": "let several prompts of one task answer a split together",
+    "inspect": "read prompts: neighbours, norms, clusters, similarities; pictures",
     "predict": "answer lines of text or JSONL; write JSONL",
     "serve": "answer over HTTP, as OpenAI's API; a page to compare prompts",
     "tasks": "list the tasks; show or check their data",

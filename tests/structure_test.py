@@ -19,7 +19,7 @@ frozen
 training
 tasks_io exchange
 runs
-serving
+serving reading
 engines
 commands
 cli

@@ -32,6 +32,7 @@ RETRIES = 3  # of a request to a bucket, after 1, 2 and 4 seconds
 
 _EOS_ID = 1  # T5's, and ByT5's
 _SPECIAL_IDS = 3  # ByT5's ids before the bytes: padding, EOS and unknown
+_SPECIAL_PIECES = "<pad>", "</s>", "<unk>"  # as SentencePiece calls them
 _USER_DEFINED = 4  # SentencePiece's type of pieces that are never split
 
 
@@ -59,6 +60,10 @@ class Vocabulary(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, up to the first EOS."""
+        ...
+
+    def piece(self, number: int) -> str:
+        """What an id stands for, as a vocabulary lists it: ▁ begins a word."""
         ...
 
     def fingerprint(self) -> str:
@@ -147,6 +152,9 @@ class _SentencePiece:
             [i if i < size else unknown for i in _before_eos(ids)]
         )
 
+    def piece(self, number: int) -> str:
+        return self.processor.id_to_piece(int(number))
+
     def fingerprint(self) -> str:
         return hashlib.sha256(self.model).hexdigest()
 
@@ -169,6 +177,10 @@ class _Bytes:
         there = range(_SPECIAL_IDS, self.vocab_size)
         text = bytes(i - _SPECIAL_IDS for i in _before_eos(ids) if i in there)
         return text.decode(errors="ignore")
+
+    def piece(self, number: int) -> str:
+        byte = int(number) - _SPECIAL_IDS
+        return f"<0x{byte:02X}>" if byte >= 0 else _SPECIAL_PIECES[int(number)]
 
     def fingerprint(self) -> str:
         return BYTES

@@ -262,6 +262,26 @@ def fingerprint(name: str) -> str:
     return digest.hexdigest()
 
 
+def embeddings(name: str) -> np.ndarray:
+    """The input embeddings [V, D] float32 of a frozen model; no other weight is read.
+
+    Raises:
+      UserError: as formats.open_checkpoint; or there are none, or they are damaged.
+    """
+    tensor = formats.open_checkpoint(name).get(_EMBEDDING)
+    if tensor is None:
+        raise UserError(
+            f"{name} has no {_EMBEDDING}, so it is no T5: give INITIAL_CHECKPOINT_PATH "
+            "a frozen model"
+        )
+    table_VxD = np.asarray(read(name, _EMBEDDING, tensor, tensor.all), np.float32)
+    check_finite(name, {_EMBEDDING: np.isfinite(table_VxD).all()})
+    return table_VxD
+
+
+_EMBEDDING = "token_embedder/embedding"
+
+
 def _on_devices(
     source: str, key: str, tensor: formats.Tensor, sharding: Sharding
 ) -> jax.Array:

@@ -140,8 +140,7 @@ def _figure(
     path: Path, title: str, size: tuple[float, float], grid: tuple[int, int]
 ) -> Iterator[Sequence[Any]]:
     """The panels of a figure, which is written once they are drawn."""
-    import matplotlib  # takes half a second; only needed here
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # takes half a second; only needed here
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=size, layout="constrained")
@@ -155,12 +154,24 @@ def _figure(
         panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     yield panels
     figure.align_ylabels()
+    write(figure, path)
+
+
+def write(figure: Any, path: Path) -> list[Path]:
+    """Writes a figure as PNG and PDF, and returns their paths.
+
+    Args:
+      path: where to, without the suffix.
+    """
+    import matplotlib
+
     # Text stays text in the PDF; without its date, equal runs draw equal files.
     with matplotlib.rc_context({"pdf.fonttype": 42}):
         for kind in KINDS:
             dated = {"CreationDate": None} if kind == ".pdf" else {}
             with atomic(path.with_suffix(kind)) as temporary:
                 figure.savefig(temporary, format=kind[1:], dpi=150, metadata=dated)
+    return [path.with_suffix(kind) for kind in KINDS]
 
 
 def _legend(panel: Any) -> None:

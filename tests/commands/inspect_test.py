@@ -1,0 +1,78 @@
+"""`inspect` of planted prompts, in a process where TensorFlow cannot be imported."""
+
+import json
+
+import numpy as np
+import planted_prompt
+import pytest
+import without
+
+from prompt_tuning import cli
+
+
+def told(capsys, *arguments):
+    assert cli.main(["inspect", *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["prompts"]
+
+
+def test_a_planted_prompt_is_read_drawn_and_told_without_tensorflow(tmp_path):
+    planted_prompt.plant(tmp_path / "planted.npy")
+    text = without.without_tensorflow(tmp_path, "inspect", "planted.npy", "--output=p")
+    assert "▁food 1.00" in text
+    assert "2 positions share their nearest piece with another: ▁plant at 3 4" in text
+    assert "3 of 3 label words are the nearest piece" in text
+    assert "Khashabi et al., 2022" in text
+    assert "Bailey et al., 2023" in text
+    drawn = {path.name for path in (tmp_path / "p").iterdir()}
+    names = "norms", "neighbours", "map"
+    assert drawn == {f"{name}.{kind}" for name in names for kind in ("png", "pdf")}
+
+
+def test_json_has_every_number(tmp_path, capsys):
+    prompt_PxD = planted_prompt.plant(tmp_path / "planted.npy")
+    (found,) = told(capsys, tmp_path / "planted.npy", "--neighbours=2")
+    assert [near["cosine"][0][0] for near in found["neighbours"]] == [
+        f"▁{word}" for word in (*planted_prompt.WORDS, "plant", "plant")
+    ]
+    assert {len(near["l2"]) for near in found["neighbours"]} == {2}
+    assert found["norms"] == pytest.approx(np.linalg.norm(prompt_PxD, axis=1))
+    assert found["counts"]["this prompt"]["distinct"] == 4
+    assert [label["rank"] for label in found["labels"]] == [1, 1, 1]
+    assert found["repeated"] == [{"piece": "▁plant", "positions": [3, 4]}]
+
+
+def test_without_its_model_a_prompt_is_told_what_can_be_said(tmp_path, capsys):
+    np.save(tmp_path / "bare.npy", 3 * np.eye(4, 128, dtype=np.float32))
+    assert cli.main(["inspect", str(tmp_path / "bare.npy")]) == 0
+    text = capsys.readouterr().out
+    assert "norm of a position  3.00   3.00  3.00" in text
+    assert "need the frozen model" in text
+    assert "mean cosine of two positions: 0.000" in text
+    assert "by dot" not in text
+    flag = "--gin.INITIAL_CHECKPOINT_PATH=pocket_nano"
+    (found,) = told(capsys, tmp_path / "bare.npy", flag)
+    assert found["pieces"] == 2048
+    planted_prompt.plant(tmp_path / "far.npy", frozen_model="gone.safetensors")
+    (found,) = told(capsys, tmp_path / "far.npy")
+    assert "no frozen model at 'gone.safetensors'" in found["missing"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["none.npy"], "no prompt file at none.npy"),
+        (["ours.npy", "--neighbours=0"], "--neighbours is 0"),
+        (["other.npy"], "was trained on pocket_nano (fingerprint 000000000000)"),
+        (["wide.npy"], "7 wide, but pocket_nano embeds in 128"),
+        (["ours.npy", "--gin.INITIAL_CHECKPOINT_PATH=gone"], "no frozen model at"),
+        (["ours.npy", "--gin.PROMPT_LENGTH=9"], "PROMPT_LENGTH is 9"),
+    ],
+)
+def test_what_contradicts_is_refused(tmp_path, monkeypatch, capsys, arguments, problem):
+    monkeypatch.chdir(tmp_path)
+    planted_prompt.plant(tmp_path / "ours.npy", length=5)
+    planted_prompt.plant(tmp_path / "other.npy", frozen_fingerprint="0" * 64)
+    np.save("wide.npy", np.ones((2, 7), np.float32))
+    (tmp_path / "wide.json").write_text('{"frozen_model": "pocket_nano"}')
+    assert cli.main(["inspect", *arguments]) == 2
+    assert problem in capsys.readouterr().err
