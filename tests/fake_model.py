@@ -17,6 +17,7 @@ import numpy as np
 
 from prompt_tuning.errors import UserError
 from prompt_tuning.serving import listening, server
+from prompt_tuning.serving.model import Answer
 
 FIRST = 3  # ids of characters follow padding, EOS and unknown
 
@@ -28,15 +29,6 @@ class Facts(NamedTuple):
     target_length: int
     task: str | None
     input_length: int | None = None
-
-
-class Answer(NamedTuple):
-    text: str
-    tokens: tuple[int, ...]
-    log_probs: tuple[float, ...]
-    finish: str
-    input_tokens: int
-    prompt_positions: int
 
 
 class Characters:
