@@ -415,6 +415,16 @@ class Pretrain(_Section):
     """Making a frozen model from scratch (paper section 2.2)."""
 
     SECTION = "pretrain"
+    corpus: str | list[str] | tuple[str, ...] = setting(
+        "",
+        "text to train on instead of MIXTURE_OR_TASK_NAME: files, folders or globs of "
+        ".txt and .txt.xz, a paragraph a line, with empty lines between documents",
+    )
+    tokens: str = setting(
+        "",
+        "the folder that keeps the corpus as token ids; by default MODEL_DIR/tokens",
+        path=True,
+    )
     span_corruption_steps: int = setting(
         2_000, "steps of T5's objective", least=0, most=_MANY
     )

@@ -7,7 +7,7 @@ step is the one of model tuning.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ from jax.sharding import Mesh
 
 from prompt_tuning import methods, partitioning
 from prompt_tuning.frozen import weights
-from prompt_tuning.frozen.vocabulary import Vocabulary
-from prompt_tuning.runs import parts
+from prompt_tuning.runs import parts, pretrain_text
 from prompt_tuning.settings import Run, Settings
 from prompt_tuning.t5 import network
 from prompt_tuning.t5.extra import Extra
@@ -29,16 +28,10 @@ from prompt_tuning.training import (
     folder,
     loop,
     losses,
-    objectives,
     optimizer,
-    own_text,
     step,
 )
 from prompt_tuning.training import task as tasks
-
-LENGTHS = {"inputs": 64, "targets": 32}  # tokens, unless TASK_FEATURE_LENGTHS is set
-# (the number of the first batch) -> an endless iterator of batches
-Batches = Callable[[int], Iterator[batching.Batch]]
 
 
 def pretrain(settings: Settings) -> Path:
@@ -50,8 +43,8 @@ def pretrain(settings: Settings) -> Path:
 
     Args:
       settings: MIXTURE_OR_TASK_NAME is a task of plain text (feature "targets"), or a
-        .txt file with one text a line. TRAIN_STEPS and the prompt's settings are not
-        used.
+        .txt file with one text a line; or pretrain.corpus is set. TRAIN_STEPS and the
+        prompt's settings are not used.
 
     Returns:
       The path of the frozen model, MODEL_DIR/frozen.safetensors.
@@ -69,16 +62,15 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     states = checkpoints.manager(path / "checkpoints")
     started = states.latest_step() is not None
     print(f"computed in   {parts.computed_in(settings, model)}", flush=True)
-    documents = _documents(settings, model.vocabulary)
-    said = _made_of(model, *documents)
+    text = pretrain_text.open_text(settings, model.vocabulary)
+    said = {"vocabulary_fingerprint": model.vocabulary.fingerprint(), **text.said}
     folder.check_same(settings, said)
     parts.keep(path, parts.resolved(settings, model), said, check=started)
-    training, held_out = _batches(settings, model, *documents)
     state = _first_state(settings, model, adafactor)
     state = checkpoints.restore_last(states, state) or state
     folder.keep_lines(path / "train.jsonl", int(state.step), "loss")
-    save = functools.partial(_save, run, model)
-    measure_loss = _held_out_loss(model.network, held_out)
+    save = functools.partial(_save, run, model, text.origin)
+    measure_loss = _held_out_loss(model.network, text.held_out)
     measure_skill = _skill(settings, model)
     corrupted = settings.pretrain.span_corruption_steps
     total, kept = corrupted + settings.pretrain.prefix_lm_steps, _kept(settings)
@@ -114,7 +106,7 @@ def _pretrain(settings: Settings, path: Path) -> Path:
         for end in sorted({*kept, total}):
             name = "span corruption" if end <= corrupted else "prefix LM"
             if (first := int(state.step)) < end <= total:
-                batches = _on_this_host(training(first), model.mesh)
+                batches = _on_this_host(text.training(first), model.mesh)
                 (state,) = fit((state,), batches=batches, steps=end, description=name)
     finally:  # after an error or Ctrl-C, too, finish writing the last state
         checkpoints.finish(states)
@@ -136,11 +128,18 @@ def _kept(settings: Settings) -> dict[int, str]:
     return {corrupted: "span_corruption"} | adapted
 
 
-def _save(run: Run, model: parts.Model, name: str, params: Any, **how: Any) -> Path:
+def _save(
+    run: Run,
+    model: parts.Model,
+    origin: Mapping[str, Any],
+    name: str,
+    params: Any,
+    **how: Any,
+) -> Path:
     """Writes weights into MODEL_DIR, and how they were made."""
     path = Path(run.model_dir, name)
-    origin = {"task": run.mixture_or_task_name, "seed": run.seed} | how
-    about = model.network.config, model.vocabulary.file, origin
+    made_of = {**origin, "seed": run.seed} | how
+    about = model.network.config, model.vocabulary.file, made_of
     weights.save_frozen(path, params, *about)
     return path
 
@@ -171,70 +170,6 @@ def _skill(settings: Settings, model: parts.Model) -> Callable[[Any], dict[str, 
     return skill
 
 
-def _made_of(
-    model: parts.Model,
-    training: Sequence[np.ndarray],
-    held_out: Sequence[np.ndarray],
-) -> dict[str, str]:
-    """What must not change between two starts of a run."""
-    return {
-        "vocabulary_fingerprint": model.vocabulary.fingerprint(),
-        "data_fingerprint": batching.fingerprint(training),
-        "eval_data_fingerprint": batching.fingerprint(held_out),
-    }
-
-
-def _batches(
-    settings: Settings,
-    model: parts.Model,
-    training: Sequence[np.ndarray],
-    held_out: Sequence[np.ndarray],
-) -> tuple[Batches, Batches]:
-    """Batches of the texts to train on, and of those held out."""
-    run = settings.run
-    lengths = LENGTHS | (run.task_feature_lengths or {})
-    shape = run.batch_size, lengths["inputs"], lengths["targets"]
-    switch = settings.pretrain.span_corruption_steps
-
-    def of(documents: Sequence[np.ndarray]) -> Batches:
-        return functools.partial(
-            _stages, documents, shape, model.vocabulary.vocab_size, switch, run.seed
-        )
-
-    return of(training), of(held_out)
-
-
-def _documents(
-    settings: Settings, vocabulary: Vocabulary
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The token ids of the texts to train on and of those held out, without EOS."""
-    run = settings.run
-    name = run.mixture_or_task_name
-    if own_text.is_text(name):
-        return own_text.documents(name, vocabulary)
-    task = parts.registered(run, vocabulary, name)
-    return task.documents(run.train_split), task.documents(run.eval_split)
-
-
-def _stages(
-    documents: Sequence[np.ndarray],
-    shape: tuple[int, int, int],
-    vocab_size: int,
-    switch: int,
-    seed: int,
-    start_step: int,
-) -> Iterator[batching.Batch]:
-    """Batches of span corruption up to number `switch`, then of prefix LM."""
-    corruption = functools.partial(objectives.span_corruption, vocab_size=vocab_size)
-    if start_step < switch:
-        batches = objectives.batches(documents, corruption, *shape, seed, start_step)
-        for _ in range(switch - start_step):
-            yield next(batches)
-    yield from objectives.batches(
-        documents, objectives.prefix_lm, *shape, seed, max(start_step, switch)
-    )
-
-
 def _on_this_host(
     batches: Iterator[batching.Batch], mesh: Mesh
 ) -> Iterator[batching.Batch]:
@@ -245,7 +180,7 @@ def _on_this_host(
 
 
 def _held_out_loss(
-    model: network.Transformer, held_out: Batches
+    model: network.Transformer, held_out: pretrain_text.Batches
 ) -> Callable[[Any, int], float]:
     """Makes (params, step) -> mean loss in nats per target token, without z-loss.
 

@@ -137,19 +137,25 @@ def test_a_text_file_is_pre_trained_on(tmp_path, capsys):
     assert np.mean(losses[9:12]) < np.mean(losses[:3]) - 0.2
 
 
-def test_the_objective_changes_at_the_switch_wherever_one_starts():
-    documents = [np.arange(10, 40), np.arange(50, 60)]
-
-    def stages(start):
-        stream = pretrain._stages(documents, (4, 32, 32), 2_048, 3, 0, start)
-        return list(itertools.islice(stream, 6 - start))
-
-    whole = stages(0)
-    corrupted = [(batch["encoder_input_tokens"] > 1_948).any() for batch in whole]
-    assert corrupted == [True, True, True, False, False, False]
-    for start in (2, 3, 5):
-        for batch, same in zip(stages(start), whole[start:], strict=True):
-            jax.tree.map(np.testing.assert_array_equal, batch, same)
+def test_a_corpus_is_pre_trained_on(tmp_path, capsys):
+    file, folder = tmp_path / "own.txt", tmp_path / "run"
+    file.write_text("\n\n".join(small.texts("train")["targets"] * 3))
+    flags = {"pretrain.corpus": file, "MIXTURE_OR_TASK_NAME": "pocket_kind"}
+    flags |= {"pretrain.skill_task": "''"}
+    assert main(folder, **flags) == 0
+    about = json.loads((folder / "frozen.json").read_text())
+    assert "task" not in about and about["corpus"]["files"][0]["name"] == "own.txt"
+    assert about["corpus"]["documents"] == 150
+    losses = [line["loss"] for line in log(folder)]
+    assert np.mean(losses[9:12]) < np.mean(losses[:3]) - 0.2
+    before = made(folder)
+    (folder / "tokens").rename(tmp_path / "moved")
+    flags |= {"pretrain.tokens": tmp_path / "moved"}
+    assert main(folder, **flags) == 0 and made(folder) == before
+    capsys.readouterr()
+    file.write_text("another\n\nbook")
+    assert main(folder, **flags | {"pretrain.tokens": tmp_path / "tokens"}) == 2
+    assert "the training data" in capsys.readouterr().err
 
 
 def test_the_held_out_loss_is_per_target_token():

@@ -120,6 +120,71 @@ def test_a_text_too_short_to_split_is_an_error(tokens):
             objective(np.array(tokens), rng(0))
 
 
+# Rows of packed text.
+
+
+def test_the_raw_length_is_t5s():
+    assert objectives.raw_length(512, 114) == 568  # as T5's random_spans_helper says
+    for inputs, targets in ((512, 114), (256, 64), (256, 20), (24, 16), (4, 4)):
+        length = objectives.raw_length(inputs, targets)
+        sides = corrupt(text(length))
+        assert len(sides[0]) <= inputs and len(sides[1]) <= targets
+        assert length == 2 or len(sides[0]) == inputs or len(sides[1]) == targets
+    assert len(corrupt(text(objectives.raw_length(4_000, 4_000)))[1]) < 500
+    with pytest.raises(ValueError, match="hold no text"):
+        objectives.raw_length(2, 2)
+
+
+def rows_of(length, count=40):
+    return np.stack([text(length, seed) for seed in range(count)])
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_rows_are_corrupted_as_documents_are(length):
+    rows = rows_of(length)
+    sides = objectives.span_corruption_of_rows(rows, rng(1), VOCAB_SIZE)
+    of_one = corrupt(text(length))
+    for tokens, inputs, targets in zip(
+        rows, *map(np.ndarray.tolist, sides), strict=True
+    ):
+        assert (len(inputs), len(targets)) == (len(of_one[0]), len(of_one[1]))
+        assert inputs.pop() == targets.pop() == objectives.EOS_ID
+        assert [t for t in inputs if is_sentinel(t)] == [
+            t for t in targets if is_sentinel(t)
+        ]
+        spans = spans_by_sentinel(targets)
+        filled = [spans[t] if is_sentinel(t) else [t] for t in inputs]
+        assert list(itertools.chain(*filled)) == tokens.tolist()
+
+
+def test_rows_lose_spans_of_every_length_as_often_as_documents_do():
+    def lengths_of(many_targets):
+        spans = (spans_by_sentinel(t[:-1]).values() for t in many_targets)
+        return np.bincount([len(span) for each in spans for span in each], minlength=6)
+
+    tokens, count = text(40), 4_000
+    rows = np.tile(tokens, (count, 1))
+    _, targets = objectives.span_corruption_of_rows(rows, rng(2), VOCAB_SIZE)
+    found = lengths_of(targets.tolist())
+    expected = lengths_of(corrupt(tokens, seed)[1] for seed in range(count))
+    np.testing.assert_allclose(found, expected, atol=160)  # 1,600 of each; 4 sigma
+    lost = {one for row in targets.tolist() for one in row if not is_sentinel(one)}
+    assert lost - {objectives.EOS_ID} == set(tokens.tolist()[1:])
+
+
+def test_rows_are_continued_from_every_place_and_targets_are_full():
+    rows = rows_of(12 + 5 - 2, count=2_000)
+    inputs, targets = objectives.prefix_lm_of_rows(rows, rng(3), input_length=12)
+    assert inputs.shape == (2_000, 12) and targets.shape == (2_000, 5)
+    splits = (inputs != 0).sum(axis=1) - 1
+    for row, split, before, after in zip(rows, splits, inputs, targets, strict=True):
+        assert before[split] == after[-1] == objectives.EOS_ID
+        np.testing.assert_array_equal(before[:split], row[:split])
+        np.testing.assert_array_equal(after[:-1], row[split : split + 4])
+    counts = np.bincount(splits)[1:]
+    assert len(counts) == 11 and counts.min() > 130  # 182 of each
+
+
 corruption = functools.partial(objectives.span_corruption, vocab_size=VOCAB_SIZE)
 DOCUMENTS = [text(10 + i % 50, seed=i) for i in range(40)]
 
