@@ -153,7 +153,7 @@ def test_a_corpus_is_pre_trained_on(tmp_path, capsys):
     flags |= {"pretrain.tokens": tmp_path / "moved"}
     assert main(folder, **flags) == 0 and made(folder) == before
     capsys.readouterr()
-    file.write_text("another\n\nbook")
+    file.write_text("\n\n".join(small.texts("train")["targets"]))
     assert main(folder, **flags | {"pretrain.tokens": tmp_path / "tokens"}) == 2
     assert "the training data" in capsys.readouterr().err
 
