@@ -27,6 +27,7 @@ from prompt_tuning.tasks import (
     pocket_model,
 )
 from prompt_tuning.tasks.files import BrokenLine, Pieces, Record
+from prompt_tuning.tasks.parts import Part
 from prompt_tuning.tasks.published import PUBLISHED
 from prompt_tuning.tasks.render import NO_LABEL, Features
 from prompt_tuning.tasks.scoring import read_first
@@ -62,6 +63,7 @@ class Row(NamedTuple):
     class_words: for the initialiser, if there are no labels.
     trains_on: train only on examples with this label.
     translate: a word in another task's labels, and our word for it.
+    parts: {split: which part of its file it is}, where it is not all of it.
     ragged: whether the official file is known to have broken lines, to be skipped.
     """
 
@@ -79,6 +81,7 @@ class Row(NamedTuple):
     class_words: tuple[str, ...] = ()
     trains_on: int | None = None
     translate: tuple[str, str] = ("", "")
+    parts: Mapping[str, Part] = {}
     ragged: bool = False
 
 
@@ -175,7 +178,8 @@ class Source(seqio.FunctionDataSource):
                 f"{_layout(row)}"
                 + (". Without --data_dir the data comes from TFDS" * bool(row.tfds))
             )
-        return row.read(path)
+        pieces = row.read(path)
+        return row.parts[split](pieces) if split in row.parts else pieces
 
 
 def _reason(error: DataError | UnicodeError) -> str:

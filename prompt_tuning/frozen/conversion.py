@@ -28,17 +28,22 @@ from prompt_tuning.t5.network import Transformer
 def convert(name: str, model: Transformer, output: Path) -> None:
     """Writes a checkpoint in our format, in the model's param_dtype.
 
+    In int8 it is what load_frozen makes of the checkpoint in int8.
+
     Raises:
-      UserError: as load_frozen; or `model` is in int8, which only exists once loaded.
+      UserError: as load_frozen.
     """
-    _check_dtype(model.config.param_dtype)
     if output.suffix != ".safetensors":
         raise UserError(f"--output is {str(output)!r}; it must end in .safetensors")
     _check_vocabulary(name, output)
     tensors = weights.fitting_tensors(name, model)
-    types = _types(tensors, model, model.config.param_dtype)
-    shapes = {key: (x.shape, types[key]) for key, x in tensors.items()}
-    values = (_value(name, key, x).astype(types[key]) for key, x in tensors.items())
+    kept = _kept(model, model.config.param_dtype)
+    shapes = {key: (kept[key].shape, np.dtype(kept[key].dtype)) for key in sorted(kept)}
+    values = (
+        part
+        for key, tensor in tensors.items()
+        for part in _parts(name, key, tensor, shapes[key][1])
+    )
     safetensors_file.write(output, shapes, values)
     beside, origin = weights.find_vocabulary(name), {"converted_from": name}
     weights.write_beside(output, model.config, beside, origin)
@@ -101,8 +106,8 @@ WRITTEN |= {tokenizer_json.SETTINGS, tokenizer_json.TOKENIZER}
 def _check_dtype(dtype: str) -> None:
     if dtype == "int8":
         raise UserError(
-            "a checkpoint is written in float32 or bfloat16, and either is rounded to "
-            "int8 while it is read: give T5Config.param_dtype=int8 to `train` instead"
+            "transformers has no int8 as this package writes it: give T5Config."
+            "param_dtype float32 or bfloat16, or leave out --format"
         )
 
 
@@ -110,10 +115,28 @@ def _types(
     tensors: Mapping[str, formats.Tensor], model: Transformer, dtype: str
 ) -> dict[str, np.dtype]:
     """The types in which a model of a param_dtype is kept: norms stay float32."""
+    kept = _kept(model, dtype)
+    return {key: np.dtype(kept[key].dtype) for key in tensors}
+
+
+def _kept(model: Transformer, dtype: str) -> dict[str, Any]:
+    """The shapes and types in a file of a model of a param_dtype, by name."""
     config = dataclasses.replace(model.config, scan_layers=False, param_dtype=dtype)
     shapes = partitioning.param_shapes(Transformer(config))
-    kept: dict[str, Any] = traverse_util.flatten_dict(shapes, sep="/")
-    return {key: np.dtype(kept[key].dtype) for key in tensors}
+    return traverse_util.flatten_dict(shapes, sep="/")
+
+
+def _parts(
+    name: str, key: str, tensor: formats.Tensor, dtype: np.dtype
+) -> list[np.ndarray]:
+    """All of a tensor in a type; int8 is followed by its scales."""
+    if dtype != np.int8:
+        return [_value(name, key, tensor).astype(dtype)]
+    if not tensor.rounded:
+        return weights.as_int8(key, _value(name, key, tensor))
+    numbers, scales = tensor.rounded
+    rounded = weights.read(name, key, numbers, numbers.all, np.int8)
+    return [rounded, _value(name, f"{key}_scale", scales).astype(np.float32)]
 
 
 def _stored_types(

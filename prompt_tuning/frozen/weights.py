@@ -90,9 +90,14 @@ def place(
     params: dict[str, jax.Array] = {}
     finite: dict[str, jax.Array] = {}
     for key, tensor in tensors.items():
-        array = _on_devices(source, key, tensor, in_files.shardings[key])
-        finite[key] = _all_finite(array)
-        for name, values in _as_kept(key, array, kept):
+        if tensor.rounded and kept.shapes[key].dtype == jnp.int8:
+            arrays = _as_stored(source, key, tensor.rounded, kept)
+            finite[key] = _all_finite(arrays[1][1])
+        else:
+            array = _on_devices(source, key, tensor, in_files.shardings[key])
+            arrays = _as_kept(key, array, kept)
+            finite[key] = _all_finite(array)
+        for name, values in arrays:
             stack, layer = _in_stack(name)
             if stack not in scanned.shapes:  # unscanned, or in no layer
                 params[name] = values
@@ -140,6 +145,24 @@ def _as_kept(
     quantize = _quantizer(tuple(kept.shardings[name] for name in names))
     summed = 1 - layers.CHANNELS[key.rpartition("/")[2]]
     return zip(names, quantize(array, summed), strict=True)
+
+
+def _as_stored(
+    source: str, key: str, rounded: tuple[formats.Tensor, ...], kept: _Places
+) -> list[tuple[str, jax.Array]]:
+    """An int8 matrix and its scales from a file that has them."""
+    kinds = {key: np.int8, f"{key}_scale": jnp.floating}
+    return [
+        (name, _on_devices(source, name, tensor, kept.shardings[name], kind))
+        for (name, kind), tensor in zip(kinds.items(), rounded, strict=True)
+    ]
+
+
+def as_int8(key: str, values: np.ndarray) -> list[np.ndarray]:
+    """The int8 matrix and the scales that load_frozen makes of a tensor."""
+    summed = 1 - layers.CHANNELS[key.rpartition("/")[2]]
+    quantize = jax.jit(layers.quantize, static_argnums=1)
+    return [np.asarray(part) for part in quantize(values, summed)]
 
 
 @functools.cache
@@ -283,15 +306,19 @@ _EMBEDDING = "token_embedder/embedding"
 
 
 def _on_devices(
-    source: str, key: str, tensor: formats.Tensor, sharding: Sharding
+    source: str,
+    key: str,
+    tensor: formats.Tensor,
+    sharding: Sharding,
+    kind: Any = jnp.floating,
 ) -> jax.Array:
-    """A tensor on its devices, with the file's type."""
+    """A tensor on its devices, with the file's type, which is of a `kind`."""
     parts: dict[tuple, np.ndarray] = {}
 
     def part(index: formats.Index) -> np.ndarray:
         where = tuple((s.start, s.stop) for s in index)
         if where not in parts:  # replicas are read once
-            parts[where] = read(source, key, tensor, index)
+            parts[where] = read(source, key, tensor, index, kind)
         return parts[where]
 
     # By its types JAX may pass None for an index; it asserts that it does not.
@@ -303,15 +330,19 @@ def _on_devices(
 
 
 def read(
-    source: str, key: str, tensor: formats.Tensor, index: formats.Index
+    source: str,
+    key: str,
+    tensor: formats.Tensor,
+    index: formats.Index,
+    kind: Any = jnp.floating,
 ) -> np.ndarray:
-    """A part of a tensor, with the file's type.
+    """A part of a tensor, with the file's type; floats if the file has int8 and scales.
 
     Raises:
-      UserError: it cannot be read, or holds no floating-point numbers.
+      UserError: it cannot be read, or holds no numbers of this kind.
     """
     try:
-        return _floats(key, np.asarray(tensor.read(index)))
+        return _checked(key, np.asarray(tensor.read(index)), kind)
     except formats.READ_ERRORS as error:
         if isinstance(error, UserError):
             raise
@@ -321,14 +352,19 @@ def read(
         ) from None
 
 
-def _floats(key: str, values: np.ndarray) -> np.ndarray:
-    if not jnp.issubdtype(values.dtype, jnp.floating):
+def _checked(key: str, values: np.ndarray, kind: Any) -> np.ndarray:
+    if jnp.issubdtype(values.dtype, kind):
+        return values
+    if kind is np.int8:
         raise UserError(
-            f"{key} is of type {values.dtype}, as in another program's 8-bit weights; "
-            "give a checkpoint in float32, bfloat16 or float16 (T5Config."
-            "param_dtype=int8 rounds it while it is read)"
+            f"{key} is of type {values.dtype}, but has scales, as only int8 has; "
+            "convert the model again"
         )
-    return values
+    raise UserError(
+        f"{key} is of type {values.dtype}, as in another program's 8-bit weights; "
+        "give a checkpoint in float32, bfloat16 or float16 (T5Config."
+        "param_dtype=int8 rounds it while it is read)"
+    )
 
 
 def _of_layers(params: Any) -> dict[str, tuple[jax.Array, int | None]]:

@@ -12,6 +12,7 @@ import tiny
 from flax import traverse_util
 from safetensors import numpy as safetensors
 
+from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import conversion, description, formats, weights
 from prompt_tuning.frozen.formats import tokenizer_json
@@ -53,11 +54,75 @@ def test_convert_writes_what_is_read_again(frozen, tmp_path, dtype):
     assert weights.find_vocabulary(str(output)) == output.parent / "spiece.model"
 
 
-def test_convert_makes_no_int8_and_no_other_ending(frozen, tmp_path):
-    with pytest.raises(UserError, match="either is rounded to int8"):
-        conversion.convert(
-            str(frozen[0]), changed(param_dtype="int8"), tmp_path / "a.safetensors"
-        )
+def in_int8(source, folder):
+    output = folder / "int8" / "model.safetensors"
+    conversion.convert(str(source), changed(param_dtype="int8"), output)
+    return output
+
+
+def loaded(path, mesh=None, **changes):
+    mesh = mesh or partitioning.mesh()
+    params = weights.load_frozen(str(path), changed(**changes), mesh)
+    return traverse_util.flatten_dict(params, sep="/")
+
+
+@pytest.mark.parametrize(
+    "stored, scan_layers", [("float32", False), ("bfloat16", True)]
+)
+def test_int8_read_back_is_the_float_file_read_at_int8(
+    frozen, tmp_path, stored, scan_layers
+):
+    source = tmp_path / "source" / "model.safetensors"
+    conversion.convert(str(frozen[0]), changed(param_dtype=stored), source)
+    path, mesh = in_int8(source, tmp_path), partitioning.mesh(4, 2)
+    how = {"param_dtype": "int8", "scan_layers": scan_layers}
+    expected, found = loaded(source, mesh, **how), loaded(path, mesh, **how)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name].dtype == values.dtype
+        assert found[name].sharding == values.sharding
+        np.testing.assert_array_equal(found[name], values)
+    again = in_int8(path, tmp_path / "again")
+    assert again.read_bytes() == path.read_bytes()
+    params = weights.load_frozen(str(source), changed(param_dtype="int8"), mesh)
+    weights.save_frozen(tmp_path / "saved.safetensors", params, tiny.CONFIG)
+    assert (tmp_path / "saved.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_an_int8_file_is_a_model_of_floats_to_all_who_ask_for_them(frozen, tmp_path):
+    path = in_int8(frozen[0], tmp_path)
+    kept = loaded(path, param_dtype="int8")
+    for name, values in loaded(path).items():
+        expected = np.asarray(kept[name], np.float32)
+        if f"{name}_scale" in kept:
+            scale = np.asarray(kept[f"{name}_scale"])
+            expected = expected * (scale if "kernel" in name else scale[:, None])
+        np.testing.assert_array_equal(values, expected)
+    table = weights.embeddings(str(path))
+    np.testing.assert_array_equal(table, loaded(path)["token_embedder/embedding"])
+    floats = tmp_path / "floats" / "model.safetensors"
+    conversion.convert(str(path), tiny.MODEL, floats)
+    fingerprints = map(weights.fingerprint, map(str, (path, floats, frozen[0])))
+    of_int8, of_floats, of_source = fingerprints
+    assert of_int8 == of_floats != of_source
+    assert description.describe(str(path)) == description.describe(str(frozen[0]))
+
+
+def test_what_is_no_int8_file_of_ours_is_named(frozen, tmp_path):
+    path, name = in_int8(frozen[0], tmp_path), "encoder/layers_0/mlp/wo/kernel"
+    stored = safetensors.load_file(path)
+    for change, message in (
+        ({name: np.ones((24, 16), np.float32)}, f"{name} .*float32"),
+        ({f"{name}_scale": np.full(16, np.nan, np.float32)}, f"{name}.* not finite"),
+        ({f"{name}_scale": np.ones(24, np.float32)}, f"{name}_scale is unknown"),
+    ):
+        safetensors.save_file(stored | change, path)
+        for dtype in ("int8", "float32"):
+            with pytest.raises(UserError, match=message):
+                loaded(path, param_dtype=dtype)
+
+
+def test_convert_makes_no_other_ending(frozen, tmp_path):
     with pytest.raises(UserError, match=r"must end in \.safetensors"):
         conversion.convert(str(frozen[0]), tiny.MODEL, tmp_path / "a.bin")
     assert list(tmp_path.iterdir()) == [frozen[0].parent]
@@ -175,7 +240,7 @@ def test_each_tensor_keeps_its_type_unless_one_is_asked_for(tmp_path):
         said = json.loads((folder / "config.json").read_text())["torch_dtype"]
         assert said == stored["shared.weight"].dtype.name
         assert stored["encoder.final_layer_norm.weight"].dtype == np.float32
-    with pytest.raises(UserError, match="rounded to int8"):
+    with pytest.raises(UserError, match="transformers has no int8"):
         conversion.to_hugging_face("m", model, BYTES, tmp_path / "x", "int8")
 
 

@@ -16,7 +16,7 @@ from prompt_tuning.training import scoring
 from prompt_tuning.training.task import development_score
 
 BYTES = load_vocabulary("byt5")
-EVALUATED = (*paper.TABLE, *paper.ZERO_SHOT)
+EVALUATED = (*paper.TABLE, *paper.ZERO_SHOT, *paper.OF_ONE_FILE)
 FROM_TFDS = [row for row in EVALUATED if row.tfds]
 
 
@@ -32,6 +32,62 @@ def test_rendering_equals_t5s_byte_for_byte(shared):
             rows += 1
         found = rows, digest.hexdigest()
         assert found == (case["rows"], case["sha256"]), case["task"]
+
+
+# As counted in the files themselves, without our readers: examples, percent of a label.
+SPLITS = {
+    ("sst2", "train"): (67_349, "positive", 55.8),
+    ("sst2", "validation"): (872, "positive", 50.9),
+    ("mrpc", "train"): (3_668, "equivalent", 67.4),
+    ("mrpc", "validation"): (408, "equivalent", 68.4),
+    ("rte", "train"): (2_490, "entailment", 50.2),
+    ("rte", "validation"): (277, "entailment", 52.7),
+    ("cb", "train"): (250, "contradiction", 47.6),
+    ("cb", "validation"): (56, "contradiction", 50.0),
+    ("qqp_dev", "train"): (8_000, "duplicate", 50.0),
+    ("qqp_dev", "validation"): (2_000, "duplicate", 50.0),
+    ("squadshifts_amazon", "test"): (9_885, "", 0.0),
+}
+
+
+@pytest.mark.parametrize("alias, split", SPLITS)
+def test_the_official_files_have_these_examples(shared, alias, split):
+    count, label, percent = SPLITS[alias, split]
+    row = next(row for row in EVALUATED if row.alias == alias)
+    read = Source(row, str(shared / "data")).read(split)
+    targets = [example["targets"].decode() for _, example in read]
+    assert len(targets) == count
+    share = 100 * targets.count(label) / count
+    assert share == pytest.approx(percent, abs=0.05)
+
+
+def texts_of_parts(shared, alias):
+    row = next(row for row in EVALUATED if row.alias == alias)
+    source = Source(row, str(shared / "data"))
+    return [
+        [example["inputs"].decode() for _, example in source.read(split)]
+        for split in ("train", "validation")
+    ]
+
+
+def test_questions_on_one_passage_are_in_one_part(shared):
+    parts = texts_of_parts(shared, "boolq_dev")
+    assert [*map(len, parts)] == [2_576, 694]  # 3,270
+    train, validation = ({text.partition("passage: ")[2] for text in p} for p in parts)
+    assert not train & validation
+
+
+def test_no_article_of_squad_is_in_both_parts(shared):
+    """None of those next to the gap, nor the first and the last."""
+    train, validation = texts_of_parts(shared, "mrqa_squad_dev")
+    assert (len(train), len(validation)) == (9_040, 682)
+    for names, part in (
+        (("Super Bowl 50", "Chloroplast", "prime numbers"), validation),
+        (("Islamis", "Imperialism", "United Methodist", "Braddock"), train),
+    ):
+        for name in names:
+            assert not any(f" {name}" in text for text in part)
+            assert any(f" {name}" in text for text in train + validation)
 
 
 @pytest.mark.parametrize("row", EVALUATED, ids=lambda row: row.alias)

@@ -22,7 +22,9 @@ from prompt_tuning.frozen.formats.tensors import (
     Index,
     Tensor,
     first_line,
+    scaled,
 )
+from prompt_tuning.t5.layers import CHANNELS
 
 __all__ = [
     "POCKET",
@@ -64,7 +66,7 @@ def open_checkpoint(name: str) -> dict[str, Tensor]:
         if path.is_file():  # ours, or one copied from Hugging Face's folder
             torchs = path.suffix in (".bin", ".pt", ".pth")
             opened = torch_file if torchs else safetensors_file
-            return hugging_face.renamed(opened.open_file(path))
+            return _with_scales(hugging_face.renamed(opened.open_file(path)))
         if hugging_face.is_folder(path):
             return hugging_face.renamed(hugging_face.open_folder(path))
         if name.startswith("gs://") or path.is_dir():
@@ -86,6 +88,18 @@ def open_checkpoint(name: str) -> dict[str, Tensor]:
         ".safetensors file, a folder of T5X, Orbax or Hugging Face's transformers, or "
         "pocket_nano, the model in the package"
     )
+
+
+def _with_scales(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our int8 files' tensors: a matrix and its scales, {name}_scale, are one."""
+    tensors = dict(found)
+    for name, numbers in found.items():
+        channel, scales = CHANNELS.get(name.rpartition("/")[2]), f"{name}_scale"
+        if channel is None or scales not in tensors or len(numbers.shape) != 2:
+            continue
+        if tensors[scales].shape == (numbers.shape[channel],):
+            tensors[name] = scaled(numbers, tensors.pop(scales), channel)
+    return tensors
 
 
 def _near(path: Path) -> str:

@@ -44,7 +44,7 @@ def open_file(path: Path) -> dict[str, Tensor]:
     return {name: tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
 
 
-_NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+_NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "int8": "I8"}
 
 
 def write(

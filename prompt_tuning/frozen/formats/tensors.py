@@ -13,14 +13,32 @@ Index = tuple[slice, ...]
 
 
 class Tensor(NamedTuple):
-    """An array in a file. read(index) returns its part at `index`, a slice per axis."""
+    """An array in a file. read(index) returns its part at `index`, a slice per axis.
+
+    rounded: what `read` multiplies, if the file has int8 numbers of this shape and a
+      float32 scale for each channel.
+    """
 
     shape: tuple[int, ...]
     read: Callable[[Index], np.ndarray]
+    rounded: "tuple[Tensor, Tensor] | None" = None
 
     @property
     def all(self) -> Index:
         return (slice(None),) * len(self.shape)
+
+
+def scaled(numbers: Tensor, scales: Tensor, channel: int) -> Tensor:
+    """The float32 matrix of int8 numbers, each index along `channel` with a scale."""
+
+    def read(index: Index) -> np.ndarray:
+        index = index or numbers.all
+        values, scale = numbers.read(index), scales.read((index[channel],))
+        if values.dtype != np.int8:
+            raise ValueError(f"it has scales, but is of type {values.dtype}, not int8")
+        return values * np.expand_dims(scale.astype(np.float32), 1 - channel)
+
+    return Tensor(numbers.shape, read, (numbers, scales))
 
 
 # Raised by files that are damaged, half-written or out of reach.
