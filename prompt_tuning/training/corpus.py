@@ -138,27 +138,12 @@ def _make(
     vocabulary: Vocabulary,
     made_of: Mapping[str, Any],
 ) -> None:
-    """Tokenises chunk by chunk; each is whole on the disk before the journal has it."""
-    start, kind = time.monotonic(), np.dtype(made_of["type"]).newbyteorder("<")
+    """Tokenises what the journal does not have yet, and describes the whole."""
+    start = time.monotonic()
     done = _journal(folder, made_of)
     total = done[-1] if done else dict.fromkeys(_COUNTED, 0)
     chunks = itertools.islice(_chunks(paragraphs(paths)), len(done), None)
-    with contextlib.ExitStack() as stack:
-        out = {
-            part: stack.enter_context(_continued(path, total[part] * kind.itemsize))
-            for part, path in _paths(folder).items()
-        }
-        journal = stack.enter_context((folder / JOURNAL).open("a", encoding="utf-8"))
-        for chunk in chunks:
-            ids = _encoded(chunk, vocabulary)
-            for part in PARTS:
-                _write(out[part], np.array(ids[part], kind).tobytes())
-                total[part] += len(ids[part])
-            total["documents"] = chunk[-1][0] + 1
-            total["characters"] += sum(len(text) for _, text in chunk)
-            total["words"] += sum(len(text.split()) for _, text in chunk)
-            journal.write(json.dumps(total) + "\n")
-            journal.flush()
+    _append(chunks, folder, vocabulary, np.dtype(made_of["type"]), total)
     if not all(total[part] for part in PARTS):
         (folder / JOURNAL).unlink()
         raise UserError(
@@ -169,6 +154,35 @@ def _make(
     outputs.write_json(folder / DESCRIPTION, {**made_of, **total, "sha256": digests})
     (folder / JOURNAL).unlink()
     print(f"tokenised     in {time.monotonic() - start:.0f} s: {folder}", flush=True)
+
+
+def _append(
+    chunks: Iterable[Sequence[tuple[int, str]]],
+    folder: Path,
+    vocabulary: Vocabulary,
+    kind: np.dtype,
+    total: dict[str, int],
+) -> None:
+    """Each chunk is whole on the disk before the journal has its counts.
+
+    Args:
+      total: the counts so far, which are counted on.
+    """
+    with contextlib.ExitStack() as stack:
+        out = {
+            part: stack.enter_context(_continued(path, total[part] * kind.itemsize))
+            for part, path in _paths(folder).items()
+        }
+        journal = stack.enter_context((folder / JOURNAL).open("a", encoding="utf-8"))
+        for chunk in chunks:
+            for part, ids in _encoded(chunk, vocabulary).items():
+                _write(out[part], np.array(ids, kind.newbyteorder("<")).tobytes())
+                total[part] += len(ids)
+            total["documents"] = chunk[-1][0] + 1
+            total["characters"] += sum(len(text) for _, text in chunk)
+            total["words"] += sum(len(text.split()) for _, text in chunk)
+            journal.write(json.dumps(total) + "\n")
+            journal.flush()
 
 
 def _paths(folder: Path) -> dict[str, Path]:
