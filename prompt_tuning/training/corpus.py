@@ -34,7 +34,7 @@ SUFFIXES = (".txt", ".txt.xz")
 DESCRIPTION, JOURNAL = "tokens.json", "unfinished.jsonl"
 PARTS = ("training", "held_out")
 CHUNK = 2**20  # characters that are tokenised between two entries of the journal
-_COUNTED = ("documents", "characters", "words", *PARTS)
+_COUNTED: tuple[str, ...] = ("documents", "characters", "words", *PARTS)
 
 
 class Tokens(NamedTuple):
@@ -151,7 +151,8 @@ def _make(
             "with an empty line between them, one of them to measure the loss on"
         )
     digests = {part: _digest(path) for part, path in _paths(folder).items()}
-    outputs.write_json(folder / DESCRIPTION, {**made_of, **total, "sha256": digests})
+    said = dict(made_of) | total | {"sha256": digests}
+    outputs.write_json(folder / DESCRIPTION, said)
     (folder / JOURNAL).unlink()
     print(f"tokenised     in {time.monotonic() - start:.0f} s: {folder}", flush=True)
 

@@ -65,8 +65,8 @@ def batches(
       seed: for the objective's draws.
       start_step: the number of the first batch.
     """
-    size, *lengths = shape
+    size, input_length, length = shape
     for step in itertools.count(start_step):
         rng = np.random.default_rng((*seed, _NOISE, step))
-        sides = objective(take(step * size, size), rng)
-        yield teacher_forcing(*map(pad, sides, lengths))
+        inputs, targets = objective(take(step * size, size), rng)
+        yield teacher_forcing(pad([*inputs], input_length), pad([*targets], length))
