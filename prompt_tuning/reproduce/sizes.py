@@ -1,0 +1,59 @@
+"""The frozen models of a scale by their number of parameters: the figures' axis."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+from prompt_tuning import config
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import description
+from prompt_tuning.reproduce.grid import GIN_FILE, Model, Scale
+from prompt_tuning.reproduce.outcomes import Outcome
+from prompt_tuning.reproduce.table import Axis, Table, build
+from prompt_tuning.settings import T5Config
+from prompt_tuning.t5.network import Transformer
+from prompt_tuning.training import plan
+
+
+def by_size(
+    scale: Scale,
+    title: str,
+    caption: str,
+    outcomes: Sequence[Outcome],
+    unit: str,
+    **more: object,
+) -> Table:
+    """A table of outcomes by frozen model, and its axis.
+
+    Args:
+      unit: of the values. more: other fields of Table.
+    """
+    at = {model.name: size(model) for model in scale.models}
+    axis = Axis({n: s for n, s in at.items() if s}, "parameters of the model", unit)
+    return build(title, caption, outcomes, axis=axis, **more)
+
+
+def size(model: Model) -> float:
+    """The number of parameters; 0 if the model is not there."""
+    try:
+        return float(count(config_of(model)))
+    except UserError:
+        return 0.0
+
+
+def config_of(model: Model) -> T5Config:
+    """The shape of a frozen model, by its gin file or its own.
+
+    Raises:
+      UserError: it has none, and is not there.
+    """
+    files = model.settings.get(GIN_FILE, ())
+    found = config.load([files] if isinstance(files, str) else list(files))
+    return description.config(model.stages[100], found.model)
+
+
+@functools.cache
+def count(config: T5Config) -> int:
+    """The number of parameters of a frozen model."""
+    # Tracing one scanned layer is quicker than all, and gives the same count.
+    return plan.count(Transformer(dataclasses.replace(config, scan_layers=True)))
