@@ -66,7 +66,7 @@ class Tasks(NamedTuple):
     name in front of the inputs. question: trained on for Table 1, and `domains` {name:
     a task} that it is asked then. paraphrases: of Table 2. timed: of Table 5.
     described: {name: a task} of Tables 7 to 16. source: where a prompt is first trained
-    (SPoT). long: those with other settings, such as longer targets.
+    (SPoT). own: settings of a task, such as longer targets.
     """
 
     suite: Mapping[str, str]
@@ -79,7 +79,7 @@ class Tasks(NamedTuple):
     timed: str
     described: Mapping[str, str]
     source: str
-    long: Mapping[str, Mapping[str, Any]] = {}
+    own: Mapping[str, Mapping[str, Any]] = {}
 
 
 class Scale(NamedTuple):
@@ -139,9 +139,14 @@ def of_tasks(
     seeds = scale.seeds if seeds is None else seeds
     of_method = scale.whole if settings.get("METHOD") == "whole" else {}
     for task, seed in itertools.product(tasks, seeds):
-        found = {**model.settings, **scale.tasks.long.get(task, {}), **of_method}
+        found = {**model.settings, **scale.tasks.own.get(task, {}), **of_method}
         found |= {TASK: task} | settings
         yield Cell(row, column, seed, found, tuple(asks or (task,)))
+
+
+def tuned(model: Model) -> dict[str, str]:
+    """The settings of model tuning, which starts from span corruption alone (3.1)."""
+    return {"METHOD": "whole", **adapted(model, 0)}
 
 
 def adapted(model: Model, percent: int) -> dict[str, str]:

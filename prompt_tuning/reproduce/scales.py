@@ -17,6 +17,9 @@ _WHOLE = {
     "adafactor.weight_decay": 0.0,
 }
 
+# The paper does not say which words a prompt for SQuAD starts from.
+_NO_WORDS = {"PROMPT_INIT": "sampled_vocab"}
+
 # pocket: the embedded family
 
 
@@ -73,6 +76,7 @@ POCKET = Scale(
         timed="pocket_kind",
         described=_POCKET_DESCRIBED,
         source="pocket_mrpc",
+        own={"pocket_squad": _NO_WORDS},
     ),
     settings={
         "PROMPT_LENGTH": 20,
@@ -159,7 +163,7 @@ _PAPER_TASKS = Tasks(
     timed="boolq",
     described=_DESCRIBED,
     source="mnli_and_dev",
-    long=_LONG,
+    own=_LONG | {"squad": {**_LONG["squad"], **_NO_WORDS}},
 )
 
 PAPER = Scale(
@@ -196,7 +200,7 @@ ENGLISH = PAPER._replace(
     "recipe, on the official files. It stands in for the paper's models, and is not "
     "them",
     models=(_pocket("pocket_english"),),
-    tasks=_PAPER_TASKS._replace(source="mnli_and_dev", long={}),
+    tasks=_PAPER_TASKS._replace(own={"squad": _NO_WORDS}),
     settings={
         "TRAIN_STEPS": 1_000,
         "EVAL_PERIOD": 100,

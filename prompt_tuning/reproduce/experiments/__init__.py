@@ -7,7 +7,9 @@ from prompt_tuning.reproduce.experiment import Experiment
 from prompt_tuning.reproduce.experiments import (
     data,
     fig1,
+    fig2,
     fig3,
+    neighbours,
     parameters,
     spot,
     table3,
@@ -19,6 +21,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     one.name: one
     for one in (
         fig1.EXPERIMENT,
+        fig2.EXPERIMENT,
         *fig3.EXPERIMENTS,
         parameters.FIGURE_4,
         transfer.DOMAIN_SHIFT,
@@ -28,6 +31,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         *table5.EXPERIMENTS,
         data.SIZES,
         data.LABELS,
+        neighbours.EXPERIMENT,
         spot.EXPERIMENT,
     )
 }

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from prompt_tuning.reproduce import paper
 from prompt_tuning.reproduce.experiment import Experiment
-from prompt_tuning.reproduce.grid import Cell, Model, Scale, of_tasks
+from prompt_tuning.reproduce.grid import Cell, Model, Scale, of_tasks, tuned
 from prompt_tuning.reproduce.outcomes import Outcome
 from prompt_tuning.reproduce.sizes import by_size
 from prompt_tuning.reproduce.table import Table
@@ -23,9 +23,7 @@ def cells(scale: Scale) -> tuple[Cell, ...]:
 def _of(scale: Scale, model: Model) -> Iterator[Cell]:
     row = model.name
     yield from of_tasks(scale, row, paper.PROMPT, model)
-    # Model tuning starts from span corruption alone (paper section 3.1).
-    whole = {"INITIAL_CHECKPOINT_PATH": model.stages[0], "METHOD": "whole"}
-    yield from of_tasks(scale, row, paper.MODEL, model, **whole)
+    yield from of_tasks(scale, row, paper.MODEL, model, **tuned(model))
     yield from of_tasks(
         scale,
         row,
@@ -33,7 +31,7 @@ def _of(scale: Scale, model: Model) -> Iterator[Cell]:
         model,
         [scale.tasks.mixture],
         asks=[*scale.tasks.named.values()],
-        **whole,
+        **tuned(model),
         **scale.mixed,
     )
 

@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 
 from prompt_tuning.reproduce import paper
 from prompt_tuning.reproduce.experiment import Experiment
-from prompt_tuning.reproduce.grid import Cell, Scale, of_tasks
+from prompt_tuning.reproduce.grid import Cell, Model, Scale, of_tasks, tuned
 from prompt_tuning.reproduce.outcomes import Outcome
 from prompt_tuning.reproduce.table import Place, Table, build, with_difference
 
-METHODS = {paper.MODEL: "whole", paper.PROMPT: "prompt"}
 DIFFERENCE = "prompt less model"
 F1 = "f1"
+
+
+def _methods(model: Model) -> dict[str, dict[str, str]]:
+    return {paper.MODEL: tuned(model), paper.PROMPT: {}}
 
 
 def _domains(scale: Scale) -> dict[str, str]:
@@ -27,7 +30,7 @@ def _cells_1(scale: Scale) -> tuple[Cell, ...]:
     model, asks = scale.models[-1], [*_domains(scale).values()]
     return tuple(
         cell
-        for column, method in METHODS.items()
+        for column, settings in _methods(model).items()
         for cell in of_tasks(
             scale,
             model.name,
@@ -35,7 +38,7 @@ def _cells_1(scale: Scale) -> tuple[Cell, ...]:
             model,
             [scale.tasks.question],
             asks=asks,
-            METHOD=method,
+            **settings,
         )
     )
 
@@ -65,7 +68,7 @@ def _cells_2(scale: Scale) -> tuple[Cell, ...]:
     return tuple(
         cell
         for way in scale.tasks.paraphrases
-        for column, method in METHODS.items()
+        for column, settings in _methods(model).items()
         for cell in of_tasks(
             scale,
             _way(way.source, way.target),
@@ -73,7 +76,7 @@ def _cells_2(scale: Scale) -> tuple[Cell, ...]:
             model,
             [way.trains],
             asks=[way.asks],
-            METHOD=method,
+            **settings,
         )
     )
 
