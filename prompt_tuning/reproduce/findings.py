@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from prompt_tuning.reproduce import paper
-from prompt_tuning.reproduce.table import Measured, Place, Table
+from prompt_tuning.reproduce.table import PERCENT, Measured, Place, Table
 from prompt_tuning.runs.compare import spread
 
 HOLDS, FAILS, UNSAID = "holds", "does not hold", "cannot be said"
@@ -35,6 +35,7 @@ class Part(NamedTuple):
 
     says: what is compared, "pocket_nano: 20 less 1". low, high: the region between
     which the contrast must lie. why: what is lacking, where there is no estimate.
+    form: how its numbers are written, table.PERCENT or another.
     """
 
     says: str
@@ -42,6 +43,7 @@ class Part(NamedTuple):
     high: float
     estimate: Estimate | None
     why: str = ""
+    form: str = PERCENT
 
     @property
     def verdict(self) -> str:
@@ -59,6 +61,7 @@ class Answer(NamedTuple):
 
     claim: str
     where: str
+    experiment: str
     parts: tuple[Part, ...]
 
     @property
@@ -77,6 +80,7 @@ class View(NamedTuple):
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: Mapping[Place, Measured]
+    form: str
 
 
 class Finding(NamedTuple):
@@ -103,17 +107,19 @@ def answers(tables: Mapping[str, Table], *, selected: bool = False) -> list[Answ
 
 def _answer(finding: Finding, tables: Mapping[str, Table], selected: bool) -> Answer:
     claim, where, name, asks = finding
-    if name not in tables:
-        lacking = Part("", 0, 0, None, f"{name} was not made")
-        return Answer(claim, where, (lacking,))
-    return Answer(claim, where, tuple(asks(_view(tables[name], selected))))
+    table = tables.get(name)
+    if table is None or not table.rows:
+        lacking = Part(name, -math.inf, math.inf, None, "was not run")
+        return Answer(claim, where, name, (lacking,))
+    return Answer(claim, where, name, tuple(asks(_view(table, selected))))
 
 
 def _view(table: Table, selected: bool) -> View:
-    cells = table.selected if selected else table.values
+    """What is computed has no splits, and is the same for both."""
+    cells = table.selected if selected and table.selected else table.values
     at = table.axis.at if table.axis else {}
     rows = tuple(sorted(table.rows, key=lambda row: at.get(row, 0.0)))
-    return View(rows, table.columns, cells)
+    return View(rows, table.columns, cells, table.form)
 
 
 # Contrasts
@@ -164,7 +170,8 @@ def _part(
     """Asks whether a contrast lies between `low` and `high`."""
     found = [(weight, view.cells.get(place, Measured())) for weight, place in terms]
     answer = estimate(found) if found else None
-    return Part(says, low, high, answer, "" if answer else _lacking(terms, found))
+    why = "" if answer else _lacking(terms, found)
+    return Part(says, low, high, answer, why, view.form)
 
 
 def _lacking(
@@ -227,7 +234,8 @@ def _over_rows(
         return Part(says, low, math.inf, None, "not measured everywhere")
     if found.deviation is None:
         return Part(says, low, math.inf, None, "a single row has no spread")
-    return Part(says, low, math.inf, contrast([(1.0, Measured(*found))]))
+    answer = contrast([(1.0, Measured(*found))])
+    return Part(says, low, math.inf, answer, form=view.form)
 
 
 def _narrower(view: View, one: str, other: str) -> Part:
@@ -291,18 +299,26 @@ def _objective(view: View) -> Iterator[Part]:
 
 def _adaptation(view: View) -> Iterator[Part]:
     """Columns are stages, from none to all of the adaptation."""
-    least, some, *_, most = view.columns
+    least, most = view.columns[0], view.columns[-1]
     for row in view.rows[:-1]:
         yield _less(view, row, most, least, low=0)
-    yield _less(view, view.rows[-1], most, some, high=LITTLE)
+    for some in view.columns[1:-1][:1]:
+        yield _less(view, view.rows[-1], most, some, high=LITTLE)
 
 
 def _parameters(view: View) -> Iterator[Part]:
+    """Prompt design learns none; of the others the next fewest is compared."""
     for row in view.rows:
-        for other in (paper.WARP, paper.PREFIX, paper.PREFIX_TRAIN, paper.MODEL):
-            terms = [(1.0, (row, paper.PROMPT)), (-1.0, (row, other))]
-            says = f"{row}: {paper.PROMPT} less {other}"
-            yield _part(view, says, terms, high=0, estimate=_exact)
+        others = {
+            column: one.mean
+            for column in view.columns
+            if column not in (paper.PROMPT, paper.DESIGN)
+            and (one := view.cells.get((row, column), Measured())).mean is not None
+        }
+        fewest = min(others, key=others.__getitem__, default="any other")
+        terms = [(1.0, (row, paper.PROMPT)), (-1.0, (row, fewest))]
+        says = f"{row}: {paper.PROMPT} less {fewest}"
+        yield _part(view, says, terms, high=0, estimate=_exact)
 
 
 def _domains(view: View) -> Iterator[Part]:
