@@ -90,7 +90,7 @@ def _section(
 ) -> Iterator[str]:
     table = section.table
     yield f"## {section.title} ({section.where})"
-    yield f"{_plain(table.caption)}. {told.LEGEND}"
+    yield f"{_plain(table.caption)}. {told.legend(table)}"
     for grid in told.grids(table):
         yield f"**{grid.split.capitalize()}**"
         if path := pictures.get((section.name, grid.split)):

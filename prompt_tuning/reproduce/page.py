@@ -13,6 +13,7 @@ from prompt_tuning import outputs
 from prompt_tuning.reproduce import findings, markdown, pictures, report, told
 from prompt_tuning.reproduce.findings import Answer
 from prompt_tuning.reproduce.report import Report, Section
+from prompt_tuning.reproduce.table import Table
 from prompt_tuning.reproduce.told import Grid, Line
 
 Drawn = Mapping[tuple[str, str], str]  # SVG by experiment and split
@@ -189,22 +190,27 @@ def _table(header: Sequence[str], rows: Sequence[str], kind: str) -> str:
 
 
 def _section(section: Section, drawn: Drawn) -> str:
-    table = section.table
+    """Pictures side by side, then tables; one under the other for want of room."""
+    table, grids = section.table, told.grids(section.table)
+    figures = [
+        tag("figure", svg)
+        for grid in grids
+        if (svg := drawn.get((section.name, grid.split)))
+    ]
     reasons = [text("li", reason) for reason in told.failures(table)]
-    splits = [_split(section, grid, drawn) for grid in told.grids(table)]
     failed = [text("p", "Failed:"), tag("ul", *reasons, class_="failed")]
     return tag(
         "section",
         text("h2", section.title, id=section.name),
         text("p", section.where, class_="where"),
-        text("p", f"{table.caption}. {told.LEGEND}"),
-        tag("div", *splits, class_="splits"),
+        text("p", f"{table.caption}. {told.legend(table)}"),
+        tag("div", *figures, class_="beside") if figures else "",
+        tag("div", *(_split(table, grid) for grid in grids), class_="beside"),
         *(failed if reasons else []),
     )
 
 
-def _split(section: Section, grid: Grid, drawn: Drawn) -> str:
-    table = section.table
+def _split(table: Table, grid: Grid) -> str:
     rows = [
         tag(
             "tr",
@@ -213,13 +219,9 @@ def _split(section: Section, grid: Grid, drawn: Drawn) -> str:
         )
         for row in table.rows
     ]
-    picture = drawn.get((section.name, grid.split), "")
+    heading = text("h3", grid.split.capitalize())
     return tag(
-        "div",
-        text("h3", grid.split.capitalize()),
-        tag("figure", picture) if picture else "",
-        _table(("", *table.columns), rows, "numbers"),
-        class_="split",
+        "div", heading, _table(("", *table.columns), rows, "numbers"), class_="split"
     )
 
 

@@ -48,7 +48,7 @@ def draw(table: Table, cells: Mapping[Place, Measured], name: str, title: str) -
         figure = Figure(figsize=_SIZE, layout="constrained")
         panel = figure.subplots()
         panel.set_title(title)
-        _axes(panel, table, axis, cells)
+        _axes(panel, table, axis)
         for i, column in enumerate(table.columns):
             _line(panel, i, column, _points(axis, table, cells, column))
         _legend(figure, panel)
@@ -91,9 +91,7 @@ def _line(
     panel.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def _axes(
-    panel: Any, table: Table, axis: Axis, cells: Mapping[Place, Measured]
-) -> None:
+def _axes(panel: Any, table: Table, axis: Axis) -> None:
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(color="#dddddd", linewidth=0.6)
     panel.set_axisbelow(True)
@@ -104,7 +102,8 @@ def _axes(
     if axis.log_values:
         panel.set_yscale("log")
     elif table.form == PERCENT:
-        panel.set_ylim(*_range(cells.values()))
+        # Of both splits, so that their pictures can be compared.
+        panel.set_ylim(*_range([*table.values.values(), *table.selected.values()]))
 
 
 def _decades(panel: Any, at: Sequence[float]) -> None:
@@ -125,7 +124,7 @@ def _count(x: float) -> str:
     return f"{x:g}"
 
 
-def _range(found: Any) -> tuple[float, float]:
+def _range(found: Sequence[Measured]) -> tuple[float, float]:
     """Percent, in tens around all bands, of at least 20 points."""
     known = [(one.mean, one.deviation or 0.0) for one in found if one.mean is not None]
     low = 10 * math.floor(min(mean - d for mean, d in known) / 10)
@@ -139,10 +138,11 @@ def _range(found: Any) -> tuple[float, float]:
 
 def _legend(figure: Any, panel: Any) -> None:
     lines, names = panel.get_legend_handles_labels()
-    widest = max(map(len, names))
-    columns = max(1, min(len(names), 5, 56 // (widest + 8)))
+    wide = 52 + 5.6 * max(map(len, names))  # points, of an entry
+    columns = max(1, min(len(names), int(72 * _SIZE[0] / wide)))
     place = {"loc": "outside lower center", "borderaxespad": 0.2}
-    figure.legend(lines, names, ncols=columns, frameon=False, handlelength=3.2, **place)
+    form = {"frameon": False, "handlelength": 3.2, "columnspacing": 1.2}
+    figure.legend(lines, names, ncols=columns, **form, **place)
 
 
 # SVG within a page

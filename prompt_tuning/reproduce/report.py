@@ -213,7 +213,7 @@ def _section(section: Section) -> dict[str, Any]:
 
 def _places(found: Table) -> Iterator[Place]:
     """Where something was measured, or is printed."""
-    known = found.values.keys() | found.selected | found.paper | found.later
+    known = {*found.values, *found.selected, *found.paper, *found.later}
     return (
         (row, column)
         for row in found.rows

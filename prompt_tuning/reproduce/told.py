@@ -20,11 +20,6 @@ from prompt_tuning.reproduce.table import (
 from prompt_tuning.runs.compare import Spread
 
 ON_TEST, ON_DEVELOPMENT, COMPUTED = "untouched test", "development", "computed"
-LEGEND = (
-    "Mean ± sample deviation (number of seeds). Δ is ours less the number beside it."
-)
-
-
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -56,29 +51,50 @@ class Grid(NamedTuple):
     measured: Mapping[Place, Measured]
 
 
+def legend(table: Table) -> str:
+    """What the numbers in its cells are."""
+    text = "Mean ± sample deviation (n)."
+    if _computed(table, table.values):
+        text = "Computed."
+    beside = "Δ is ours less the number beside it."
+    return f"{text} {beside}" if table.paper or table.later else text
+
+
 def grids(table: Table) -> list[Grid]:
     """The development split, with the paper's numbers beside it, and the test split.
 
-    What is computed, and has no splits, is one grid.
+    What is computed, and has no splits, is one grid; so is what has no test split.
     """
+    selected, values = _known(table.selected), _known(table.values)
     named = [(ON_DEVELOPMENT, table.selected), (ON_TEST, table.values)]
-    if not table.selected:
+    if not table.selected or (values and not selected):
         named = [(COMPUTED, table.values)]
+    elif selected and not values:
+        named = named[:1]
     beside = reported(table)
     return [
         Grid(split, _lines(table, cells, cells is beside), cells)
         for split, cells in named
-        if cells or cells is beside
     ]
+
+
+def _known(cells: Mapping[Place, Measured]) -> bool:
+    return any(one.mean is not None for one in cells.values())
+
+
+def _computed(table: Table, cells: Mapping[Place, Measured]) -> bool:
+    """Numbers without a spread, of which there is one each."""
+    return not _known(table.selected) and all(one.n <= 1 for one in cells.values())
 
 
 def _lines(
     table: Table, cells: Mapping[Place, Measured], beside: bool
 ) -> dict[Place, tuple[Line, ...]]:
     places = [(row, column) for row in table.rows for column in table.columns]
-    found = {}
+    counted, found = not _computed(table, cells), {}
     for place in places:
-        lines = list(_measured(cells[place], table.form) if place in cells else ())
+        one = cells.get(place, Measured())
+        lines = list(_measured(one, table.form, counted))
         if beside:
             lines += _printed(table, place, table.paper, "paper")
             lines += _printed(table, place, table.later, "later")
@@ -86,10 +102,10 @@ def _lines(
     return found
 
 
-def _measured(one: Measured, form: str) -> Iterator[Line]:
+def _measured(one: Measured, form: str, counted: bool) -> Iterator[Line]:
     if one.mean is not None:
         told = spread(Spread(one.mean, one.deviation, one.n), form)
-        yield Line("mean", f"{told} ({one.n})" if one.n else told)
+        yield Line("mean", f"{told} ({one.n})" if counted else told)
     if one.failed:
         yield Line("failed", f"✗ {len(one.failed)} failed")
     if one.missing:
@@ -127,6 +143,9 @@ def spread(one: Spread, form: str) -> str:
     found = number(one.mean, form)
     if one.deviation is None:
         return found
+    if form == NUMBER:  # as many decimals as the mean has
+        decimals = len(found.partition(".")[2])
+        return f"{found} ± {one.deviation:,.{decimals}f}"
     return f"{found} ± {number(one.deviation, form)}"
 
 
@@ -204,6 +223,8 @@ def region(part: Part) -> str:
     """What the finding asks of it: "above 0", "between 0 and 2"."""
     if part.low > -math.inf and part.high < math.inf:
         return f"between {_bound(part.low)} and {_bound(part.high)}"
+    if (part.low, part.high) == (-math.inf, math.inf):
+        return "-"
     if part.low > -math.inf:
         return f"above {_bound(part.low)}"
     return f"below {_bound(part.high)}"
@@ -220,8 +241,8 @@ def about_findings(answers: Sequence[findings.Answer]) -> str:
         for said in (findings.HOLDS, findings.FAILS, findings.UNSAID)
     )
     return (
-        f"Of the paper's {len(answers)} findings, asked of the untouched test split, "
-        f"{holds} hold, {fails} do not hold, and of {unsaid} it cannot be said."
+        f"The paper's {len(answers)} findings, asked of the untouched test split. "
+        f"Holds: {holds}. Does not hold: {fails}. Cannot be said: {unsaid}."
     )
 
 
