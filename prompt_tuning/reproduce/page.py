@@ -186,7 +186,7 @@ def _table(header: Sequence[str], rows: Sequence[str], kind: str) -> str:
     """A table that scrolls within a narrow window."""
     head = tag("tr", *(text("th", words, scope="col") for words in header))
     table = tag("table", tag("thead", head), tag("tbody", *rows), class_=kind)
-    return tag("div", table, class_="scroll", tabindex="0")
+    return tag("div", table, class_="scroll", role="group", tabindex="0")
 
 
 def _section(section: Section, drawn: Drawn) -> str:

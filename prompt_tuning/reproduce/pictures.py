@@ -20,8 +20,8 @@ _SVG = "http://www.w3.org/2000/svg"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 # Solid, dashed, dotted, dash-dotted, long, dash-dot-dotted; with seven colours and
 # marks no two of 42 lines are alike.
-_DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)))
-_DASHES += ((0, (4, 1.2, 1, 1.2, 1, 1.2)),)
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)))
+DASHES += ((0, (4, 1.2, 1, 1.2, 1, 1.2)),)
 _STYLE = {
     "svg.fonttype": "none",
     "font.size": 10,
@@ -81,7 +81,7 @@ def _line(
         return
     x, mean, deviation = zip(*points, strict=True)
     colour = COLOURS[i % len(COLOURS)]
-    style = {"color": colour, "linestyle": _DASHES[i % len(_DASHES)], "linewidth": 1.6}
+    style = {"color": colour, "linestyle": DASHES[i % len(DASHES)], "linewidth": 1.6}
     mark = {"marker": MARKS[i % len(MARKS)], "markersize": 5.5}
     panel.plot(x, mean, label=name, **style, **mark, markeredgecolor="white")
     low = [m - d for m, d in zip(mean, deviation, strict=True)]

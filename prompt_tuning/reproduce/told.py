@@ -140,13 +140,12 @@ def failures(table: Table) -> list[str]:
 
 def spread(one: Spread, form: str) -> str:
     """Such as 94.8 ± 0.1."""
-    found = number(one.mean, form)
     if one.deviation is None:
-        return found
-    if form == NUMBER:  # as many decimals as the mean has
-        decimals = len(found.partition(".")[2])
-        return f"{found} ± {one.deviation:,.{decimals}f}"
-    return f"{found} ± {number(one.deviation, form)}"
+        return number(one.mean, form)
+    if form == NUMBER:  # three digits of the mean, and the deviation to as many places
+        places = max(0, 2 - math.floor(math.log10(abs(one.mean) or 1)))
+        return f"{one.mean:,.{places}f} ± {one.deviation:,.{places}f}"
+    return f"{number(one.mean, form)} ± {number(one.deviation, form)}"
 
 
 def number(value: float, form: str = PERCENT, *, sign: bool = False) -> str:
