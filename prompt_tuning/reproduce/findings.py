@@ -143,7 +143,8 @@ def contrast(terms: Sequence[tuple[float, Measured]]) -> Estimate | None:
     if not variance:  # all runs alike
         return Estimate(value, value, value)
     freedom = variance**2 / math.fsum(share**2 / n for share, n in shares)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * math.sqrt(variance)
+    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    half = quantile * math.sqrt(variance)
     return Estimate(value, value - half, value + half)
 
 

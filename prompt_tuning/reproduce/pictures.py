@@ -22,7 +22,7 @@ _HREF = "{http://www.w3.org/1999/xlink}href"
 # marks no two of 42 lines are alike.
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)))
 DASHES += ((0, (4, 1.2, 1, 1.2, 1, 1.2)),)
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 10,
     "font.family": "sans-serif",

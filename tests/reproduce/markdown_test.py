@@ -1,5 +1,7 @@
 """The report as GitHub shows it."""
 
+import itertools
+
 import planted_outcomes
 
 from prompt_tuning.reproduce import markdown, report
@@ -19,12 +21,10 @@ def written():
 def test_tables_are_whole():
     lines = written().splitlines()
     tables = [line for line in lines if line.startswith("|")]
-    assert (
-        "| nano | 20.0 ± 10.0 (3) | 51.0 ± 1.0 (3) | 60.0 ± 1.4 (2)<br>✗ 1 failed |"
-        in tables
-    )
+    cells = "20.0 ± 10.0 (3)", "51.0 ± 1.0 (3)", "60.0 ± 1.4 (2)<br>✗ 1 failed"
+    assert " | ".join(("| nano", *cells)) + " |" in tables
     assert any("52.0 ± 2.0 (3)<br>paper 50.0 ± 0.5, Δ +2.0" in line for line in tables)
-    for above, line in zip(lines, lines[1:], strict=False):
+    for above, line in itertools.pairwise(lines):
         if line.startswith("|") and above.startswith("|"):
             assert line.count("|") == above.count("|")
 

@@ -103,10 +103,8 @@ def test_no_point_is_cut(monkeypatch):
     monkeypatch.setattr(
         matplotlib.axes.Axes, "set_ylim", lambda a, *y: seen.append(y) or limits(a, *y)
     )
-    same = {
-        ("nano", "1"): Measured(100.0, 0.0, 3),
-        ("mini", "1"): Measured(100.0, 0, 3),
-    }
+    full = Measured(100.0, 0.0, 3)
+    same = {("nano", "1"): full, ("mini", "1"): full}
     for cells in (found.values, same):
         t = found if cells is not same else found._replace(values=same, selected={})
         pictures.draw(t, cells, "x", "t")
@@ -117,10 +115,8 @@ def test_no_point_is_cut(monkeypatch):
 
 def test_parameters_are_drawn_on_two_logarithmic_axes():
     found = table(at={"nano": 1e6, "mini": 1e9}, log_values=True)
-    cells = {
-        ("nano", "1"): Measured(1e-3, 1e-2, 3),
-        ("mini", "1"): Measured(50.0, 0, 3),
-    }
+    cells = {("nano", "1"): Measured(1e-3, 1e-2, 3)}
+    cells["mini", "1"] = Measured(50.0, 0.0, 3)
     cells["mini", "20"] = Measured(0.0, 0.0, 3)  # has no logarithm
     root = ElementTree.fromstring(pictures.draw(found, cells, "x", "t"))
     words = ["".join(e.itertext()) for e in root.iter(f"{SVG}text")]
