@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prompt_tuning import outputs
 from prompt_tuning.reproduce import findings, markdown, pictures, report, told
-from prompt_tuning.reproduce.findings import Answer
+from prompt_tuning.reproduce.findings import Answer, Part
 from prompt_tuning.reproduce.report import Report, Section
 from prompt_tuning.reproduce.table import Table
 from prompt_tuning.reproduce.told import Grid, Line
@@ -71,8 +71,9 @@ def _name(experiment: str, split: str) -> str:
 
 
 def tag(name: str, *inside: str, **attributes: str) -> str:
-    """An element around HTML; of its attributes class is written class_."""
-    said = "".join(f' {k.rstrip("_")}="{escape(v)}"' for k, v in attributes.items())
+    """An element around HTML; of its attributes class is class_, a hyphen _."""
+    names = {k: k.rstrip("_").replace("_", "-") for k in attributes}
+    said = "".join(f' {names[k]}="{escape(v)}"' for k, v in attributes.items())
     return f"<{name}{said}>{''.join(inside)}</{name}>"
 
 
@@ -164,19 +165,19 @@ def _verdict(said: str) -> str:
 def _answer(i: int, test: Answer, development: Answer) -> str:
     header = ("contrast", "asked", told.ON_TEST, told.ON_DEVELOPMENT)
     rows = [
-        tag(
-            "tr",
-            text("th", one.says, scope="row"),
-            text("td", told.region(one)),
-            *(
-                text("td", told.answered(part), class_=_CLASSES[part.verdict])
-                for part in (one, other)
-            ),
-        )
-        for one, other in zip(test.parts, development.parts, strict=True)
+        tag("tr", text("th", pair[0].says, scope="row"), *_part(header, *pair))
+        for pair in zip(test.parts, development.parts, strict=True)
     ]
     heading = text("h4", f"{i}. {test.claim} ({test.where})")
-    return tag("section", heading, _table(header, rows, "parts"))
+    return tag("section", heading, _table(header, rows, "parts"), class_="answer")
+
+
+def _part(header: Sequence[str], *splits: Part) -> Iterator[str]:
+    """Cells that carry their column's name, for windows too narrow for a table."""
+    yield text("td", told.region(splits[0]), data_label=header[1])
+    for words, part in zip(header[2:], splits, strict=True):
+        kind = _CLASSES[part.verdict]
+        yield text("td", told.answered(part), class_=kind, data_label=words)
 
 
 # Tables

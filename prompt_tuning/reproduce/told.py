@@ -270,7 +270,7 @@ def about_selecting(found: Selecting) -> str:
         )
     return (
         f"{text}. Development is the higher in {found.above}, the lower in "
-        f"{found.below}, the same in {equal}. This holds what selecting adds and what "
-        "one split is easier than the other; runs of one task share its splits, so "
-        "they are not independent."
+        f"{found.below}, the same in {equal}. Two things are in this that it cannot "
+        "tell apart: what selecting adds, and how much easier one split is than the "
+        "other. Runs of one task share its splits, so they are not independent."
     )
