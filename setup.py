@@ -146,7 +146,7 @@ setup(
     packages=PACKAGES,
     package_dir={"prompt_tuning.gin": "gin", "prompt_tuning.tasks": "tasks"},
     package_data={
-        "prompt_tuning": ["py.typed", "pocket/*", "serving/page/*"],
+        "prompt_tuning": ["py.typed", "pocket/*", "serving/page/*", "reproduce/*.css"],
         "prompt_tuning.gin": ["**/*.gin"],
     },
     entry_points={"console_scripts": ["prompt-tuning = prompt_tuning.cli:console"]},

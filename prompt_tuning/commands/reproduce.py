@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -159,30 +160,59 @@ def _list(
 def _work(
     args: argparse.Namespace, found: Sequence[Any], scale: Any, out: Path
 ) -> None:
-    """Runs the experiments, one after another, and reports."""
+    """Runs the experiments, one after another, and reports, even if it is stopped.
+
+    Raises:
+      UserError: cells failed; it is raised at the end.
+    """
     from prompt_tuning import outputs
     from prompt_tuning.commands import common
-    from prompt_tuning.reproduce import cells, derived, outcomes, working
+    from prompt_tuning.reproduce import page, working
 
     common.start(args)
     outputs.make_folder(out, "--out")
     if args.collect:
         count = working.collect(args.collect, out)
         print(f"{count} finished cells copied into {out}", flush=True)
-    for experiment in found:
-        planned = _planned(args, experiment, scale, out)
-        wanted = cells.select(planned, args.only)
-        print(f"\n== {experiment.name}: {len(wanted)} cells", flush=True)
-        prepare = functools.partial(common.start, args)
-        working.work(wanted, scale.splits, args.jobs, args.retry_failed, prepare)
-        made = outcomes.read_all(planned, scale.splits)
-        made = derived.derive(experiment, scale, made, out)
-        _tell(experiment.table(scale, made))
+    sections: list[Any] = []
+    try:
+        for experiment in found:
+            sections.append(_section(args, experiment, scale, out))
+    finally:
+        if sections:
+            for path in page.write(out, scale.name, sections, _command(args)):
+                if path.parent == out:
+                    print(f"report  {path}", flush=True)
+    runs = {one.folder: one.state for section in sections for one in section.outcomes}
+    if failed := sum(state == "failed" for state in runs.values()):
+        raise UserError(
+            f"{failed} of {len(runs)} cells failed, for the reasons in the report; "
+            "--retry_failed tries them again"
+        )
 
 
-def _tell(table: Any) -> None:
-    """Prints a table for a terminal, until there is a report."""
-    print(table.title)
-    for row in table.rows:
-        for column in table.columns:
-            print(row, column, *(x.get((row, column)) for x in table[4:6]), sep=" | ")
+def _section(args: argparse.Namespace, experiment: Any, scale: Any, out: Path) -> Any:
+    """Runs what an experiment lacks, and sets it in its table."""
+    from prompt_tuning.commands import common
+    from prompt_tuning.reproduce import cells, derived, outcomes, report, working
+
+    planned = _planned(args, experiment, scale, out)
+    wanted = cells.select(planned, args.only)
+    print(f"\n== {experiment.name}: {len(wanted)} cells", flush=True)
+    prepare = functools.partial(common.start, args)
+    working.work(wanted, scale.splits, args.jobs, args.retry_failed, prepare)
+    made = outcomes.read_all(planned, scale.splits)
+    made = derived.derive(experiment, scale, made, out)
+    table = experiment.table(scale, made)
+    about = experiment.name, experiment.title, experiment.section
+    return report.Section(*about, table, made)
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command, for the foot of the report."""
+    told = ["prompt-tuning", "reproduce", *args.names, f"--scale={args.scale}"]
+    told += [f"--only={args.only}"] * bool(args.only)
+    told += [f"--seeds={args.seeds}"] * bool(args.seeds)
+    told += ["--quick"] * args.quick
+    told += [f"--data_dir={args.data_dir}"] * bool(args.data_dir)
+    return shlex.join(told)

@@ -89,12 +89,10 @@ class Scale(NamedTuple):
     tuning besides those. seeds: of each configuration; members: of an ensemble's
     prompts. test: the split that nothing was selected on; "" where none has labels.
     lengths: of Figure 3(a); timed: of Table 5. longer: the steps of a longer tuning.
-    printed: the data is the paper's, so its numbers may stand beside ours. devices: of
-    a host or pod, for which --dry_run plans.
+    devices: of a host or pod, for which --dry_run plans.
     """
 
     name: str
-    about: str
     models: tuple[Model, ...]
     tasks: Tasks
     settings: Mapping[str, Any]
@@ -106,7 +104,6 @@ class Scale(NamedTuple):
     lengths: tuple[int, ...] = (1, 5, 20, 100, 150)
     timed: tuple[int, ...] = (1, 20, 50, 100)
     longer: int = 0
-    printed: bool = False
     devices: int = 1
 
     @property

@@ -24,6 +24,8 @@ ADAPTED = "LM adaptation"
 PREFIX, PREFIX_TRAIN = "prefix tuning (infer)", "prefix tuning (train)"
 WARP = "WARP"
 AVERAGE, BEST, ENSEMBLE = "average", "best", "ensemble"
+CLUSTERED, CLUSTERED_RANDOM = "in clusters", "in clusters, random vectors"
+LABELLED, LABELLED_RANDOM = "label words", "label words, random vectors"
 SCORE = "SuperGLUE"  # a row: the mean over tasks
 
 

@@ -54,9 +54,6 @@ _POCKET_DESCRIBED = {
 
 POCKET = Scale(
     name="pocket",
-    about="T5 1.1 of 1 to 7 million parameters, trained on a generated world of "
-    "English by this package's own recipe; analogues of the paper's tasks. It stands "
-    "in for the paper's models and data, and is not them",
     models=tuple(map(_pocket, ("pocket_nano", "pocket_micro", "pocket_mini"))),
     tasks=Tasks(
         suite=_POCKET_SUITE,
@@ -168,12 +165,8 @@ _PAPER_TASKS = Tasks(
 
 PAPER = Scale(
     name="paper",
-    about="T5 1.1 from Small to XXL on the paper's tasks, with its settings (section "
-    "3). No split but the one selected on has labels that are public, so scores are on "
-    "that one, as in the paper",
     models=tuple(map(_t5, _SPLIT)),
     tasks=_PAPER_TASKS,
-    printed=True,
     devices=32,  # 16 TPU v3 chips
     # 30,000 steps of 32 examples, a prompt of 100, Adafactor at 0.3: the defaults.
     settings={"T5Config.dtype": "bfloat16"},
@@ -196,9 +189,6 @@ PAPER = Scale(
 
 ENGLISH = PAPER._replace(
     name="english",
-    about="pocket_english, trained on public English text by this package's own "
-    "recipe, on the official files. It stands in for the paper's models, and is not "
-    "them",
     models=(_pocket("pocket_english"),),
     tasks=_PAPER_TASKS._replace(own={"squad": _NO_WORDS}),
     settings={

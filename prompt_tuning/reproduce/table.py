@@ -204,26 +204,21 @@ def _printed_less(
     return {**found, **added}
 
 
-def compared(table: Table, place: Place) -> Measured:
-    """What stands against the paper's number: of the split that it reports, if any."""
-    selected = table.selected.get(place, Measured())
-    return (
-        selected if selected.mean is not None else table.values.get(place, Measured())
-    )
+def reported(table: Table) -> Mapping[Place, Measured]:
+    """What stands against the paper's numbers: the development split, if measured."""
+    known = any(one.mean is not None for one in table.selected.values())
+    return table.selected if known else table.values
 
 
-def difference(table: Table, place: Place) -> float | None:
-    """Ours less what the paper prints; None unless there are both."""
-    return _apart(table, place, table.paper)
+def difference(
+    table: Table, place: Place, printed: Mapping[Place, Spread]
+) -> float | None:
+    """Ours less a printed number; None unless there are both.
 
-
-def difference_later(table: Table, place: Place) -> float | None:
-    """Ours less the authors' later number; None unless there are both."""
-    return _apart(table, place, table.later)
-
-
-def _apart(table: Table, place: Place, printed: Mapping[Place, Spread]) -> float | None:
-    ours = compared(table, place).mean
+    Args:
+      printed: table.paper or table.later.
+    """
+    ours = reported(table).get(place, Measured()).mean
     return None if ours is None or place not in printed else ours - printed[place].mean
 
 
@@ -231,27 +226,33 @@ def _apart(table: Table, place: Place, printed: Mapping[Place, Spread]) -> float
 
 
 class Selecting(NamedTuple):
-    """Development less test score, over runs.
+    """Development less test score of runs, each on the task that it was tuned for.
 
-    spread: None where no run was evaluated on both.
-    above: runs whose development score is the higher one.
+    spread: over runs; None where none was evaluated on both splits.
+    above, below: runs whose development score is the higher, the lower one.
     """
 
     spread: Spread | None
     above: int
+    below: int
 
 
 def selecting(outcomes: Sequence[Outcome]) -> Selecting:
-    """What selecting on the split that one reports is worth, by these runs."""
-    apart = []
-    for outcome in {outcome.folder: outcome for outcome in outcomes}.values():
-        pairs = [
-            (outcome.metrics[f"{DEVELOPMENT}/{task}/score"], test)
-            for task in outcome.cell.asks
-            if (test := outcome.metrics.get(f"{TEST}/{task}/score")) is not None
-            and f"{DEVELOPMENT}/{task}/score" in outcome.metrics
-        ]
-        finite = [d - t for d, t in pairs if math.isfinite(d - t)]
-        if finite and outcome.state == "done":
-            apart.append(statistics.fmean(finite))
-    return Selecting(spread(apart), sum(value > 0 for value in apart))
+    """What selecting on the split that one reports is worth, by these runs.
+
+    A run counts once, in whichever tables it stands. What it was not selected on, such
+    as the other domains of Table 1, does not count.
+    """
+    runs = {run.folder: run for run in outcomes if run.folder and run.state == "done"}
+    found = [_both(run) for run in runs.values()]
+    apart = [pair[0] - pair[1] for pair in found if pair]
+    above, below = sum(d > 0 for d in apart), sum(d < 0 for d in apart)
+    return Selecting(spread(apart), above, below)
+
+
+def _both(run: Outcome) -> tuple[float, float] | None:
+    """Its own task's development and test score; None unless there are both."""
+    own = run.cell.settings.get("MIXTURE_OR_TASK_NAME", run.cell.asks[0])
+    scores = [run.metrics.get(f"{split}/{own}/score") for split in (DEVELOPMENT, TEST)]
+    finite = [x for x in scores if x is not None and math.isfinite(x)]
+    return (finite[0], finite[1]) if len(finite) == 2 else None

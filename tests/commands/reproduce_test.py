@@ -49,8 +49,11 @@ def test_a_cell_of_every_experiment_is_run(out, capsys):
     assert main("all", "--out", out, "--only", EACH) == 0
     told, errors = capsys.readouterr()
     assert "failed" not in errors
-    for name in experiments.EXPERIMENTS:
-        assert f"== {name}: " in told
+    report = json.loads((out / "report.json").read_text())
+    made = [one["name"] for one in report["experiments"]]
+    assert made == list(experiments.EXPERIMENTS)
+    assert all(one["cells"] for one in report["experiments"])
+    assert f"report  {out / 'report.html'}" in told
     runs = [f"{p.parent.name}/{p.name}".partition("-grid")[0] for p in finished(out)]
     assert sorted(runs) == RUNS
 
@@ -129,7 +132,8 @@ def test_killed_at_random_ten_times_no_finished_run_is_lost_or_repeated(
 ):
     models = tmp_path_factory.mktemp("killed")
     program = [sys.executable, "-c", PROGRAM, str(models), "fig3a", "--out"]
-    environment = small.environment()
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = os.environ | {"PYTHONPATH": path}
     rng = random.Random(0)
     before, ended = {}, None
     for kill in range(11):

@@ -74,7 +74,7 @@ def _table_7(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         "answer in training, WSC the true referents",
         outcomes,
         places,
-        paper=paper.TABLE_7.values if scale.printed else {},
+        paper=paper.TABLE_7.values,
         form=NUMBER,
     )
 
@@ -94,7 +94,7 @@ def _tables_8_to_16(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         "Percent of the examples of a split that have each label",
         outcomes,
         places,
-        paper=paper.TABLES_8_TO_16.values if scale.printed else {},
+        paper=paper.TABLES_8_TO_16.values,
         form=PERCENT,
     )
 

@@ -46,7 +46,7 @@ def table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         "on all of them",
         outcomes,
         "score",
-        later=paper.SPOT_SIZES.values if scale.printed else {},
+        later=paper.SPOT_SIZES.values,
     )
 
 

@@ -21,11 +21,12 @@ from prompt_tuning.training import folder
 NEAREST = 5  # pieces of each position, as in the paper
 READ = "read"  # the column of what was read of a run
 OURS, RANDOM = "this prompt", "random vectors"  # of reading.report
+# Of reading.neighbours.Counts: the column of ours, and of random vectors.
 MEASURES = {
-    "cosine": "cosine of the nearest piece",
-    "tightness": "cosine of the neighbours among themselves",
-    "in_clusters": "share of neighbours in a lexical cluster",
-    "labels": "label words among the neighbours",
+    "in_clusters": (paper.CLUSTERED, paper.CLUSTERED_RANDOM),
+    "labels": (paper.LABELLED, paper.LABELLED_RANDOM),
+    "cosine": ("cosine", "cosine, random vectors"),
+    "tightness": ("among themselves", "among themselves, random vectors"),
 }
 
 
@@ -64,9 +65,9 @@ def _read(one: Outcome) -> Outcome:
 
 def _table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
     columns = {
-        f"{told}{', random vectors' * (which == RANDOM)}": f"{name} {which}"
-        for name, told in MEASURES.items()
-        for which in (OURS, RANDOM)
+        column: f"{name} {which}"
+        for name, both in MEASURES.items()
+        for column, which in zip(both, (OURS, RANDOM), strict=True)
     }
 
     def places(outcome: Outcome) -> dict[Place, tuple[str, ...]]:
@@ -76,8 +77,10 @@ def _table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
     return build(
         EXPERIMENT.title,
         f"Prompts of {scale.models[-1].name} on {scale.tasks.timed}, by how they "
-        f"started: the {NEAREST} nearest pieces of each position by cosine, each "
-        "measure beside that of random vectors of the same norms",
+        f"started: of the {NEAREST} nearest pieces of each position by cosine, the "
+        "share in lexical clusters and the number of label words among them; the "
+        "cosine of the nearest, and of the pieces among themselves. Each stands beside "
+        "that of random vectors of the same norms",
         read,
         places,
         form=NUMBER,

@@ -121,7 +121,7 @@ def _table_4(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         tuple(configs),
         (*map(str, lengths), FROZEN),
         values=found,
-        paper=paper.TABLE_4.values if scale.printed else {},
+        paper=paper.TABLE_4.values,
         form=NUMBER,
     )
 

@@ -64,7 +64,7 @@ def _table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         "task; the last column is the mean over the tasks",
         asked,
         places,
-        later=paper.SPOT_BASE.values if scale.printed else {},
+        later=paper.SPOT_BASE.values,
     )
     columns = [one for one in found.columns if one != paper.SCORE]
     return found._replace(columns=(*columns, paper.SCORE))

@@ -85,7 +85,7 @@ def _table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         "is the mean over the tasks",
         outcomes,
         places,
-        paper=paper.TABLE_3.values if scale.printed else {},
+        paper=paper.TABLE_3.values,
     )
     rows = [row for row in found.rows if row != paper.SCORE]
     return found._replace(rows=(*rows, paper.SCORE))

@@ -58,7 +58,7 @@ def _table_1(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         "all. The paper does not say its model's size",
         outcomes,
         places,
-        paper=paper.TABLE_1.values if scale.printed else {},
+        paper=paper.TABLE_1.values,
     )
     return with_difference(found, paper.PROMPT, paper.MODEL, DIFFERENCE)
 
@@ -101,7 +101,7 @@ def _table_2(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         "other",
         outcomes,
         places,
-        paper=paper.TABLE_2.values if scale.printed else {},
+        paper=paper.TABLE_2.values,
     )
     return with_difference(found, paper.PROMPT, paper.MODEL, DIFFERENCE)
 
