@@ -1,9 +1,17 @@
 """`reproduce` from its flags to its tables, on a scale made for tests."""
 
 import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 
 import grids
 import pytest
+from source import ROOT
 
 from prompt_tuning import cli
 from prompt_tuning.reproduce import experiments, scales
@@ -39,7 +47,7 @@ def finished(out):
 
 
 # Cells of several experiments are the same runs, so that five of them do for all.
-EACH = "tiny-(prompt|model)_tuning|random_uniform|-span_corruption-|fig3d.*-0-|table|2_steps"
+EACH = "tiny-(prompt|model)_tuning|random_uniform|-span_corruption-|fig3d.*-0-|table"
 RUNS = ["fig1/tiny-model_tuning", "fig1/tiny-prompt_tuning"]
 RUNS += ["fig3b/tiny-random_uniform", "fig3c/tiny-span_corruption"]
 RUNS += ["table3/one-average"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prompt_tuning.reading import report, subject
 from prompt_tuning.reproduce import cells as states
+from prompt_tuning.reproduce import paper
 from prompt_tuning.reproduce.experiment import Experiment
 from prompt_tuning.reproduce.experiments.fig3 import INITS
 from prompt_tuning.reproduce.grid import Cell, Scale, of_tasks
