@@ -79,7 +79,9 @@ def test_a_dry_run_lists_what_is_done_and_missing(out, capsys, monkeypatch):
     assert main("fig3b", "fig3a", "--out", out, "--dry_run") == 0
     told = capsys.readouterr().out
     assert "4 runs: 2 done, 2 missing" in told, "class labels are the default length"
-    assert "done" in told and "0.00  fig3b/tiny-class_label-grid_one-seed0-" in told
+    done = [line for line in told.splitlines() if line.startswith("done")]
+    assert "0.00  fig3a/tiny-3-grid_one-seed0-" in done[0]
+    assert "fig3b/tiny-random_uniform-grid_one-seed0-" in done[1]
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,10 @@ def _cells(scale: Scale) -> tuple[Cell, ...]:
 def _derived(scale: Scale, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The best prompt of each task, and the vote of all."""
     found = []
-    for name in scale.tasks.suite:
+    for name, task in scale.tasks.suite.items():
         of_task = [one for one in outcomes if one.cell.row == name]
         for column, metrics in _of(scale, of_task):
-            task = of_task[0].cell.asks
-            cell = Cell(name, column, 0, {}, task)
+            cell = Cell(name, column, 0, {}, (task,))
             state = states.DONE if metrics else states.MISSING
             found.append(Outcome(cell, "", state, metrics=metrics))
     return found
