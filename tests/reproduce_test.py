@@ -338,7 +338,7 @@ def test_memory_is_that_of_the_compiled_step_and_unknown_for_tuned_models(
 ):
     one = plan(scale, tmp_path)[0]
     flops, memory = dry_run.needs(one.settings, devices=1)
-    assert flops > 0 and memory > 4 * sizes.count(grids.CONFIG)
+    assert flops > 0 and memory > 4 * outcomes.parameters(grids.CONFIG)
     whole = config.changed(one.settings, ["METHOD=whole"])
     more, unknown = dry_run.needs(whole, devices=1)
     assert more > 0 and unknown is None
@@ -376,6 +376,6 @@ def test_quick_is_the_same_grid_made_short():
 def test_the_number_of_parameters_is_that_of_the_gin_file_or_the_model(scale):
     small = scales.PAPER.models[0]
     assert sizes.size(small) == 76_961_152
-    assert sizes.size(scale.models[0]) == sizes.count(grids.CONFIG)
+    assert sizes.size(scale.models[0]) == outcomes.parameters(grids.CONFIG)
     absent = small._replace(settings={}, stages={100: "pocket_none"})
     assert sizes.size(absent) == 0

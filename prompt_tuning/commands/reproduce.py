@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -124,6 +125,8 @@ def _seeds(text: str) -> tuple[int, ...]:
 def _check_jobs(args: argparse.Namespace) -> None:
     if args.jobs < 1:
         raise UserError(f"--jobs is {args.jobs}; it must be a number of at least 1")
+    if args.jobs > 1:  # this process evaluates on the device that the others train on
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def _planned(

@@ -101,6 +101,9 @@ def _ask_together(group: Sequence[Settings]) -> None:
             return
         task, split = group[0].run.mixture_or_task_name, group[0].run.eval_split
         for path, said in zip(folders, _answered(group, folders), strict=True):
+            if task not in said.get("metrics", {task: {}}):
+                told = ", ".join(said["metrics"])
+                said = {"error": f"the answers are of {told}; ask those by name"}
             if "error" in said:
                 reason = f"asked {task}, {split}: {said['error']}"
                 outputs.write_json(path / results.FAILURE, {"reason": reason})

@@ -1,6 +1,7 @@
 """What is computed from finished cells and takes a while: computed once, and kept."""
 
 import hashlib
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ def derive(
 ) -> list[Outcome]:
     """The outcomes, and those that the experiment computes from them.
 
-    They are in OUT/EXPERIMENT/derived.json, and computed again once the cells' outcomes
-    or the scale are others.
+    They are in OUT/EXPERIMENT/derived.json, and computed again once the cells'
+    outcomes, the scale or the hardware are others. Where that fails, they are left out.
     """
     if experiment.derived is None:
         return list(found)
@@ -29,7 +30,13 @@ def derive(
     kept = asking.kept(path)
     if kept.get("key") == key:
         return [*found, *map(_read, kept["outcomes"])]
-    computed = list(experiment.derived(scale, found))
+    try:
+        computed = list(experiment.derived(scale, found))
+    except Exception as error:  # the other experiments are not to suffer from it
+        if not getattr(error, "user_message", False):
+            traceback.print_exception(error)
+        outputs.warn(f"{experiment.name} lacks what is computed from runs: {error}")
+        return list(found)
     told = {"key": key, "outcomes": [_told(one) for one in computed]}
     outputs.make_folder(path.parent, "--out")
     outputs.write_json(path, told)
@@ -38,7 +45,8 @@ def derive(
 
 def _key(scale: Scale, found: Sequence[Outcome]) -> str:
     cells = [(one.folder, one.state, sorted(one.metrics.items())) for one in found]
-    return hashlib.sha256(repr((scale, cells)).encode()).hexdigest()
+    of = scale, cells, asking.facts()["hardware"]
+    return hashlib.sha256(repr(of).encode()).hexdigest()
 
 
 def _told(one: Outcome) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from prompt_tuning import partitioning
+from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import description
 from prompt_tuning.frozen.vocabulary import load_vocabulary
 from prompt_tuning.reproduce import cells, grid, outcomes
@@ -93,8 +94,8 @@ def needs(settings: Settings, devices: int) -> tuple[float | None, int | None]:
     """
     run = settings.run
     try:
-        config = description.config(run.initial_checkpoint_path, settings.model)
-        lengths = _lengths(_key(run))
+        config = _config(settings)
+        lengths = _lengths(run)
     except Exception as error:  # a model or data that is not there
         if not getattr(error, "user_message", False):
             raise
@@ -118,6 +119,23 @@ def _bytes(config: T5Config, work: plan.Workload, mesh: tuple[int, int]) -> int 
     return plan.need(model, devices, work).total
 
 
+def _config(settings: Settings) -> T5Config:
+    """The frozen model's shape; of one that is to be made yet, as its gin file says."""
+    given = settings.model
+    try:
+        return description.config(settings.run.initial_checkpoint_path, given)
+    except UserError:
+        if all(size in given for size in description.SIZES):
+            return T5Config(**given)
+        raise
+
+
+def _lengths(run: Run) -> Mapping[str, int]:
+    """Tokens of inputs and targets: as set, or as long as the longest example."""
+    given = run.task_feature_lengths or {}
+    return given if len(given) == 2 else _longest(_key(run))
+
+
 def _key(run: Run) -> str:
     """What decides a task's lengths, as a key of a cache."""
     of = (run.mixture_or_task_name, run.mixture_or_task_module, run.data_dir)
@@ -127,11 +145,8 @@ def _key(run: Run) -> str:
 
 
 @functools.cache
-def _lengths(key: str) -> Mapping[str, int]:
-    """Tokens of inputs and targets: as set, or as long as the longest example."""
+def _longest(key: str) -> Mapping[str, int]:
     name, module, data_dir, tfds, lengths, vocabulary, split, model = json.loads(key)
-    if lengths and len(lengths) == 2:
-        return lengths
     run = Run(
         mixture_or_task_name=name,
         mixture_or_task_module=module,

@@ -135,10 +135,11 @@ def of_tasks(
     tasks = list(scale.tasks.suite.values()) if tasks is None else tasks
     seeds = scale.seeds if seeds is None else seeds
     of_method = scale.whole if settings.get("METHOD") == "whole" else {}
+    asked = None if asks is None else tuple(asks)
     for task, seed in itertools.product(tasks, seeds):
         found = {**model.settings, **scale.tasks.own.get(task, {}), **of_method}
         found |= {TASK: task} | settings
-        yield Cell(row, column, seed, found, tuple(asks or (task,)))
+        yield Cell(row, column, seed, found, (task,) if asked is None else asked)
 
 
 def tuned(model: Model) -> dict[str, str]:

@@ -1,18 +1,14 @@
 """The frozen models of a scale by their number of parameters: the figures' axis."""
 
-import dataclasses
-import functools
 from collections.abc import Sequence
 
 from prompt_tuning import config
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import description
 from prompt_tuning.reproduce.grid import GIN_FILE, Model, Scale
-from prompt_tuning.reproduce.outcomes import Outcome
+from prompt_tuning.reproduce.outcomes import Outcome, parameters
 from prompt_tuning.reproduce.table import Axis, Table, build
 from prompt_tuning.settings import T5Config
-from prompt_tuning.t5.network import Transformer
-from prompt_tuning.training import plan
 
 
 def by_size(
@@ -36,7 +32,7 @@ def by_size(
 def size(model: Model) -> float:
     """The number of parameters; 0 if the model is not there."""
     try:
-        return float(count(config_of(model)))
+        return float(parameters(config_of(model)))
     except UserError:
         return 0.0
 
@@ -50,10 +46,3 @@ def config_of(model: Model) -> T5Config:
     files = model.settings.get(GIN_FILE, ())
     found = config.load([files] if isinstance(files, str) else list(files))
     return description.config(model.stages[100], found.model)
-
-
-@functools.cache
-def count(config: T5Config) -> int:
-    """The number of parameters of a frozen model."""
-    # Tracing one scanned layer is quicker than all, and gives the same count.
-    return plan.count(Transformer(dataclasses.replace(config, scan_layers=True)))

@@ -159,11 +159,10 @@ def test_the_best_prompt_is_the_best_on_the_development_split():
 def test_sizes_and_shares_are_of_the_data_at_hand(tmp_path):
     """24 training examples, labels in turn; 8 of validation from number 100 on."""
     scale = grids.scale(tmp_path)
-    found = data._derived(scale, ())
-    sizes_ = data.SIZES.table(scale, found)
+    sizes_ = data.SIZES.table(scale, ())
     assert sizes_.values["one", "train"].mean == 24
     assert sizes_.values["village", "test"].mean == 8
-    shares = data.LABELS.table(scale, found)
+    shares = data.LABELS.table(scale, ())
     assert shares.rows == ("one, food", "one, bird", "one, tool")
     assert shares.values["one, food", "train"].mean == pytest.approx(100 / 3)
     # 100 to 107: 102 and 105 are food; 100, 103, 106 bird; 101, 104, 107 tool.
@@ -173,7 +172,6 @@ def test_sizes_and_shares_are_of_the_data_at_hand(tmp_path):
 def test_data_that_is_not_there_is_failed_with_its_reason(tmp_path):
     scale = grids.scale(tmp_path)
     tasks = scale.tasks._replace(described={"one": "grid_one", "none": "grid_none"})
-    found = data._derived(scale._replace(tasks=tasks), ())
-    table = data.SIZES.table(scale, found)
+    table = data.SIZES.table(scale._replace(tasks=tasks), ())
     assert "grid_none" in table.values["none", "train"].failed[0]
     assert table.values["one", "train"].mean == 24

@@ -62,7 +62,7 @@ def test_the_paper_s_settings_are_the_paper_s():
 # Lowered for the paper's mesh, in a process that has as many virtual devices
 
 LOWER = """
-import dataclasses, functools, sys
+import sys
 import jax
 from prompt_tuning import methods, partitioning
 from prompt_tuning.reproduce import experiments, grid, scales
@@ -92,11 +92,12 @@ def lower(settings):
         model, mesh, work, fully_sharded=sharded
     )
     method, adafactor = methods.of(run), optimizer.of(settings)
+    trained = states[0].trained
     if run.method == "whole":
         trained = method.init(None, params, None)
-        states = (jax.eval_shape(lambda p: step.new_state(p, adafactor), trained),)
-        states = (states[0]._replace(trained=trained),)
         params = methods.left_frozen(params, trained)
+    state = jax.eval_shape(lambda p: step.new_state(p, adafactor), trained)
+    states = (state._replace(trained=trained),)
     fn = step.make_step(model, method, [adafactor], run.num_microbatches)
     with jax.set_mesh(mesh):
         jax.jit(fn).lower(states, params, batch, rngs)

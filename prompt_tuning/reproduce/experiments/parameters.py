@@ -13,7 +13,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.reproduce import paper, sizes
 from prompt_tuning.reproduce.experiment import Experiment, no_cells
 from prompt_tuning.reproduce.grid import Scale
-from prompt_tuning.reproduce.outcomes import Outcome
+from prompt_tuning.reproduce.outcomes import Outcome, parameters
 from prompt_tuning.reproduce.table import NUMBER, Axis, Measured, Place, Table
 from prompt_tuning.settings import T5Config
 
@@ -59,7 +59,7 @@ COUNTS: dict[str, Callable[[T5Config, int], int]] = {
 
 def shares(config: T5Config) -> dict[str, Measured]:
     """{method: its task parameters in percent of the model, over prompt lengths}."""
-    frozen = sizes.count(config)
+    frozen = parameters(config)
     found = {
         name: _over([100 * count(config, length) / frozen for length in LENGTHS])
         for name, count in COUNTS.items()
@@ -83,15 +83,15 @@ def _configs(scale: Scale) -> dict[str, T5Config]:
     return found
 
 
-def _figure_4(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
-    del outcomes
+def _figure_4(scale: Scale, made: Sequence[Outcome]) -> Table:
+    del made
     configs = _configs(scale)
     found: dict[Place, Measured] = {
         (row, column): value
         for row, config in configs.items()
         for column, value in shares(config).items()
     }
-    at = {row: float(sizes.count(config)) for row, config in configs.items()}
+    at = {row: float(parameters(config)) for row, config in configs.items()}
     return Table(
         FIGURE_4.title,
         "Task parameters in percent of the frozen model's, mean and deviation over "
@@ -105,15 +105,15 @@ def _figure_4(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
     )
 
 
-def _table_4(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
-    del outcomes
+def _table_4(scale: Scale, made: Sequence[Outcome]) -> Table:
+    del made
     configs, lengths = _configs(scale), paper.LENGTHS_4
     found: dict[Place, Measured] = {}
     for row, config in configs.items():
         for length in lengths:
             trained = float(prompt(config, length))
             found[row, str(length)] = Measured(trained, None, 1)
-        found[row, FROZEN] = Measured(float(sizes.count(config)), None, 1)
+        found[row, FROZEN] = Measured(float(parameters(config)), None, 1)
     return Table(
         TABLE_4.title,
         "Parameters of a prompt by its length, and of the frozen model. The paper's "
