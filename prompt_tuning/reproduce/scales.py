@@ -77,14 +77,14 @@ POCKET = Scale(
     ),
     settings={
         "PROMPT_LENGTH": 20,
-        "TRAIN_STEPS": 300,
+        "TRAIN_STEPS": 200,
         "EVAL_PERIOD": 50,
         "T5Config.dtype": "auto",
     },
     whole={**_WHOLE, "schedule.learning_rate": 0.01},
     mixed={},
     seeds=(0, 1, 2),
-    longer=1_200,
+    longer=800,
 )
 
 # paper: T5 1.1 from Small to XXL, on SuperGLUE
