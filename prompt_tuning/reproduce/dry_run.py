@@ -10,6 +10,7 @@ import json
 import shlex
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from prompt_tuning import partitioning
@@ -58,11 +59,13 @@ def rows(
       rate: FLOP/s of one host; by default that of finished cells.
       memory: whether to compile for it, which takes seconds for each shape.
     """
-    seen = {one.folder: one for one in reversed(planned)}
+    seen: dict[Path, Planned] = {}
+    for one in planned:
+        seen.setdefault(one.folder, one)
     found = outcomes.read_all(seen.values(), scale.splits)
     rates = _rates(found)
     states = {one.folder: one for one in found}
-    for one in reversed(seen.values()):
+    for one in seen.values():
         said = states[str(one.folder)]
         flops, bytes_ = needs(one.settings, scale.devices if memory else 0)
         of_model = rate or rates.get(_model(one.settings.run))

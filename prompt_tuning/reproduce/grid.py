@@ -142,12 +142,12 @@ def of_tasks(
         yield Cell(row, column, seed, found, (task,) if asked is None else asked)
 
 
-def tuned(model: Model) -> dict[str, str]:
+def tuned(model: Model) -> dict[str, Any]:
     """The settings of model tuning, which starts from span corruption alone (3.1)."""
     return {"METHOD": "whole", **adapted(model, 0)}
 
 
-def adapted(model: Model, percent: int) -> dict[str, str]:
+def adapted(model: Model, percent: int) -> dict[str, Any]:
     """The setting of a frozen model at a stage of its LM adaptation."""
     return {"INITIAL_CHECKPOINT_PATH": model.stages[percent]}
 

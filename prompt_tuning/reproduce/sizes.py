@@ -1,6 +1,7 @@
 """The frozen models of a scale by their number of parameters: the figures' axis."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from prompt_tuning import config
 from prompt_tuning.errors import UserError
@@ -17,7 +18,7 @@ def by_size(
     caption: str,
     outcomes: Sequence[Outcome],
     unit: str,
-    **more: object,
+    **more: Any,
 ) -> Table:
     """A table of outcomes by frozen model, and its axis.
 

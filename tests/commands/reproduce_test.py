@@ -14,7 +14,7 @@ import pytest
 from source import ROOT
 
 from prompt_tuning import cli
-from prompt_tuning.reproduce import experiments, scales
+from prompt_tuning.reproduce import experiments, pictures, scales
 from prompt_tuning.runs import figures
 from prompt_tuning.training import checkpoints, plan
 
@@ -30,6 +30,7 @@ def scale(tmp_path_factory):
 def known(scale, monkeypatch):
     monkeypatch.setitem(scales.SCALES, "tiny", scale)
     monkeypatch.setattr(figures, "learning_curve", lambda *_: None)
+    monkeypatch.setattr(pictures, "draw", lambda *_: "")
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ Checkpoints are chosen on the development split of what was trained on (footnote
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prompt_tuning.reproduce import paper
 from prompt_tuning.reproduce.experiment import Experiment
@@ -17,7 +18,7 @@ DIFFERENCE = "prompt less model"
 F1 = "f1"
 
 
-def _methods(model: Model) -> dict[str, dict[str, str]]:
+def _methods(model: Model) -> dict[str, dict[str, Any]]:
     return {paper.MODEL: tuned(model), paper.PROMPT: {}}
 
 
