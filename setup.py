@@ -119,7 +119,8 @@ EXTRAS = {
 # be taken for ours; in a checkout a link stands there for tasks/, and config.py looks
 # for gin/.
 ROOMS = ["commands", "engines", "exchange", "frozen", "frozen.formats", "methods"]
-ROOMS += ["reading", "runs", "serving", "t5", "tasks_io", "training"]
+ROOMS += ["reading", "reproduce", "reproduce.experiments", "runs", "serving", "t5"]
+ROOMS += ["tasks_io", "training"]
 PACKAGES = ["prompt_tuning", "prompt_tuning.gin", "prompt_tuning.tasks"]
 PACKAGES += ["prompt_tuning.tasks.pocket"]
 PACKAGES += [f"prompt_tuning.{room}" for room in ROOMS]
@@ -145,7 +146,7 @@ setup(
     packages=PACKAGES,
     package_dir={"prompt_tuning.gin": "gin", "prompt_tuning.tasks": "tasks"},
     package_data={
-        "prompt_tuning": ["py.typed", "pocket/*", "serving/page/*"],
+        "prompt_tuning": ["py.typed", "pocket/*", "serving/page/*", "reproduce/*.css"],
         "prompt_tuning.gin": ["**/*.gin"],
     },
     entry_points={"console_scripts": ["prompt-tuning = prompt_tuning.cli:console"]},

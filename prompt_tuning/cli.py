@@ -21,6 +21,7 @@ COMMANDS = {  # one file in commands/ for each
     "train": "tune a prompt (or the model) and evaluate it",
     "evaluate": "evaluate a trained prompt on a split",
     "compare": "set runs side by side: scores by setting, deviation over seeds, curves",
+    "reproduce": "run the paper's experiments; set them in its tables and figures",
     "ensemble": "let several prompts of one task answer a split together",
     "inspect": "read prompts: neighbours, norms, clusters, similarities; pictures",
     "predict": "answer lines of text or JSONL; write JSONL",

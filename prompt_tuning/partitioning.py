@@ -4,6 +4,7 @@ The mesh has two axes: a batch is split over "data", the frozen weights over "mo
 fully sharded, over both. jit with NamedSharding does the rest, on one host or many.
 """
 
+import functools
 import hashlib
 import importlib.util
 import math
@@ -259,6 +260,7 @@ def init_params(
     return jax.jit(init, out_shardings=param_shardings(model, mesh, fully_sharded))(rng)
 
 
+@functools.lru_cache(maxsize=32)  # of shapes; tracing a model takes its time
 def _boxed(model: nn.Module) -> Any:
     return jax.eval_shape(model.init, jax.random.key(0), _example())["params"]
 

@@ -20,6 +20,7 @@ training
 tasks_io exchange
 runs
 serving reading
+reproduce
 engines
 commands
 cli

@@ -88,20 +88,20 @@ def of_sweep(
     of_settings = {id(settings): i for i, (settings, _) in loaded.items()}
     for group in sweep.together([settings for settings, _ in loaded.values()]):
         members = [of_settings[id(settings)] for settings in group]
-        said |= dict(zip(members, _tried([loaded[i] for i in members]), strict=True))
+        said |= dict(zip(members, tried([loaded[i] for i in members]), strict=True))
     now = [_with(one, said[i]) for i, one in enumerate(kept)]
     rows = compare.summary(compare.rows(now))["rows"]
     return {"rows": rows, "runs": {str(kept[i].folder): said[i] for i in sorted(said)}}
 
 
-def _tried(group: Sequence[Trained]) -> list[dict[str, Any]]:
+def tried(group: Sequence[Trained]) -> list[dict[str, Any]]:
     """As `evaluate`; where that fails, each is tried alone."""
     try:
         return evaluate(group)
     except UserError as error:
         if len(group) == 1:
             return [{"error": str(error)}]
-        return [found for one in group for found in _tried([one])]
+        return [found for one in group for found in tried([one])]
 
 
 def _with(run: results.Result, said: dict[str, Any]) -> results.Result:

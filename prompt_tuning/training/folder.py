@@ -102,6 +102,23 @@ def locked(path: Path) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
+def at_work(path: Path) -> str | None:
+    """Which process is at work in MODEL_DIR, as "PID on HOST"; None if there is none.
+
+    One on another host is believed to be there, dead or alive.
+    """
+    try:
+        holder = (path / LOCK).read_text("utf-8", errors="replace").strip()
+    except OSError:
+        return None
+    found = re.fullmatch(r"(\d{1,9}) on (\S+)", holder)
+    if not found or (
+        found[2] == socket.gethostname() and not Path("/proc", found[1]).exists()
+    ):
+        return None
+    return holder
+
+
 def _flock(file: TextIO, pid: int) -> bool:
     """Takes the lock, which the system frees when this process dies."""
     try:

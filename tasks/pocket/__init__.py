@@ -15,7 +15,13 @@ from typing import Any
 
 from prompt_tuning.tasks import TextTask, accuracy, label_index, render, scoring
 from prompt_tuning.tasks.files import Record
-from prompt_tuning.tasks.pocket import choices, domains, judgements, transfer
+from prompt_tuning.tasks.pocket import (
+    choices,
+    domains,
+    judgements,
+    transfer,
+    variants,
+)
 from prompt_tuning.tasks.pocket.kinds import FEELINGS, KINDS, MOODS, THINGS, passages
 from prompt_tuning.tasks.pocket.probes import SKILLS, probes
 from prompt_tuning.tasks.pocket.text import documents
@@ -236,6 +242,12 @@ for _name, _other in (("qqp", "mrpc"), ("mrpc", "qqp")):
     MIXTURES[f"{_from}_zeroshot"] = (f"pocket_{_other}", _from)
 
 MIXTURES["pocket"] = ("pocket_kind", "pocket_mood")
+# Of the paper's figures by size (reproduce/scales.py): the score is their mean.
+SUITE = ("pocket_kind", "pocket_mood", "pocket_cb", "pocket_wsc")
+for _task in [TASKS[_name] for _name in SUITE]:
+    for _variant in (variants.named(_task), variants.with_sentinel(_task)):
+        TASKS[_variant.name] = _variant
+MIXTURES["pocket_suite"] = tuple(f"{_name}_named" for _name in SUITE)
 _add("pocket_text", _text, DOCUMENTS, features=("targets",))
 _add(
     "pocket_skill",

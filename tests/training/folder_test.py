@@ -206,3 +206,15 @@ def test_the_lock_of_another_host_says_how_it_is_cleared(tmp_path):
     lock.write_text("damaged")
     with folder.locked(tmp_path):
         pass
+
+
+def test_who_is_at_work_is_known_without_taking_the_lock(tmp_path):
+    assert folder.at_work(tmp_path) is None
+    with folder.locked(tmp_path):
+        assert folder.at_work(tmp_path) == f"{os.getpid()} on {socket.gethostname()}"
+    assert folder.at_work(tmp_path) is None
+    lock = tmp_path / folder.LOCK
+    lock.write_text(f"999999999 on {socket.gethostname()}\n")
+    assert folder.at_work(tmp_path) is None, "it died"
+    lock.write_text("12 on another.example\n")
+    assert folder.at_work(tmp_path) == "12 on another.example"

@@ -35,6 +35,7 @@ __all__ = [
     "first_line",
     "open_checkpoint",
     "open_file",
+    "packaged",
     "prompt_of",
     "without_trained",
 ]
@@ -46,6 +47,11 @@ def find(name: str) -> str:
     """The path of a frozen model: `name` is a path, or a model in the package."""
     shipped = POCKET / f"{name}.safetensors"
     return str(shipped) if shipped.exists() else name
+
+
+def packaged() -> list[str]:
+    """The names of the models in the package."""
+    return sorted(path.stem for path in POCKET.glob("*.safetensors"))
 
 
 def open_checkpoint(name: str) -> dict[str, Tensor]:
@@ -86,7 +92,7 @@ def open_checkpoint(name: str) -> dict[str, Tensor]:
     raise UserError(
         f"no frozen model at {name!r}{_near(path)}. INITIAL_CHECKPOINT_PATH must be a "
         ".safetensors file, a folder of T5X, Orbax or Hugging Face's transformers, or "
-        "pocket_nano, the model in the package"
+        f"a model in the package: {', '.join(packaged())}"
     )
 
 

@@ -1,0 +1,1 @@
+"""The paper's tables and figures: grids of runs as data, run, read, set in tables."""

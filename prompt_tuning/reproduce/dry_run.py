@@ -1,0 +1,208 @@
+"""`reproduce --dry_run`: the cells, what each needs, how to launch it; runs none.
+
+FLOPs are of the products of all steps (training/plan.py). Hours are theirs by a rate
+that was measured: given, or that of finished cells of the same frozen model. Memory is
+of one device, of the weights and the step compiled for shapes alone.
+"""
+
+import functools
+import json
+import shlex
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from prompt_tuning import partitioning
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen import description
+from prompt_tuning.frozen.vocabulary import load_vocabulary
+from prompt_tuning.reproduce import cells, grid, outcomes
+from prompt_tuning.reproduce.cells import Planned
+from prompt_tuning.reproduce.grid import Scale
+from prompt_tuning.runs import parts
+from prompt_tuning.settings import Run, Settings, T5Config
+from prompt_tuning.t5.network import Transformer
+from prompt_tuning.training import plan
+
+
+class Row(NamedTuple):
+    """A cell as it is listed.
+
+    flops: None where the model or the data is not there. memory: bytes on each device;
+    None of methods that `plan` does not know. rate: FLOP/s; None where none is known.
+    """
+
+    one: Planned
+    state: str
+    reason: str
+    flops: float | None
+    memory: int | None
+    rate: float | None
+
+    @property
+    def hours(self) -> float | None:
+        """At the rate; None where that is not known."""
+        known = self.flops is not None and self.rate
+        return self.flops / self.rate / 3600 if known else None  # pyright: ignore
+
+
+def rows(
+    planned: Sequence[Planned],
+    scale: Scale,
+    rate: float | None = None,
+    memory: bool = True,
+) -> Iterator[Row]:
+    """Each run once, as it is listed.
+
+    Args:
+      rate: FLOP/s of one host; by default that of finished cells.
+      memory: whether to compile for it, which takes seconds for each shape.
+    """
+    seen: dict[Path, Planned] = {}
+    for one in planned:
+        seen.setdefault(one.folder, one)
+    found = outcomes.read_all(seen.values(), scale.splits)
+    rates = _rates(found)
+    states = {one.folder: one for one in found}
+    for one in seen.values():
+        said = states[str(one.folder)]
+        flops, bytes_ = needs(one.settings, scale.devices if memory else 0)
+        of_model = rate or rates.get(_model(one.settings.run))
+        yield Row(one, said.state, said.reason, flops, bytes_, of_model)
+
+
+def _model(run: Run) -> str:
+    return run.initial_checkpoint_path
+
+
+def _rates(found: Iterable[outcomes.Outcome]) -> dict[str, float]:
+    """{frozen model: the median FLOP/s of its finished cells}."""
+    each: dict[str, list[float]] = {}
+    for one in found:
+        if measured := one.facts.get("flops_a_second"):
+            name = str(one.cell.settings.get("INITIAL_CHECKPOINT_PATH", one.cell.row))
+            each.setdefault(name, []).append(measured)
+    return {name: statistics.median(values) for name, values in each.items()}
+
+
+# What a run needs
+
+
+def needs(settings: Settings, devices: int) -> tuple[float | None, int | None]:
+    """FLOPs of a whole run, and bytes on each device; None of what is not known.
+
+    Args:
+      devices: how many there are; 0: memory is not asked for.
+    """
+    run = settings.run
+    try:
+        config = _config(settings)
+        lengths = _lengths(run)
+    except Exception as error:  # a model or data that is not there
+        if not getattr(error, "user_message", False):
+            raise
+        return None, None
+    prompts = run.prompt_length if run.method != "whole" else 0
+    work = plan.Workload(
+        prompts, run.batch_size, **lengths, num_microbatches=run.num_microbatches
+    )
+    step = plan.step_flops(config, work, weights=run.method != "prompt")
+    known = devices and run.method == "prompt"
+    mesh = max(devices // settings.mesh.model, 1), settings.mesh.model
+    return float(step * run.train_steps), _bytes(config, work, mesh) if known else None
+
+
+@functools.cache
+def _bytes(config: T5Config, work: plan.Workload, mesh: tuple[int, int]) -> int | None:
+    """On each device of a mesh, along "data" and along "model"."""
+    devices = plan.virtual_mesh(*mesh)
+    model = Transformer(config)
+    partitioning.check_mesh(model, devices)
+    return plan.need(model, devices, work).total
+
+
+def _config(settings: Settings) -> T5Config:
+    """The frozen model's shape; of one that is to be made yet, as its gin file says."""
+    given = settings.model
+    try:
+        return description.config(settings.run.initial_checkpoint_path, given)
+    except UserError:
+        if all(size in given for size in description.SIZES):
+            return T5Config(**given)
+        raise
+
+
+def _lengths(run: Run) -> Mapping[str, int]:
+    """Tokens of inputs and targets: as set, or as long as the longest example."""
+    given = run.task_feature_lengths or {}
+    return given if len(given) == 2 else _longest(_key(run))
+
+
+def _key(run: Run) -> str:
+    """What decides a task's lengths, as a key of a cache."""
+    of = (run.mixture_or_task_name, run.mixture_or_task_module, run.data_dir)
+    of += (run.tfds_data_dir, run.task_feature_lengths, parts.vocabulary_name(run))
+    of += (run.train_split, run.initial_checkpoint_path)
+    return json.dumps(of)
+
+
+@functools.cache
+def _longest(key: str) -> Mapping[str, int]:
+    name, module, data_dir, tfds, lengths, vocabulary, split, model = json.loads(key)
+    run = Run(
+        mixture_or_task_name=name,
+        mixture_or_task_module=module,
+        data_dir=data_dir,
+        tfds_data_dir=tfds,
+        initial_checkpoint_path=model,
+    )
+    opened = parts.open_task(run, load_vocabulary(vocabulary))
+    return opened.load(split, lengths).examples.lengths
+
+
+# As text
+
+
+def text(found: Iterable[Row]) -> Iterator[str]:
+    """A line for each cell, then the sums of what is left to do."""
+    counts: dict[str, int] = {}
+    flops, hours, unknown = 0.0, 0.0, 0
+    yield f"{'state':<9}{'FLOPs':>9}{'hours':>10}{'GB a device':>13}  cell"
+    for row in found:
+        counts[row.state] = counts.get(row.state, 0) + 1
+        if row.state != cells.DONE:
+            flops += row.flops or 0
+            hours += row.hours or 0
+            unknown += row.hours is None
+        memory = "unknown" if row.memory is None else f"{row.memory / 1e9:.2f}"
+        told = "unknown" if row.hours is None else f"{row.hours:.2f}"
+        size = "unknown" if row.flops is None else f"{row.flops:.1e}"
+        line = f"{row.state:<9}{size:>9}{told:>10}{memory:>13}  {cells.label(row.one)}"
+        yield f"{line}  ({row.reason})" if row.reason else line
+    states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    yield ""
+    yield f"{sum(counts.values())} runs: {states or 'none'}"
+    if sum(counts.values()) - counts.get(cells.DONE, 0):
+        told = [f"{hours:.1f} hours on one such host"] if hours else []
+        told += [f"{unknown} runs of unknown hours"] if unknown else []
+        yield f"left: {flops:.1e} FLOPs, {' and '.join(told)}"
+    if unknown:
+        yield (
+            "hours are unknown where no rate was measured: finish a cell of that "
+            "model, or give --rate=FLOPS, FLOP/s of one host"
+        )
+
+
+def launches(planned: Sequence[Planned], scale: Scale) -> Iterator[str]:
+    """A command for each cell, that a pod, one GPU box or a host of it may be given.
+
+    A cell that starts from another's prompt comes after it.
+    """
+    seen: set = set()
+    for one in planned:
+        if one.folder not in seen:
+            seen.add(one.folder)
+            launcher = "launch_tpu_pod.sh"
+            flags = grid.flags(scale, one.cell, str(one.folder), one.sources)
+            yield " ".join([f"scripts/{launcher}", *map(shlex.quote, flags)])

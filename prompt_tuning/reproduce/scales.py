@@ -1,0 +1,205 @@
+"""The scales: pocket runs on two cores, paper is the paper's, english lies between.
+
+    prompt-tuning reproduce fig3a --scale=pocket
+
+They are values; a model, a task or a number of steps is changed here and nowhere else.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from prompt_tuning.reproduce.grid import Model, Scale, Tasks, Transfer
+
+# T5's own settings of fine-tuning (paper section 3.1): relative updates, no decay.
+_WHOLE = {
+    "METHOD": "whole",
+    "adafactor.parameter_scaling": True,
+    "adafactor.weight_decay": 0.0,
+}
+
+# The paper does not say which words a prompt for SQuAD starts from.
+_NO_WORDS = {"PROMPT_INIT": "sampled_vocab"}
+
+# pocket: the embedded family
+
+
+def _pocket(name: str) -> Model:
+    stages = {0: f"{name}_sc", 10: f"{name}_lm10", 50: f"{name}_lm50", 100: name}
+    return Model(name, {"INITIAL_CHECKPOINT_PATH": name}, stages)
+
+
+def _names(names: Mapping[str, str], form: str) -> dict[str, str]:
+    return {name: form.format(task) for name, task in names.items()}
+
+
+_POCKET_SUITE = {
+    "kind": "pocket_kind",
+    "mood": "pocket_mood",
+    "CB": "pocket_cb",
+    "WSC": "pocket_wsc",
+}
+_POCKET_DESCRIBED = {
+    "BoolQ": "pocket_boolq",
+    "CB": "pocket_cb",
+    "COPA": "pocket_copa",
+    "MultiRC": "pocket_multirc",
+    "ReCoRD": "pocket_record",
+    "RTE": "pocket_rte",
+    "WiC": "pocket_wic",
+    "WSC": "pocket_wsc",
+    "MRPC": "pocket_mrpc",
+    "QQP": "pocket_qqp",
+    "SQuAD": "pocket_squad",
+}
+
+POCKET = Scale(
+    name="pocket",
+    models=tuple(map(_pocket, ("pocket_nano", "pocket_micro", "pocket_mini"))),
+    tasks=Tasks(
+        suite=_POCKET_SUITE,
+        sentinel=_names(_POCKET_SUITE, "{}_sentinel"),
+        named=_names(_POCKET_SUITE, "{}_named"),
+        mixture="pocket_suite",
+        question="pocket_squad",
+        domains={
+            "letters": "pocket_letters",
+            "ships": "pocket_ships",
+            "bills": "pocket_bills",
+        },
+        paraphrases=(
+            Transfer("QQP", "MRPC", "pocket_qqp", "pocket_mrpc_from_qqp"),
+            Transfer("MRPC", "QQP", "pocket_mrpc", "pocket_qqp_from_mrpc"),
+        ),
+        timed="pocket_kind",
+        described=_POCKET_DESCRIBED,
+        source="pocket_mrpc",
+        own={"pocket_squad": _NO_WORDS},
+    ),
+    settings={
+        "PROMPT_LENGTH": 20,
+        "TRAIN_STEPS": 200,
+        "EVAL_PERIOD": 50,
+        "T5Config.dtype": "auto",
+    },
+    whole={**_WHOLE, "schedule.learning_rate": 0.01},
+    mixed={},
+    seeds=(0, 1, 2),
+    longer=800,
+)
+
+# paper: T5 1.1 from Small to XXL, on SuperGLUE
+
+_BUCKET = "gs://t5-data/pretrained_models/t5x"
+# The paper's chips: 4 of TPU v2, and for Large and more 16 of TPU v3; two cores each,
+# over which `mesh.model` splits the weights.
+_SPLIT = {"Small": 1, "Base": 1, "Large": 1, "XL": 4, "XXL": 8}
+
+
+def _t5(name: str) -> Model:
+    size = name.lower()
+    kept = {
+        "gin_file": (f"gin/models/{size}.gin", "gin/runs/superglue.gin"),
+        "T5Config.param_dtype": "bfloat16",
+        "T5Config.scan_layers": True,
+        "T5Config.remat": True,
+        "mesh.model": _SPLIT[name],
+    }
+    stages = {
+        0: f"{_BUCKET}/t5_1_1_{size}/checkpoint_1000000",
+        # Not published: to be made by `pretrain`, from the checkpoint above.
+        10: f"frozen/t5_1_1_lm10k_{size}.safetensors",
+        50: f"frozen/t5_1_1_lm50k_{size}.safetensors",
+        100: f"{_BUCKET}/t5_1_1_lm100k_{size}/checkpoint_1100000",
+    }
+    return Model(name, kept, stages)
+
+
+_SUPERGLUE = {
+    "BoolQ": "boolq",
+    "CB": "cb",
+    "COPA": "copa",
+    "MultiRC": "multirc",
+    "ReCoRD": "record",
+    "RTE": "rte",
+    "WiC": "wic",
+    "WSC": "wsc",
+}
+_NAMED = _names(_SUPERGLUE, "super_glue_{}_v102") | {
+    "WSC": "super_glue_wsc_and_dev_v102_simple"
+}
+_MRQA = {
+    "TextbookQA": "mrqa_textbookqa",
+    "BioASQ": "mrqa_bioasq",
+    "RACE": "mrqa_race",
+    "RE": "mrqa_relation_extraction",
+    "DuoRC": "mrqa_duorc",
+    "DROP": "mrqa_drop",
+}
+_PARAPHRASES = (
+    Transfer("QQP", "MRPC", "qqp", "mrpc_from_qqp"),
+    Transfer("MRPC", "QQP", "mrpc", "qqp_from_mrpc"),
+)
+_DESCRIBED = _SUPERGLUE | {"MRPC": "mrpc", "QQP": "qqp", "SQuAD": "squad"} | _MRQA
+_LONG: dict[str, Mapping[str, Any]] = {
+    task: {"TASK_FEATURE_LENGTHS": {"inputs": 512, "targets": 64}}
+    for task in ("record", "record_sentinel", "squad", "super_glue")
+}
+_LONG |= {
+    task: {"TASK_FEATURE_LENGTHS": {"inputs": 512, "targets": 16}}
+    for task in ("wsc", "wsc_sentinel")
+}
+
+_PAPER_TASKS = Tasks(
+    suite=_SUPERGLUE,
+    sentinel=_names(_SUPERGLUE, "{}_sentinel"),
+    named=_NAMED,
+    mixture="super_glue",
+    question="squad",
+    domains=_MRQA,
+    paraphrases=_PARAPHRASES,
+    timed="boolq",
+    described=_DESCRIBED,
+    source="mnli_and_dev",
+    own=_LONG | {"squad": {**_LONG["squad"], **_NO_WORDS}},
+)
+
+PAPER = Scale(
+    name="paper",
+    models=tuple(map(_t5, _SPLIT)),
+    tasks=_PAPER_TASKS,
+    devices=32,  # 16 TPU v3 chips
+    # 30,000 steps of 32 examples, a prompt of 100, Adafactor at 0.3: the defaults.
+    settings={"T5Config.dtype": "bfloat16"},
+    # 2^16 and 2^20 tokens a batch, by inputs of 512.
+    whole={
+        **_WHOLE,
+        "schedule.learning_rate": 0.001,
+        "BATCH_SIZE": 128,
+        "T5Config.dropout_rate": 0.1,
+        "T5Config.param_dtype": "float32",
+        "param_shardings.fully_sharded": True,
+    },
+    mixed={"BATCH_SIZE": 2_048, "NUM_MICROBATCHES": 16},
+    seeds=(0, 1, 2),
+    test="",
+    longer=262_144,
+)
+
+# english: a model of our own on the official files (--data_dir)
+
+ENGLISH = PAPER._replace(
+    name="english",
+    models=(_pocket("pocket_english"),),
+    tasks=_PAPER_TASKS._replace(own={"squad": _NO_WORDS}),
+    settings={
+        "TRAIN_STEPS": 1_000,
+        "EVAL_PERIOD": 100,
+        "TASK_FEATURE_LENGTHS": {"inputs": 256, "targets": 16},
+        "T5Config.dtype": "auto",
+    },
+    whole={**_WHOLE, "schedule.learning_rate": 0.001},
+    mixed={},
+    longer=4_000,
+)
+
+SCALES = {scale.name: scale for scale in (POCKET, PAPER, ENGLISH)}
