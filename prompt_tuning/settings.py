@@ -295,6 +295,11 @@ class Run(_Section):
         least=1,
         most=_MANY,
     )
+    keep_steps: list[int] | tuple[int, ...] = setting(
+        (),
+        "steps whose states are kept, besides the two newest and the best: multiples "
+        "of EVAL_PERIOD, or TRAIN_STEPS",
+    )
     train_split: str = setting("train", "the split to train on")
     eval_split: str = setting("validation", "the split to evaluate and select on")
     decoding: str = setting(

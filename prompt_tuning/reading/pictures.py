@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from prompt_tuning.reading import places
+from prompt_tuning.reading import places, report
+from prompt_tuning.reading import similarities as clustering
 from prompt_tuning.reading.subject import Subject
 from prompt_tuning.runs import figures
 
@@ -32,6 +33,40 @@ def draw(
         if one.get("steps"):
             drawn += steps(folder / f"steps{number}", name, one)
     return drawn
+
+
+def similarities(
+    path: Path, names: Sequence[str], found: Mapping[str, Any]
+) -> list[Path]:
+    """Heat maps of how alike prompts are, similar ones together.
+
+    Each has the order of its own clustering.
+    """
+    from matplotlib.figure import Figure
+
+    shown = [key for key in report.SIMILARITIES if key in found]
+    side = 1.8 + 0.45 * len(names)
+    longest = 0.07 * max(map(len, names))
+    figure = Figure(
+        figsize=((side + longest) * len(shown), side + longest), layout="constrained"
+    )
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for panel, key in zip(panels, shown, strict=True):
+        values = np.array(found[key])
+        order = clustering.order(values)
+        values = values[np.ix_(order, order)]
+        least = min(0.0, float(values.min()))
+        image = panel.imshow(values, cmap="cividis", vmin=least, vmax=1)
+        for i, j in np.ndindex(*values.shape):
+            colour = "black" if (values[i, j] - least) / (1 - least) > 0.5 else "white"
+            style = {"fontsize": 7, "ha": "center", "va": "center", "color": colour}
+            panel.text(j, i, f"{values[i, j]:.2f}", **style)
+        ticks = range(len(order)), [names[i] for i in order]
+        panel.set_xticks(*ticks, rotation=45, ha="right", rotation_mode="anchor")
+        panel.set_yticks(*ticks)
+        panel.set_title(report.SIMILARITIES[key], fontsize="medium")
+        figure.colorbar(image, ax=panel, shrink=0.8)
+    return figures.write(figure, path)
 
 
 def titles(subjects: Sequence[Subject]) -> list[str]:

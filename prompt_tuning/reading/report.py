@@ -1,12 +1,14 @@
 """What is found in prompts, as values for JSON and as text."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from prompt_tuning.reading import neighbours, places, subject
+from prompt_tuning.reading import neighbours, places, similarities, subject
 from prompt_tuning.reading.subject import Frozen, Subject
+from prompt_tuning.runs import parts
 from prompt_tuning.runs.report import lay_out
 
 WORTH = (
@@ -129,6 +131,56 @@ def _step(
     }
 
 
+# Of several prompts
+
+
+def of_several(subjects: Sequence[Subject]) -> dict[str, Any]:
+    """How alike the prompts are, [N][N] each; or why they cannot be compared.
+
+    Neurons need the frozen model, one for all.
+    """
+    prompts = [one.prompt_PxD for one in subjects]
+    known = {one.said.get("frozen_fingerprint") for one in subjects} - {None}
+    if len({one.shape[1] for one in prompts}) > 1 or len(known) > 1:
+        return {"missing": "they are of different frozen models"}
+    found = {
+        "means": similarities.of_means(prompts).tolist(),
+        "positions": similarities.of_positions(prompts).tolist(),
+    }
+    names = {one.frozen.name if one.frozen else None for one in subjects}
+    settings = subjects[0].settings
+    if len(names) == 1 and subjects[0].frozen and subjects[0].run.method == "prompt":
+        unscanned = {**settings.model, "scan_layers": False}
+        model = parts.build(dataclasses.replace(settings, model=unscanned))
+        made = model.network, model.params
+        active = [similarities.active_neurons(*made, one) for one in prompts]
+        found["neurons"] = similarities.overlap(np.stack(active)).tolist()
+    return found
+
+
+def text_of_several(found: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The similarities as tables."""
+    if "missing" in found:
+        return f"The prompts are not compared with one another: {found['missing']}."
+    tables = []
+    for key, title in SIMILARITIES.items():
+        if key in found:
+            header = [title, *map(str, range(len(names)))]
+            rows = [
+                [f"{i} {name}", *(f"{value:.3f}" for value in row)]
+                for i, (name, row) in enumerate(zip(names, found[key], strict=True))
+            ]
+            tables.append(lay_out([header, *rows], 1))
+    return "\n\n".join(tables)
+
+
+SIMILARITIES = {
+    "means": "cosine of means",
+    "positions": "mean cosine of positions",
+    "neurons": "overlap of active neurons",
+}
+
+
 # As text
 
 
@@ -148,7 +200,28 @@ def text(found: Mapping[str, Any]) -> str:
     parts.append(_places(found))
     if found.get("steps"):
         parts.append(_steps_text(found["steps"], found["length"]))
+    if found.get("positions"):
+        parts.append(_positions(found["positions"]))
     return "\n\n".join(part for part in parts if part)
+
+
+def _positions(found: Mapping[str, Any]) -> str:
+    each = zip(found["without_P"], found["importance_P"], strict=True)
+    rows = [
+        [str(p), f"{score:.1f}", f"{slope:.4f}"]
+        for p, (score, slope) in enumerate(each)
+    ]
+    header = ["pos", "score without it", "|gradient x value| of its mask"]
+    changed = [[name, f"{score:.1f}"] for name, score in found["changed"].items()]
+    return "\n\n".join(
+        [
+            f"On {found['examples']:,} examples of {found['split']}:",
+            lay_out([header, *rows], 0),
+            lay_out(
+                [["prompt", "score"], ["whole", f"{found['score']:.1f}"], *changed], 1
+            ),
+        ]
+    )
 
 
 def _head(found: Mapping[str, Any]) -> str:

@@ -31,20 +31,27 @@ class Frozen(NamedTuple):
 class Subject(NamedTuple):
     """A prompt that is read.
 
-    run: its settings, as far as they are known. steps: {step: its prompt} of the kept
-    states of a run. frozen: None if the model is not here; `missing` says why.
+    settings: of its run, as far as they are known. steps: {step: its prompt} of the
+    states that a run kept. frozen: None if the model is not here; `missing` says why.
     """
 
     path: Path
     prompt_PxD: np.ndarray
     said: Mapping[str, Any]
-    run: Run
+    settings: Settings
     steps: Mapping[int, np.ndarray]
     frozen: Frozen | None
     missing: str = ""
 
+    @property
+    def run(self) -> Run:
+        """The settings of its run alone."""
+        return self.settings.run
 
-def read(source: trained.Source, settings: Settings, named: bool, wished: bool) -> Any:
+
+def read(
+    source: trained.Source, settings: Settings, named: bool, wished: bool
+) -> Subject:
     """A prompt and, if it is within reach, its frozen model's vocabulary.
 
     Args:
@@ -67,7 +74,7 @@ def read(source: trained.Source, settings: Settings, named: bool, wished: bool) 
             f"embeds in {frozen.table_VxD.shape[1]}: give the frozen model that the "
             "prompt was trained on, or another prompt"
         )
-    return Subject(path, prompt_PxD, said, run, _steps(path), frozen, missing)
+    return Subject(path, prompt_PxD, said, settings, _steps(path), frozen, missing)
 
 
 def _frozen(

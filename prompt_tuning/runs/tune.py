@@ -241,7 +241,8 @@ def _members(
         description = {**description, "ships_model": params is not None}
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
-        states = checkpoints.manager(path / "checkpoints")
+        where = path / "checkpoints"
+        states = checkpoints.manager(where, checkpoints.kept_steps(where, run))
         started = states.latest_step() is not None
         parts.keep(path, settings, description, check=started)
         rate = optimizer.schedule(settings.schedule)

@@ -18,6 +18,7 @@ from prompt_tuning.settings import Run, Settings
 FREE = {"MODEL_DIR", "TRAIN_STEPS", "EVAL_PERIOD", "DATA_DIR", "TFDS_DATA_DIR"}
 FREE |= {"MIXTURE_OR_TASK_MODULE", "pretrain.prefix_lm_steps", "mesh.data"}
 FREE |= {"mesh.model", "param_shardings.fully_sharded", "TENSORBOARD"}
+FREE |= {"KEEP_STEPS"}
 
 
 def make_model_dir(run: Run) -> Path:

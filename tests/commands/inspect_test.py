@@ -5,6 +5,7 @@ import json
 import numpy as np
 import planted_prompt
 import pytest
+import small
 import without
 
 from prompt_tuning import cli
@@ -66,6 +67,10 @@ def test_without_its_model_a_prompt_is_told_what_can_be_said(tmp_path, capsys):
         (["wide.npy"], "7 wide, but pocket_nano embeds in 128"),
         (["ours.npy", "--gin.INITIAL_CHECKPOINT_PATH=gone"], "no frozen model at"),
         (["ours.npy", "--gin.PROMPT_LENGTH=9"], "PROMPT_LENGTH is 9"),
+        (["ours.npy", "--positions"], "it does not say which that is"),
+        (["ours.npy", "--weights=1"], "--weights is '1'"),
+        (["ours.npy", "--combine=s.npy", "--weights=1,2"], "for each of the 1 prompts"),
+        (["ours.npy", "--combine=s.npy", "--weights=nan"], "--weights is 'nan'"),
     ],
 )
 def test_what_contradicts_is_refused(tmp_path, monkeypatch, capsys, arguments, problem):
@@ -76,3 +81,48 @@ def test_what_contradicts_is_refused(tmp_path, monkeypatch, capsys, arguments, p
     (tmp_path / "wide.json").write_text('{"frozen_model": "pocket_nano"}')
     assert cli.main(["inspect", *arguments]) == 2
     assert problem in capsys.readouterr().err
+
+
+def test_a_run_is_read_over_the_steps_that_it_kept(tmp_path, capsys):
+    frozen = small.save_frozen(tmp_path / "frozen.safetensors")
+    keep = {"KEEP_STEPS": "(0, 2)", "EVAL_PERIOD": 2}
+    run = small.trained(tmp_path / "run", frozen, **keep)
+    capsys.readouterr()
+    (found,) = told(capsys, run)
+    steps = [one["step"] for one in found["steps"]]
+    assert steps[:2] == [0, 2] and steps[-2:] == [6, 8]
+    first, last = found["steps"][0], found["steps"][-1]
+    assert first["labels_at_home"] == 3
+    assert min(first["cosines"][:3]) == pytest.approx(1)
+    assert last["cosine"] < first["cosine"]
+    (step,) = told(capsys, run / "checkpoints" / "0")
+    assert [near["cosine"][0][0] for near in step["neighbours"]] == first["nearest"]
+    assert [label["home"] for label in step["labels"]] == [0, 1, 2]
+    (found,) = told(capsys, run, "--positions")
+    kept = json.loads((run / "metrics.json").read_text())
+    score = kept["trained"]["metrics"]["small_kind"]["accuracy"]
+    assert found["positions"]["score"] == pytest.approx(score)
+    assert len(found["positions"]["without_P"]) == 4
+    assert min(found["positions"]["importance_P"]) > 0
+    assert cli.main(["inspect", str(run), "--positions"]) == 0
+    assert "rounded to the nearest pieces by l2" in capsys.readouterr().out
+
+
+def test_several_prompts_are_compared_and_added(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    one = planted_prompt.plant(tmp_path / "one.npy")
+    other = planted_prompt.plant(tmp_path / "other.npy", words=["new"] * 5)
+    more = "--combine=sum.npy", "--weights=1,-0.5"
+    assert cli.main(["inspect", "one.npy", "other.npy", *more, "--json"]) == 0
+    alike = json.loads(capsys.readouterr().out)["similarities"]
+    assert alike.keys() == {"means", "positions", "neurons"}
+    assert alike["neurons"][0][0] == pytest.approx(1)
+    assert 0 < alike["neurons"][0][1] < 1
+    np.testing.assert_allclose(np.load("sum.npy"), one - other / 2, atol=1e-5)
+    np.save("narrow.npy", np.ones((2, 7), np.float32))
+    np.save("narrower.npy", np.eye(2, 7, dtype=np.float32))
+    assert cli.main(["inspect", "narrow.npy", "narrower.npy", "--output=p"]) == 0
+    assert "cosine of means" in capsys.readouterr().out
+    assert (tmp_path / "p" / "similarities.png").is_file()
+    assert cli.main(["inspect", "narrow.npy", "one.npy"]) == 0
+    assert "not compared with one another: they are of" in capsys.readouterr().out

@@ -54,3 +54,9 @@ def test_pieces_that_no_font_has_or_that_look_like_mathematics_are_drawn(tmp_pat
     }
     drawn = pictures.neighbours(tmp_path / "n", "long", found)
     assert drawn[0].stat().st_size > 2_000
+
+
+def test_similarities_have_a_panel_for_each_kind(tmp_path):
+    found = {"means": [[1, -0.5], [-0.5, 1]], "neurons": [[1, 0.2], [0.2, 1]]}
+    drawn = pictures.similarities(tmp_path / "s", ["one", "other"], found)
+    assert [path.suffix for path in drawn] == [".png", ".pdf"]
