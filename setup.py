@@ -118,8 +118,8 @@ EXTRAS = {
 # package in a checkout and inside it when installed, where no tasks.py of a user's can
 # be taken for ours; in a checkout a link stands there for tasks/, and config.py looks
 # for gin/.
-ROOMS = ["commands", "engines", "frozen", "frozen.formats", "methods", "runs"]
-ROOMS += ["reading", "serving", "t5", "tasks_io", "training"]
+ROOMS = ["commands", "engines", "exchange", "frozen", "frozen.formats", "methods"]
+ROOMS += ["reading", "runs", "serving", "t5", "tasks_io", "training"]
 PACKAGES = ["prompt_tuning", "prompt_tuning.gin", "prompt_tuning.tasks"]
 PACKAGES += ["prompt_tuning.tasks.pocket"]
 PACKAGES += [f"prompt_tuning.{room}" for room in ROOMS]

@@ -3,6 +3,7 @@
 What it answers is plain to see. Nothing here is a test.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import socket
@@ -16,6 +17,7 @@ import numpy as np
 
 from prompt_tuning.errors import UserError
 from prompt_tuning.serving import listening, server
+from prompt_tuning.serving.model import Answer
 
 FIRST = 3  # ids of characters follow padding, EOS and unknown
 
@@ -27,15 +29,6 @@ class Facts(NamedTuple):
     target_length: int
     task: str | None
     input_length: int | None = None
-
-
-class Answer(NamedTuple):
-    text: str
-    tokens: tuple[int, ...]
-    log_probs: tuple[float, ...]
-    finish: str
-    input_tokens: int
-    prompt_positions: int
 
 
 class Characters:
@@ -76,6 +69,9 @@ class FakeModel:
 
     def limit(self, name):
         return self.facts[name].input_length or 512
+
+    def padded(self, positions):
+        return -64 * (-positions // 64)
 
     def add(self, name, path):
         if not Path(path).exists() or "bad" in Path(path).name:
@@ -124,8 +120,6 @@ def serving(model=None, **options):
     ready = threading.Event()
     process = listening.make_server(app.asgi, asked.client_seconds, ready.set)
     sock = listening.bound(*address)
-    import asyncio
-
     thread = threading.Thread(target=lambda: asyncio.run(process.serve([sock])))
     thread.start()
     try:

@@ -14,6 +14,9 @@ from prompt_tuning.errors import UserError
 KEY = "PROMPT_TUNING_API_KEY"  # the environment variable
 # Compiled beside the largest: rows of a batch; prompt and input together.
 SIZES, LENGTHS = (1, 8), (64, 128, 256)
+# Of a batch, in positions: nearly all of a CPU's time is theirs, while an accelerator
+# does thousands at once.
+OVERHEAD = {"cpu": 128.0, "others": 2.0**14}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -84,16 +87,17 @@ def _app(
     paths, settings = common.settings_of_prompts(args)
     common.start(args)
     model = Model(settings, parts.build(settings))
-    app = server.make_app(model, _options(args, settings, key, folder))
+    options = _options(args, settings, model, key, folder)
+    app = server.make_app(model, options)
     for name, path in paths.items():
         before = signature(Path(path))
-        model.add(name, path)
+        model.add(name, path, **options.said)
         app.watched.add(name, Path(path), before)
-    _compile(model, settings.run.batch_size, args.most_tokens)
+    _compile(model, options)
     return app.asgi, len(paths)
 
 
-def _compile(model: Any, most_rows: int, most_tokens: int) -> None:
+def _compile(model: Any, options: Any) -> None:
     """Compiles each size of a batch, for each length of inputs and of answers.
 
     Few of them, as each takes about a second; the next start finds them in the cache.
@@ -105,21 +109,31 @@ def _compile(model: Any, most_rows: int, most_tokens: int) -> None:
     lengths = [*(n for n in LENGTHS if n < longest), longest]
     usual = max(one.target_length for one in facts.values())
     print("compiling; the next start finds it done", file=sys.stderr, flush=True)
-    for size in sorted({n for n in SIZES if n < most_rows} | {most_rows}):
-        most = sorted({min(usual, most_tokens), most_tokens})
+    most = sorted({min(usual, options.most_tokens), options.most_tokens})
+    for size in options.batch_sizes:
         model.compile(lengths, size, most=most, labels=True)
 
 
 def _options(
-    args: argparse.Namespace, settings: Any, key: str | None, folder: Path | None
+    args: argparse.Namespace, settings: Any, model: Any, key: Any, folder: Any
 ) -> Any:
+    from prompt_tuning.commands import common
     from prompt_tuning.serving.server import Options
 
+    largest, devices = settings.run.batch_size, model.mesh.shape["data"]
+    sizes = {size for size in SIZES if size < largest and size % devices == 0}
+    on_cpu = model.mesh.devices.flat[0].platform == "cpu"
+    said = {
+        "place": common.given(args, "prompt_place", "prefix", "suffix"),
+        "decoding": common.given(args, "decoding", "greedy", "labels"),
+    }
     same = [name.removeprefix("--") for name, *_ in _LIMITS]
     return Options(
-        batch_rows=settings.run.batch_size,
+        batch_sizes=tuple(sorted(sizes | {largest})),
+        overhead=OVERHEAD["cpu" if on_cpu else "others"],
         api_key=key,
         folder=folder,
+        said=said,
         **{name: getattr(args, name) for name in same},
     )
 

@@ -7,7 +7,7 @@ technologies}. Related meanings are not told: that needs more than the letters.
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import snowballstemmer
@@ -54,7 +54,7 @@ def _stem(word: str) -> str:
 
 
 @functools.cache
-def _stemmer() -> snowballstemmer.stemmer:
+def _stemmer() -> Any:
     return snowballstemmer.stemmer("english")
 
 

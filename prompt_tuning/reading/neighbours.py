@@ -111,7 +111,7 @@ def counts(
       pieces: the vocabulary's, [V].
       labels: the pieces' ids of each label word.
     """
-    shares = [lexical.share([pieces[i] for i in row]) for row in found.ids_PxK]
+    shares = [lexical.share([pieces[int(i)] for i in row]) for row in found.ids_PxK]
     rows_PxKxD = unit(table_VxD[found.ids_PxK])
     return Counts(
         float(found.values_PxK[:, 0].mean()),

@@ -89,7 +89,7 @@ def _pairs(near: neighbours.Nearest, pieces: Sequence[str], p: int) -> list[list
 
 
 def _clusters(ids_K: np.ndarray, pieces: Sequence[str]) -> list:
-    return neighbours.lexical.clusters([pieces[i] for i in ids_K])
+    return neighbours.lexical.clusters([pieces[int(i)] for i in ids_K])
 
 
 def _labels(

@@ -25,7 +25,7 @@ class Busy(Exception):
 
 
 class _Row(NamedTuple):
-    """kind: rows of one kind may share a batch. size: tokens, to pad like with like."""
+    """kind: rows of one kind may share a batch. size: the length it is padded to."""
 
     kind: Hashable
     work: Any
@@ -41,13 +41,41 @@ class Watcher(NamedTuple):
     waited: Callable[[float], None] = lambda seconds: None
 
 
+def best_batch(
+    rows: Sequence[_Row], sizes: Sequence[int], overhead: float
+) -> list[_Row]:
+    """The batch with the first row for which batching saves the largest share.
+
+    A batch costs `overhead`, and its size times the length that its longest row is
+    padded to, whatever the others are. The saving is beside each row computed alone.
+
+    Args:
+      sizes: that a batch may have, ascending.
+    """
+    first, best, best_share = rows[0], [rows[0]], 0.0
+    for length in sorted({row.size for row in rows if row.size >= first.size}):
+        fits = [row for row in rows[1:] if row.size <= length]
+        fits.sort(key=lambda row: -row.size)  # stable: of like rows the oldest
+        batch = [first, *fits]
+        for size in sizes:
+            some = batch[:size]
+            alone = sum(row.size + overhead for row in some)
+            share = alone / (size * length + overhead)
+            if share > best_share:
+                best, best_share = some, share
+            if size >= len(batch):
+                break
+    return best
+
+
 class Batcher:
     """Gathers rows into batches and computes these in a thread, one at a time.
 
     All methods are for the event loop's own thread.
 
     Args:
-      most_rows: of a batch.
+      sizes: of batches, rows; what is missing is computed for nothing.
+      overhead: what a batch costs beside its rows times the length they are padded to.
       longest_wait: seconds that a row waits for others, where the model is idle.
       most_waiting: rows in the queue, beside the batch being computed.
     """
@@ -55,13 +83,15 @@ class Batcher:
     def __init__(
         self,
         compute: Compute,
-        most_rows: int,
+        sizes: Sequence[int],
         longest_wait: float,
         most_waiting: int,
+        overhead: float = 0.0,
         watcher: Watcher | None = None,
     ) -> None:
         self._compute, self._watcher = compute, watcher or Watcher()
-        self._most_rows, self._longest_wait = most_rows, longest_wait
+        self._sizes, self._overhead = sorted(sizes), overhead
+        self._longest_wait = longest_wait
         self._most_waiting = most_waiting
         self._waiting: collections.deque[_Row] = collections.deque()
         self._arrived = asyncio.Event()
@@ -126,7 +156,7 @@ class Batcher:
             oldest = self._waiting[0]
             alike = sum(row.kind == oldest.kind for row in self._waiting)
             left = oldest.arrived + self._longest_wait - time.monotonic()
-            if alike >= self._most_rows or left <= 0:
+            if alike >= self._sizes[-1] or left <= 0:
                 return
             self._arrived.clear()
             try:
@@ -136,19 +166,17 @@ class Batcher:
                 self._arrived.set()
 
     def _take(self) -> list[_Row]:
-        """Takes the oldest row out, and those of its kind most like it in size."""
+        """Takes the oldest row out, and others of its kind that are best beside it."""
         self._forget_cancelled()
         if not self._waiting:
             return []
         oldest = self._waiting[0]
         alike = [row for row in self._waiting if row.kind == oldest.kind]
-        if len(alike) > self._most_rows:
-            rest = sorted(alike[1:], key=lambda row: abs(row.size - oldest.size))
-            alike = [oldest, *rest[: self._most_rows - 1]]
-        taken = {id(row) for row in alike}
+        batch = best_batch(alike, self._sizes, self._overhead)
+        taken = {id(row) for row in batch}
         left = [row for row in self._waiting if id(row) not in taken]
         self._waiting = collections.deque(left)
-        return alike
+        return batch
 
     async def _answer(self, batch: list[_Row]) -> None:
         start = time.monotonic()

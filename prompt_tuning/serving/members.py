@@ -1,7 +1,8 @@
 """The members of an ensemble: prompts of one task over one frozen model.
 
-All examples with all prompts are the rows of one pass, N x B in a batch. Each member
-says what it says when it is evaluated alone.
+All examples with all prompts are the rows of one pass, N x B in a batch; a CPU, which a
+few rows fill, takes B at a time. Each member says what it says when it is evaluated
+alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -127,7 +128,7 @@ def answer(
     """What each member says of each example of a split.
 
     Args:
-      batch_size: B, examples; a batch has N x B rows.
+      batch_size: B, examples.
       labels_alone: take the likeliest label for the prediction (DECODING=labels).
 
     Raises:
@@ -139,7 +140,8 @@ def answer(
         for name, facts in members.facts.items()
         for tokens in split.examples.inputs
     ]
-    size = batch_size * shape[0]
+    on_cpu = members.model.mesh.devices.flat[0].platform == "cpu"
+    size = batch_size if on_cpu else batch_size * shape[0]
     words, scores_NxMxL = [], None
     if labels_alone or set(split.examples.sizes) <= split.label_words.keys():
         words, own_MxL = split.labels()

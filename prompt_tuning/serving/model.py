@@ -323,6 +323,10 @@ class Model:
         longest = max(both, default=0)
         return sorted({batches.length_of(n) for n in range(1, longest + 1)})
 
+    def padded(self, positions: int) -> int:
+        """The length that so many positions of prompt and input are padded to."""
+        return batches.length_of(positions, self._positions)
+
     # Texts -> batches -> the compiled programs
 
     def _names(self, prompts: Prompts, count: int) -> list[str]:

@@ -13,8 +13,9 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import fastapi
@@ -43,15 +44,18 @@ PAGE = Path(__file__).with_name("page")
 class Options(NamedTuple):
     """What a server allows.
 
-    batch_rows: texts in a batch. longest_wait: seconds that a text waits for others
-    while the model is idle. most_waiting: texts in the queue. most_bytes: of a body.
-    most_characters: of a text. most_texts: answers or texts of a request. most_tokens:
-    of an answer. client_seconds: in which a client must send or read. folder: below
-    which prompts may be loaded on request; None: nowhere. watch_seconds: between two
-    looks at the prompts' files.
+    batch_sizes: texts in a batch, as they are compiled. overhead: what a batch costs
+    beside its texts times their padded length. longest_wait: seconds that a text waits
+    for others while the model is idle. most_waiting: texts in the queue. most_bytes: of
+    a body. most_characters: of a text. most_texts: answers or texts of a request.
+    most_tokens: of an answer. client_seconds: in which a client must send or read.
+    folder: below which prompts may be loaded on request; None: nowhere. watch_seconds:
+    between two looks at the prompts' files. said: of prompts that do not describe
+    themselves, as Model.add takes it.
     """
 
-    batch_rows: int = 32
+    batch_sizes: tuple[int, ...] = (1, 8, 32)
+    overhead: float = 128.0
     longest_wait: float = 0.005
     most_waiting: int = 1_024
     most_bytes: int = 2**20
@@ -62,6 +66,7 @@ class Options(NamedTuple):
     api_key: str | None = None
     folder: Path | None = None
     watch_seconds: float = 2.0
+    said: Mapping[str, Any] = MappingProxyType({})
 
 
 EOS = 1  # tokens that a text has beside its own
@@ -107,15 +112,17 @@ class Server:
         )
         self.batcher = Batcher(
             functools.partial(answering.compute, model),
-            options.batch_rows,
+            options.batch_sizes,
             options.longest_wait,
             options.most_waiting,
+            options.overhead,
             Watcher(self._batch_done, metrics.wait_seconds.observe),
         )
         self.pending: dict[str, set[asyncio.Future[Any]]] = {}
         self.leaving: set[str] = set()
+        self.add = functools.partial(model.add, **options.said)
         self.watched = Watched(
-            model.add, lambda result: metrics.reloads.labels(result).inc()
+            self.add, lambda result: metrics.reloads.labels(result).inc()
         )
 
     def _batch_done(self, rows: int, seconds: float) -> None:
@@ -146,7 +153,7 @@ class Server:
             post("/v1/unload_prompt_adapter", self.unload)
         for path, name in (("/", "index.html"), *((f"/{n}", n) for n in _FILES)):
             get(path, _page(name))
-        self.paths = {route.path for route in app.routes if hasattr(route, "path")}
+        self.paths = {getattr(route, "path", "") for route in app.routes}
 
     def done(self, scope: Any, status: int, seconds: float) -> None:
         """Counts a request by its path; those of no route together."""
@@ -323,7 +330,9 @@ class Server:
         self, kind: str, name: str, rows: Sequence[Any], sizes: Sequence[int]
     ) -> list[asyncio.Future[Any]]:
         try:
-            futures = self.batcher.submit(kind, rows, sizes)
+            own = self.model.prompt(name).length
+            padded = [self.model.padded(own + size) for size in sizes]
+            futures = self.batcher.submit(kind, rows, padded)
         except Busy as error:
             raise refusals.busy(error.retry_after) from None
         self.metrics.rows.labels(name, kind).inc(len(rows))
@@ -372,7 +381,7 @@ class Server:
                 )
             before = prompt_files.signature(path)
             try:
-                await asyncio.to_thread(self.model.add, name, str(path))
+                await asyncio.to_thread(self.add, name, path)
             except UserError as error:
                 raise Refusal(400, str(error), "prompt_adapter_path") from None
             self.watched.add(name, path, before)

@@ -162,7 +162,7 @@ class Choice(NamedTuple):
     echoed: the input in front of it, or nothing.
     """
 
-    index: int
+    number: int
     echoed: str
     parts: list[str]
     log_probs: list[float]
@@ -233,7 +233,7 @@ def choice_json(one: Choice, logprobs: int | None) -> dict[str, Any]:
     """A choice of a whole answer."""
     text = one.echoed + "".join(one.parts)
     found = _logprobs(one, logprobs)
-    return _choice(one.index, text, found, one.finish)
+    return _choice(one.number, text, found, one.finish)
 
 
 def chunks(one: Choice, logprobs: int | None) -> list[dict[str, Any]]:
@@ -244,11 +244,11 @@ def chunks(one: Choice, logprobs: int | None) -> list[dict[str, Any]]:
     for text, log_prob in pieces:
         if not text and logprobs is None:
             continue
-        single = Choice(one.index, "", [text], [log_prob or 0.0], one.finish)
+        single = Choice(one.number, "", [text], [log_prob or 0.0], one.finish)
         found = None if log_prob is None else _logprobs(single, logprobs, offset)
-        told.append(_choice(one.index, text, found, None))
+        told.append(_choice(one.number, text, found, None))
         offset += len(text)
-    return [*told, _choice(one.index, "", None, one.finish)]
+    return [*told, _choice(one.number, "", None, one.finish)]
 
 
 def _choice(index: int, text: str, logprobs: Any, finish: str | None) -> dict[str, Any]:

@@ -7,8 +7,8 @@ Random prompts of 100 on a frozen model (pocket_nano, or random weights of T5 1.
 which needs no download), examples of similar lengths drawn as in evaluate.py, greedy
 answers of 8 tokens, float32. Both ways take turns, on all examples each time; loading
 and compiling do not count. The figures are medians. The one pass has N x B rows in a
-batch, each evaluation B. Evaluations in processes of their own would start, read the
-model and compile N times as well.
+batch (on a CPU B, of like lengths), each evaluation B. Evaluations in processes of
+their own would start, read the model and compile N times as well.
 """
 
 import argparse

@@ -35,7 +35,7 @@ def process(prompts, *flags):
     command = [sys.executable, "-m", "prompt_tuning", "serve", "--port=0", *flags]
     named = [f"{name}={prompts / name}.npy" for name in ("one", "two")]
     return subprocess.Popen(
-        [*command, "--gin.BATCH_SIZE=2", "--most_tokens=8", "--prompts", *named],
+        [*command, "--gin.BATCH_SIZE=8", "--most_tokens=8", "--prompts", *named],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), serve.KEY: "sesame"},

@@ -5,14 +5,16 @@ import time
 
 import pytest
 
-from prompt_tuning.serving.batcher import Batcher, Busy, Watcher
+from prompt_tuning.serving.batcher import Batcher, Busy, Watcher, _Row, best_batch
+
+SIZES = 1, 2, 4
 
 
-def run(scenario, compute, most_rows=4, longest_wait=0.02, most_waiting=100, **more):
+def run(scenario, compute, longest_wait=0.02, most_waiting=100, **more):
     """What a coroutine function of a started Batcher returns."""
 
     async def main():
-        batcher = Batcher(compute, most_rows, longest_wait, most_waiting, **more)
+        batcher = Batcher(compute, SIZES, longest_wait, most_waiting, 10, **more)
         batcher.start()
         try:
             return await scenario(batcher)
@@ -73,15 +75,38 @@ def test_rows_of_different_kinds_do_not_share_a_batch():
     assert batches == [[1, 2], [3]]
 
 
-def test_the_oldest_row_leaves_with_those_most_like_it_in_size():
+def rows_of(*sizes):
+    return [_Row("a", number, size, 0.0, None) for number, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "overhead", "taken"),
+    [
+        ([64], 10, [0]),
+        ([64, 640, 64, 640], 10, [0, 2]),  # padding the short ones would cost more
+        ([64, 640, 64, 640], 10_000, [0, 1, 3, 2]),  # but a pass of its own, far more
+        ([640, 64, 640, 64], 10, [0, 2]),
+        ([640, 64, 640, 640], 1_000, [0, 2, 3, 1]),  # a place that costs nothing more
+        ([64] * 7, 10, [0, 1, 2, 3]),
+        ([64] * 3, 10, [0, 1]),  # a fourth place, for nothing, is dearer than a pass
+        ([128, 64, 128], 10, [0, 2]),
+    ],
+)
+def test_the_oldest_row_leaves_with_those_that_save_most(sizes, overhead, taken):
+    batch = best_batch(rows_of(*sizes), [1, 2, 4], overhead)
+    assert [row.work for row in batch] == taken
+
+
+def test_every_row_is_in_one_batch():
     compute, batches = recorder()
 
     async def scenario(batcher):
-        sizes = [10, 90, 11, 80, 12, 13]
-        await asyncio.gather(*batcher.submit("a", sizes, sizes))
+        sizes = [10, 90, 11, 80, 12, 13, 90]
+        await asyncio.gather(*batcher.submit("a", range(7), sizes))
 
     run(scenario, compute)
-    assert [sorted(batch) for batch in batches] == [[10, 11, 12, 13], [80, 90]]
+    assert sorted(row for batch in batches for row in batch) == [*range(7)]
+    assert len(batches) < 7
 
 
 def test_what_arrives_while_the_model_computes_is_in_the_next_batch():

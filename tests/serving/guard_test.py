@@ -117,7 +117,7 @@ def test_a_body_that_drips_in_is_cut_off_with_a_reason(connection):
 
 def test_what_a_gone_client_asked_is_not_computed():
     model = fake_model.FakeModel(seconds=0.4)
-    with fake_model.serving(model, batch_rows=1) as address:
+    with fake_model.serving(model, batch_sizes=(1,)) as address:
         first, gone = (socket.create_connection(address) for _ in range(2))
         first.sendall(head(len(BODY)) + BODY)
         while not model.batches:

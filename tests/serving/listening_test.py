@@ -107,7 +107,7 @@ def test_what_is_no_http_is_refused(address):
 def test_the_end_waits_for_what_was_accepted_and_takes_nothing_new():
     model = fake_model.FakeModel(seconds=0.3)
     told = []
-    with fake_model.serving(model, batch_rows=1) as (host, port):
+    with fake_model.serving(model, batch_sizes=(1,)) as (host, port):
         url = f"http://{host}:{port}/v1/completions"
 
         def ask():

@@ -231,7 +231,7 @@ def test_what_just_fits_is_answered(plain):
 
 def test_a_full_queue_is_told_with_the_seconds_to_wait():
     model = fake_model.FakeModel(seconds=0.5)
-    limits = {"batch_rows": 1, "most_waiting": 2, "most_texts": 2}
+    limits = {"batch_sizes": (1,), "most_waiting": 2, "most_texts": 2}
     with fake_model.serving(model, **limits) as (host, port):
         url = f"http://{host}:{port}/v1/completions"
         asked = {"model": "kind", "prompt": "x"}
@@ -296,7 +296,7 @@ def test_prompts_are_loaded_and_unloaded_below_the_folder(tmp_path):
 
 def test_what_waits_for_a_prompt_is_answered_before_it_is_unloaded(tmp_path):
     model = fake_model.FakeModel(seconds=0.3)
-    with fake_model.serving(model, folder=tmp_path, batch_rows=1) as (host, port):
+    with fake_model.serving(model, folder=tmp_path, batch_sizes=(1,)) as (host, port):
         url, asked = f"http://{host}:{port}/v1", {"model": "kind", "prompt": "x"}
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
             waiting = [
