@@ -4,20 +4,23 @@ A prompt is also scored shuffled, cut to its first positions, and rounded to the
 vocabulary pieces, which is how much of it a discrete reading keeps.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from prompt_tuning import partitioning
-from prompt_tuning.reading import neighbours
+from prompt_tuning.errors import UserError
+from prompt_tuning.reading import attention, neighbours, subject
 from prompt_tuning.runs import parts, trained
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra, Prompt
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import batching, losses
+from prompt_tuning.training.step import Batch
 from prompt_tuning.training.task import development_score
 
 DRAWS = 3  # shuffled prompts
@@ -29,6 +32,7 @@ class Found(NamedTuple):
 
     score: of the whole prompt, in percent. without_P: the score without each position.
     importance_P: see `importance`. changed: {how it was changed: its score}.
+    attention: {stack: attention.Paid}, its weights as lists.
     """
 
     split: str
@@ -37,6 +41,7 @@ class Found(NamedTuple):
     without_P: list[float]
     importance_P: list[float]
     changed: dict[str, float]
+    attention: dict[str, dict[str, Any]]
 
 
 def read(
@@ -48,13 +53,19 @@ def read(
       table_VxD: the embeddings to round it to.
 
     Raises:
-      UserError: the prompt, its model or its task cannot be loaded.
+      UserError: the prompt, its model or its task cannot be loaded, or the split has no
+        labels.
     """
-    run = settings.run
+    run, settings = settings.run, subject.unscanned(settings)
     model, params, extra = trained.load(settings, source)
     split = parts.open_task(run, model.vocabulary).load(
         run.eval_split, parts.input_length(run)
     )
+    if split.unlabelled:
+        raise UserError(
+            f"the split {run.eval_split!r} of {run.mixture_or_task_name} has no labels, "
+            "so there is no score to lose; give --gin.EVAL_SPLIT another"
+        )
     measure = parts.make_measure(run, model, split)
     assert extra.prompt is not None
 
@@ -65,20 +76,19 @@ def read(
 
     prompt_PxD = np.asarray(extra.prompt.vectors)
     every_P = np.ones(len(prompt_PxD), bool)
-    alone = [
-        score(prompt_PxD, every_P & (np.arange(len(every_P)) != p))
-        for p in range(len(every_P))
-    ]
-    importance_P = importance(
-        model, params, extra.prompt, split.examples, run.batch_size
-    )
+    batches = [*in_batches(split.examples, run.batch_size, model.mesh)]
+    taught = model, params, extra.prompt, batches
     return Found(
         run.eval_split,
         len(split.examples),
         score(prompt_PxD, every_P),
-        alone,
-        importance_P.tolist(),
+        [score(prompt_PxD, np.arange(len(every_P)) != p) for p in range(len(every_P))],
+        importance(*taught).tolist(),
         {name: score(*one) for name, *one in variants(prompt_PxD, table_VxD)},
+        {
+            stack: {"weights": paid.weights.tolist(), "uniform": paid.uniform}
+            for stack, paid in attention.read(*taught).items()
+        },
     )
 
 
@@ -102,31 +112,19 @@ def variants(
 
 
 def importance(
-    model: parts.Model,
-    params: Any,
-    prompt: Prompt,
-    examples: batching.Examples,
-    batch_size: int,
+    model: parts.Model, params: Any, prompt: Prompt, batches: Iterable[Batch]
 ) -> np.ndarray:
     """|gradient x value| of a mask of ones on the prompt, [P].
 
     As XPrompt (Ma et al., 2022) has it: of each example's loss (nats, summed over its
     target), then the mean over examples.
     """
-    gradient = jax.jit(mask_gradient(model.network))
-    lengths, found = examples.lengths, []
-    for start in range(0, len(examples), batch_size):
-        rows = slice(start, start + batch_size)
-        inputs, targets = examples.inputs[rows], examples.targets[rows]
-        missing = [np.zeros(0, np.int32)] * (batch_size - len(inputs))
-        batch = batching.teacher_forcing(
-            batching.pad([*inputs, *missing], lengths["inputs"]),
-            batching.pad([*targets, *missing], lengths["targets"]),
-        )
-        batch = partitioning.shard_batch(batch, model.mesh)
+    gradient, found = jax.jit(mask_gradient(model.network)), []
+    for batch in batches:
         with jax.set_mesh(model.mesh):
             slope_BxP = jax.device_get(gradient(params, prompt, batch))
-        found.append(np.abs(slope_BxP[: len(inputs)]))
+        there_B = np.asarray(batch["decoder_loss_weights"]).any(axis=1)
+        found.append(np.abs(slope_BxP[there_B]))
     return np.concatenate(found).mean(axis=0)
 
 
@@ -137,7 +135,9 @@ def mask_gradient(network: Transformer) -> Callable[[Any, Prompt, Any], jax.Arra
     """
 
     def loss(mask_BxP: jax.Array, params: Any, prompt: Prompt, batch: Any) -> jax.Array:
-        masked = prompt._replace(vectors=mask_BxP[..., None] * prompt.vectors)
+        shape_BxPxD = *mask_BxP.shape, prompt.vectors.shape[-1]
+        vectors_BxPxD = jnp.broadcast_to(prompt.vectors, shape_BxPxD)
+        masked = prompt._replace(vectors=mask_BxP[..., None] * vectors_BxPxD)
         logits_BxSxV = network.apply({"params": params}, batch, Extra(masked))
         targets = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
         return losses.cross_entropy(logits_BxSxV, *targets, z_loss=0.0)[0]
@@ -149,3 +149,19 @@ def mask_gradient(network: Transformer) -> Callable[[Any, Prompt, Any], jax.Arra
         return jax.grad(loss)(ones_BxP, params, prompt, batch)
 
     return gradient
+
+
+def in_batches(
+    examples: batching.Examples, batch_size: int, mesh: Mesh
+) -> Iterator[Batch]:
+    """All examples once, under teacher forcing; the last batch is filled with padding."""
+    lengths = examples.lengths
+    for start in range(0, len(examples), batch_size):
+        rows = slice(start, start + batch_size)
+        inputs, targets = examples.inputs[rows], examples.targets[rows]
+        missing = [np.zeros(0, np.int32)] * (batch_size - len(inputs))
+        batch = batching.teacher_forcing(
+            batching.pad([*inputs, *missing], lengths["inputs"]),
+            batching.pad([*targets, *missing], lengths["targets"]),
+        )
+        yield partitioning.shard_batch(batch, mesh)

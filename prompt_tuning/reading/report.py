@@ -1,6 +1,5 @@
 """What is found in prompts, as values for JSON and as text."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -150,8 +149,7 @@ def of_several(subjects: Sequence[Subject]) -> dict[str, Any]:
     names = {one.frozen.name if one.frozen else None for one in subjects}
     settings = subjects[0].settings
     if len(names) == 1 and subjects[0].frozen and subjects[0].run.method == "prompt":
-        unscanned = {**settings.model, "scan_layers": False}
-        model = parts.build(dataclasses.replace(settings, model=unscanned))
+        model = parts.build(subject.unscanned(settings))
         made = model.network, model.params
         active = [similarities.active_neurons(*made, one) for one in prompts]
         found["neurons"] = similarities.overlap(np.stack(active)).tolist()
@@ -220,8 +218,26 @@ def _positions(found: Mapping[str, Any]) -> str:
             lay_out(
                 [["prompt", "score"], ["whole", f"{found['score']:.1f}"], *changed], 1
             ),
+            *map(_attention, ATTENDED, found["attention"].values()),
         ]
     )
+
+
+# What looks at the prompt: the encoder's self-attention, the decoder's cross-attention.
+ATTENDED = "encoder: input tokens", "decoder: answer tokens"
+
+
+def _attention(title: str, paid: Mapping[str, Any]) -> str:
+    """The share that goes to the prompt, of each layer and head, in percent."""
+    shares_LxH = 100 * np.sum(paid["weights"], axis=-1)
+    uniform = 100 * paid["uniform"] * np.shape(paid["weights"])[-1]
+    heads = [f"head {h}" for h in range(shares_LxH.shape[1])]
+    rows = [
+        [f"layer {i}", *(f"{share:.1f}" for share in row), f"{row.mean():.1f}"]
+        for i, row in enumerate(shares_LxH)
+    ]
+    told = f"{title}, % of attention to the prompt (uniform: {uniform:.1f})"
+    return told + "\n\n" + lay_out([["", *heads, "mean"], *rows], 1)
 
 
 def _head(found: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.cluster import hierarchy
 from scipy.spatial import distance
@@ -50,17 +51,22 @@ def active_neurons(
     """
     tokens_1x1 = np.array([[placing.EOS_ID]], np.int32)
     batch = {"encoder_input_tokens": tokens_1x1, "decoder_input_tokens": 0 * tokens_1x1}
-    _, kept = network.apply(
-        {"params": params},
-        batch,
-        Extra(placing.prefix(jax.numpy.asarray(prompt_PxD))),
-        capture_intermediates=lambda module, _: module.name in ("wi_0", "wi"),
-        mutable=["intermediates"],
-    )
-    decoder = kept["intermediates"]["decoder"]
-    by_layer = [decoder[f"layers_{i}"] for i in range(len(decoder))]
-    inputs = [jax.tree.leaves(layer)[0] for layer in by_layer]
-    return np.concatenate([np.asarray(x_1x1xF)[0, 0] > 0 for x_1x1xF in inputs])
+
+    @jax.jit
+    def inputs(params: Any, prompt_PxD: jax.Array) -> list[jax.Array]:
+        _, kept = network.apply(
+            {"params": params},
+            batch,
+            Extra(placing.prefix(prompt_PxD)),
+            capture_intermediates=lambda module, _: module.name in ("wi_0", "wi"),
+            mutable=["intermediates"],
+        )
+        decoder = kept["intermediates"]["decoder"]
+        by_layer = [decoder[f"layers_{i}"] for i in range(len(decoder))]
+        return [jax.tree.leaves(layer)[0] for layer in by_layer]
+
+    found = jax.device_get(inputs(params, jnp.asarray(prompt_PxD)))
+    return np.concatenate([x_1x1xF[0, 0] > 0 for x_1x1xF in found])
 
 
 def overlap(active_NxF: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What is read: a prompt, what it says of itself, and its frozen model's vocabulary."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -126,6 +127,12 @@ def _steps(path: Path) -> dict[int, np.ndarray]:
 
 
 _STEP = re.compile("0|[1-9][0-9]*")
+
+
+def unscanned(settings: Settings) -> Settings:
+    """The settings with a module for each layer, so that each can be looked into."""
+    model = {**settings.model, "scan_layers": False, "remat": False}
+    return dataclasses.replace(settings, model=model)
 
 
 def label_words(subject: Subject) -> list[str]:
