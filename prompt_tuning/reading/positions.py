@@ -63,7 +63,7 @@ def read(
     )
     if split.unlabelled:
         raise UserError(
-            f"the split {run.eval_split!r} of {run.mixture_or_task_name} has no labels, "
+            f"{run.mixture_or_task_name} has no labels in its {run.eval_split!r}, "
             "so there is no score to lose; give --gin.EVAL_SPLIT another"
         )
     measure = parts.make_measure(run, model, split)
@@ -154,7 +154,7 @@ def mask_gradient(network: Transformer) -> Callable[[Any, Prompt, Any], jax.Arra
 def in_batches(
     examples: batching.Examples, batch_size: int, mesh: Mesh
 ) -> Iterator[Batch]:
-    """All examples once, under teacher forcing; the last batch is filled with padding."""
+    """All examples once, under teacher forcing; padding fills the last batch."""
     lengths = examples.lengths
     for start in range(0, len(examples), batch_size):
         rows = slice(start, start + batch_size)

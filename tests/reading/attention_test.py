@@ -109,7 +109,7 @@ def test_the_shares_are_those_of_transformers(tmp_path):
     config._attn_implementation = "eager"  # the others keep no weights
     theirs = transformers.T5ForConditionalGeneration(config).eval()
     with torch.no_grad():
-        for name, values in theirs.named_parameters():
+        for values in theirs.parameters():
             values.normal_(1.0 if values.ndim == 1 else 0.0, 0.4)
     theirs.save_pretrained(tmp_path)
     tokens = np.array([[*PROMPT, *one, *[0] * (6 - len(one))] for one in INPUTS])

@@ -22,8 +22,11 @@ GRADIENT = jax.jit(positions.mask_gradient(tiny.MODEL))
 def example_losses(batch, vectors):
     logits = tiny.MODEL.apply({"params": PARAMS}, batch, Extra(placing.prefix(vectors)))
     each = (logits, batch["decoder_target_tokens"], batch["decoder_loss_weights"])
-    one = lambda *row: losses.cross_entropy(*(x[None] for x in row), 0.0)[0]
-    return jax.vmap(one)(*each)
+
+    def of_one(*row):
+        return losses.cross_entropy(*(x[None] for x in row), 0.0)[0]
+
+    return jax.vmap(of_one)(*each)
 
 
 def test_the_gradient_of_the_mask_is_that_of_finite_differences():
