@@ -34,6 +34,10 @@ def combined(prompts: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndar
 _SHARED = "frozen_fingerprint", "vocabulary_fingerprint", "place", "method"
 
 
+# What a description says of one prompt, and not of a sum.
+_OF_ONE = "score", "metrics", "step", "seed", "init", "wayward_text", "wayward_weight"
+
+
 def write(path: Path, terms: Sequence[Term]) -> None:
     """Writes the sum as a prompt; its description is the first one's, without a score.
 
@@ -61,8 +65,7 @@ def write(path: Path, terms: Sequence[Term]) -> None:
                 f"{other.path} goes with weights that were trained together with it, "
                 "and is no prompt without them: give prompts of METHOD=prompt"
             )
-    of_sum = ("score", "step", "seed", "init")
-    said = {key: value for key, value in first.said.items() if key not in of_sum}
+    said = {key: value for key, value in first.said.items() if key not in _OF_ONE}
     said["sum_of"] = [[term.weight, str(term.path)] for term in terms]
     total_PxD = combined([t.prompt_PxD for t in terms], [t.weight for t in terms])
     exchange.save_prompt(path, total_PxD, said)
