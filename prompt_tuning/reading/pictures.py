@@ -110,7 +110,8 @@ def positions(path: Path, name: str, found: Mapping[str, Any]) -> list[Path]:
     beside.set_xlabel("score")
     for panel in (above, below, beside):
         panel.spines[["top", "right"]].set_visible(False)
-    told = f"{name}: what positions do, {found['examples']:,} of {found['split']}"
+    told = f"{name}: what positions do, {found['examples']:,} examples of "
+    told += found["split"]
     figure.suptitle(told, fontsize="medium")
     return figures.write(figure, path)
 

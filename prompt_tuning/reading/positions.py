@@ -92,6 +92,9 @@ def read(
     )
 
 
+_FIRST = {0: "no prompt", 1: "its first position"}
+
+
 def variants(
     prompt_PxD: np.ndarray, table_VxD: np.ndarray | None, seed: int = 0
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -103,7 +106,7 @@ def variants(
     for length in LENGTHS:
         if length < count:
             mask_P = np.arange(count) < length
-            yield f"its first {length} positions", prompt_PxD, mask_P
+            yield _FIRST.get(length, f"its first {length}"), prompt_PxD, mask_P
     if table_VxD is not None:
         for measure in ("cosine", "l2"):
             near = neighbours.nearest(prompt_PxD, table_VxD, 1, measure)

@@ -74,6 +74,7 @@ def _with_model(one: Subject, frozen: Frozen, k: int) -> dict[str, Any]:
         "embedding_distance": places.spread(
             places.vocabulary_distances(table_VxD)
         )._asdict(),
+        "wayward": _wayward(one, frozen, {m: near.ids_PxK for m, near in by.items()}),
         "steps": [_step(one, frozen, step, words) for step in one.steps],
     }
 
@@ -106,6 +107,31 @@ def _labels(
         )
         for word in words
     ]
+
+
+def _wayward(
+    one: Subject, frozen: Frozen, nearest: Mapping[str, np.ndarray]
+) -> dict[str, Any] | None:
+    """How near the prompt is to the text that it was held near, if it was.
+
+    Args:
+      nearest: the pieces' ids [P, K] by each measure.
+    """
+    text = one.said.get("wayward_text")
+    if not text:
+        return None
+    ids = np.array(frozen.vocabulary.encode(text))[: len(one.prompt_PxD)]
+    apart = one.prompt_PxD[: len(ids)] - frozen.table_VxD[ids]
+    return {
+        "text": text,
+        "weight": one.said.get("wayward_weight"),
+        "pieces": len(ids),
+        "nearest": {
+            measure: int((ids_PxK[: len(ids), 0] == ids).sum())
+            for measure, ids_PxK in nearest.items()
+        },
+        "distance": float(places.norms(apart).mean()),
+    }
 
 
 def _step(
@@ -195,6 +221,7 @@ def text(found: Mapping[str, Any]) -> str:
     else:
         parts += [_neighbours(found), _counts(found), _labels_text(found)]
         parts.append(_repeated(found))
+        parts.append(_wayward_text(found["wayward"]))
     parts.append(_places(found))
     if found.get("steps"):
         parts.append(_steps_text(found["steps"], found["length"]))
@@ -206,7 +233,7 @@ def text(found: Mapping[str, Any]) -> str:
 def _positions(found: Mapping[str, Any]) -> str:
     each = zip(found["without_P"], found["importance_P"], strict=True)
     rows = [
-        [str(p), f"{score:.1f}", f"{slope:.4f}"]
+        [str(p), f"{score:.1f}", f"{slope:.3g}"]
         for p, (score, slope) in enumerate(each)
     ]
     header = ["pos", "score without it", "|gradient x value| of its mask"]
@@ -323,6 +350,17 @@ def _repeated(found: Mapping[str, Any]) -> str:
     )
     count = sum(len(one["positions"]) for one in found["repeated"])
     return f"{count} positions share their nearest piece with another: {told}"
+
+
+def _wayward_text(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    counted = ", ".join(f"{n} by {measure}" for measure, n in found["nearest"].items())
+    return (
+        f"Held near {found['text']!r} with weight {found['weight']}: of its "
+        f"{found['pieces']} pieces, nearest to their position are {counted}; mean L2 "
+        f"distance {found['distance']:.2f}"
+    )
 
 
 def _places(found: Mapping[str, Any]) -> str:
