@@ -50,10 +50,16 @@ def similarities(
     shown, count = [key for key in report.SIMILARITIES if key in found], len(names)
     side = min(12.0, max(2.2, 0.42 * count if count <= MOST_NUMBERED else 0.2 * count))
     small = 7 if side / count > 0.15 else 450 * side / count / 10
-    width = side + 0.9 + 0.065 * small / 7 * max(map(len, names))
-    figure = Figure(figsize=(width * len(shown), side + 0.6), layout="constrained")
-    panels = figure.subplots(1, len(shown), squeeze=False)[0]
-    for panel, key in zip(panels, shown, strict=True):
+    width = side + 1 + 0.07 * small / 7 * max(map(len, names))
+    columns = min(2, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(
+        figsize=(width * columns, (side + 0.6) * rows), layout="constrained"
+    )
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for panel in [*panels][len(shown) :]:
+        panel.remove()
+    for panel, key in zip(panels, shown, strict=False):
         values = np.array(found[key])
         order = clustering.order(values)
         values = values[np.ix_(order, order)]

@@ -25,7 +25,7 @@ def of_prompt(one: Subject, k: int) -> dict[str, Any]:
       k: neighbours of each position.
     """
     prompt_PxD = one.prompt_PxD
-    norms_P = places.norms(prompt_PxD)
+    norms_P, alike = places.norms(prompt_PxD), neighbours.most_alike(prompt_PxD)
     found = {
         "prompt": str(one.path),
         "length": len(prompt_PxD),
@@ -35,6 +35,7 @@ def of_prompt(one: Subject, k: int) -> dict[str, Any]:
         "norms": norms_P.tolist(),
         "norm": places.spread(norms_P)._asdict(),
         "cosine_of_positions": neighbours.among(prompt_PxD),
+        "most_alike": alike and alike._asdict(),
         "frozen_model": one.frozen and one.frozen.name,
         "missing": one.missing or None,
     }
@@ -172,6 +173,8 @@ def of_several(subjects: Sequence[Subject]) -> dict[str, Any]:
         "means": similarities.of_means(prompts).tolist(),
         "positions": similarities.of_positions(prompts).tolist(),
     }
+    if len({len(one) for one in prompts}) == 1:
+        found["same_positions"] = similarities.of_same_positions(prompts).tolist()
     names = {one.frozen.name if one.frozen else None for one in subjects}
     settings = subjects[0].settings
     if len(names) == 1 and subjects[0].frozen and subjects[0].run.method == "prompt":
@@ -200,7 +203,8 @@ def text_of_several(found: Mapping[str, Any], names: Sequence[str]) -> str:
 
 SIMILARITIES = {
     "means": "cosine of means",
-    "positions": "mean cosine of positions",
+    "positions": "mean cosine of any two positions",
+    "same_positions": "mean cosine of same positions",
     "neurons": "overlap of active neurons",
 }
 
@@ -376,8 +380,11 @@ def _places(found: Mapping[str, Any]) -> str:
         ]
     header = ["", "mean", "least", "most"]
     cells = [[name, *(f"{x:.2f}" for x in of.values())] for name, of in rows]
-    cosine = f"{found['cosine_of_positions']:.3f}"
-    return lay_out([header, *cells], 1) + f"\n\nmean cosine of two positions: {cosine}"
+    told = f"mean cosine of two positions: {found['cosine_of_positions']:.3f}"
+    if pair := found["most_alike"]:
+        of = " and ".join(map(str, pair["positions"]))
+        told += f"; highest: {pair['cosine']:.3f}, of {of}"
+    return lay_out([header, *cells], 1) + "\n\n" + told
 
 
 def _steps_text(steps: Sequence[Mapping[str, Any]], length: int) -> str:

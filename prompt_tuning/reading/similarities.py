@@ -38,6 +38,15 @@ def of_positions(prompts: Sequence[np.ndarray]) -> np.ndarray:
     return found_NxN
 
 
+def of_same_positions(prompts: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean cosine of each position of one with that of the other, [N, N].
+
+    It is high where prompts started alike. The prompts are of one length.
+    """
+    units_NxPxD = np.stack([neighbours.unit(one) for one in prompts])
+    return np.einsum("npd,mpd->nm", units_NxPxD, units_NxPxD) / units_NxPxD.shape[1]
+
+
 def active_neurons(
     network: Transformer, params: Any, prompt_PxD: np.ndarray
 ) -> np.ndarray:

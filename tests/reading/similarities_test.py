@@ -28,6 +28,14 @@ def test_means_and_positions_are_scikit_learns():
             assert found[i, j] == pytest.approx(pairs.mean(), abs=1e-6)
 
 
+def test_same_positions_have_a_cosine_each():
+    one, other = PROMPTS[0], tiny.prompt(3, seed=3)
+    found = similarities.of_same_positions([one, other, -one])
+    each = np.diag(cosine_similarity(one, other))
+    assert found[0, 1] == found[1, 0] == pytest.approx(each.mean(), abs=1e-6)
+    assert (found[0, 0], found[0, 2]) == (pytest.approx(1), pytest.approx(-1))
+
+
 @pytest.mark.parametrize("gated", [True, False])
 def test_active_neurons_are_those_whose_pre_activations_are_positive(gated):
     config = dataclasses.replace(tiny.CONFIG, gated_mlp=gated, num_decoder_layers=1)
