@@ -51,15 +51,13 @@ def similarities(
     side = min(12.0, max(2.2, 0.42 * count if count <= MOST_NUMBERED else 0.2 * count))
     small = 7 if side / count > 0.15 else 450 * side / count / 10
     width = side + 1 + 0.07 * small / 7 * max(map(len, names))
-    columns = min(2, len(shown))
-    rows = -(-len(shown) // columns)
+    rows = 1 if len(shown) < 4 else 2
+    columns = -(-len(shown) // rows)
     figure = Figure(
         figsize=(width * columns, (side + 0.6) * rows), layout="constrained"
     )
-    panels = figure.subplots(rows, columns, squeeze=False).flat
-    for panel in [*panels][len(shown) :]:
-        panel.remove()
-    for panel, key in zip(panels, shown, strict=False):
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for panel, key in zip(panels, shown, strict=True):
         values = np.array(found[key])
         order = clustering.order(values)
         values = values[np.ix_(order, order)]
