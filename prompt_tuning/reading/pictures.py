@@ -88,6 +88,7 @@ def _numbers(panel: Any, values: np.ndarray, image: Any, form: str) -> None:
 def positions(path: Path, name: str, found: Mapping[str, Any]) -> list[Path]:
     """What the positions do: the score without each, its slope, and changed prompts."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     changed = {"whole": found["score"], **found["changed"]}
     height = max(4.2, 1.2 + 0.24 * len(changed))
@@ -104,7 +105,7 @@ def positions(path: Path, name: str, found: Mapping[str, Any]) -> list[Path]:
     above.legend(frameon=False)
     below.bar(places, found["importance_P"], color=figures.BLUE)
     below.set(xlabel="position", ylabel="|gradient x value|")
-    below.xaxis.get_major_locator().set_params(integer=True)
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
     beside.barh(range(len(changed)), [*changed.values()], color=figures.BLUE)
     for y, score in enumerate(changed.values()):
         beside.text(score, y, f" {score:.1f}", va="center", fontsize=7)
@@ -123,6 +124,7 @@ def positions(path: Path, name: str, found: Mapping[str, Any]) -> list[Path]:
 def attention(path: Path, name: str, found: Mapping[str, Any]) -> list[Path]:
     """Shares of attention: by layer and head to the prompt, by layer to positions."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     paid = found["attention"]
     arrays = [100 * np.array(one["weights"]) for one in paid.values()]
@@ -151,7 +153,7 @@ def attention(path: Path, name: str, found: Mapping[str, Any]) -> list[Path]:
         panels[1].set(xlabel="position", ylabel="layer")
         for panel in panels:
             for axis in (panel.xaxis, panel.yaxis):
-                axis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+                axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.suptitle(f"{name}: attention to the prompt", fontsize="medium")
     return figures.write(figure, path)
 

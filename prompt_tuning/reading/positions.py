@@ -67,17 +67,18 @@ def read(
             "so there is no score to lose; give --gin.EVAL_SPLIT another"
         )
     measure = parts.make_measure(run, model, split)
-    assert extra.prompt is not None
+    prompt = extra.prompt
+    assert prompt is not None
 
     def score(vectors_PxD: np.ndarray, mask_P: np.ndarray) -> float:
-        changed = extra.prompt._replace(vectors=jnp.asarray(vectors_PxD), mask=mask_P)
+        changed = prompt._replace(vectors=jnp.asarray(vectors_PxD), mask=mask_P)
         evaluation, _ = measure(params, extra._replace(prompt=changed))
         return development_score(evaluation.metrics)
 
-    prompt_PxD = np.asarray(extra.prompt.vectors)
+    prompt_PxD = np.asarray(prompt.vectors)
     every_P = np.ones(len(prompt_PxD), bool)
     batches = [*in_batches(split.examples, run.batch_size, model.mesh)]
-    taught = model, params, extra.prompt, batches
+    taught = model, params, prompt, batches
     return Found(
         run.eval_split,
         len(split.examples),
