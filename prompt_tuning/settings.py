@@ -295,6 +295,11 @@ class Run(_Section):
         least=1,
         most=_MANY,
     )
+    keep_steps: list[int] | tuple[int, ...] = setting(
+        (),
+        "steps whose states are kept, besides the two newest and the best: multiples "
+        "of EVAL_PERIOD, or TRAIN_STEPS",
+    )
     train_split: str = setting("train", "the split to train on")
     eval_split: str = setting("validation", "the split to evaluate and select on")
     decoding: str = setting(
@@ -411,6 +416,24 @@ class ParamShardings(_Section):
 
 
 @dataclasses.dataclass(frozen=True)
+class Wayward(_Section):
+    """A prompt that is held near a text while it learns its task.
+
+    After Khashabi et al. (2022), "Prompt Waywardness": such prompts exist for any text,
+    so that the pieces near a prompt need not say what it does.
+    """
+
+    SECTION = "wayward"
+    text: str = setting("", "the text, a piece for each of the first positions")
+    weight: float = setting(
+        0.01,
+        "of the squared distance to its embeddings (the mean over its pieces), beside "
+        "the loss of a target token; the default is that paper's",
+        least=0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Pretrain(_Section):
     """Making a frozen model from scratch (paper section 2.2)."""
 
@@ -455,6 +478,7 @@ class Settings:
     inverse_square_root: InverseSquareRoot = InverseSquareRoot()
     mesh: MeshShape = MeshShape()
     param_shardings: ParamShardings = ParamShardings()
+    wayward: Wayward = Wayward()
     pretrain: Pretrain = Pretrain()
 
 
@@ -470,6 +494,7 @@ SECTIONS: dict[str, tuple[type, str]] = {
         InverseSquareRoot,
         MeshShape,
         ParamShardings,
+        Wayward,
         Pretrain,
     )
 }

@@ -64,6 +64,8 @@ def test_a_description_is_json_and_says_what_made_the_prompt():
         "width": 16,
         "init": "random_uniform",
         "place": "suffix",
+        "wayward_text": None,
+        "wayward_weight": None,
         "seed": 5,
         "prompt_tuning": prompt_tuning.__version__,
     }

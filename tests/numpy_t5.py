@@ -83,10 +83,14 @@ def bucket(distance, buckets, farthest, both_ways):
 
 
 class T5:
-    """config: with all the names of CONFIG. scale: multiplies the head's inputs."""
+    """config: with all the names of CONFIG. scale: multiplies the head's inputs.
+
+    attended: {name: attention weights [H, Q, L]} of the last call.
+    """
 
     def __init__(self, weights, config, scale=1.0):
         self.w, self.config, self.scale = weights, config, scale
+        self.attended = {}
 
     def linear(self, x, name):
         return x @ self.w[f"{name}.weight"].T
@@ -104,6 +108,7 @@ class T5:
         scores = np.einsum("qhk,lhk->hql", q, k) + bias
         scores = np.exp(scores - scores.max(-1, keepdims=True))
         scores /= scores.sum(-1, keepdims=True)
+        self.attended[name] = scores
         out = np.einsum("hql,lhk->qhk", scores, v)
         return self.linear(out.reshape(len(x), -1), f"{name}.o")
 

@@ -33,7 +33,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import description, weights
 from prompt_tuning.frozen.vocabulary import check_vocabulary, load_vocabulary
 from prompt_tuning.runs import parts
-from prompt_tuning.settings import Run, Settings
+from prompt_tuning.settings import Run, Settings, Wayward
 from prompt_tuning.t5 import decoding, network
 from prompt_tuning.tasks_io import quiet, tasks
 from prompt_tuning.training import optimizer
@@ -59,6 +59,11 @@ def settings() -> Settings:
         raise UserError(
             f"DECODING is {made.run.decoding!r}; T5X decodes greedily: leave it out, "
             "and evaluate with `prompt-tuning evaluate`"
+        )
+    if made.wayward != Wayward():
+        raise UserError(
+            "wayward.text and wayward.weight are of `prompt-tuning train` alone: leave "
+            "them out under T5X"
         )
     folder = made.run.model_dir
     if folder and "://" not in folder and folder[0] != "/":

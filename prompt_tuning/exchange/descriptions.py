@@ -55,6 +55,8 @@ def description(
         "width": width,
         "init": run.prompt_init,
         "place": run.prompt_place,
+        "wayward_text": settings.wayward.text or None,
+        "wayward_weight": settings.wayward.weight if settings.wayward.text else None,
         "seed": run.seed,
         "prompt_tuning": prompt_tuning.__version__,
     }
@@ -189,6 +191,7 @@ _TYPES = dict.fromkeys(_SETTINGS.values(), str) | {
     "frozen_fingerprint": str,
     "vocabulary_fingerprint": str,
     "label_words": list,
+    "wayward_text": str,
     "target_length": int,
     "ships_model": bool,
 }

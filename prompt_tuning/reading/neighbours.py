@@ -129,6 +129,24 @@ def among(x_PxD: np.ndarray) -> float:
     return float(pairs.mean()) if pairs.size else 1.0
 
 
+class Pair(NamedTuple):
+    """Two positions of a prompt, and their cosine."""
+
+    cosine: float
+    positions: tuple[int, int]
+
+
+def most_alike(x_PxD: np.ndarray) -> Pair | None:
+    """The two positions with the highest cosine; None of a single one."""
+    if len(x_PxD) < 2:
+        return None
+    cosines = compare(x_PxD, x_PxD, "cosine")
+    rows, columns = np.triu_indices(len(cosines), 1)
+    best = int(np.argmax(cosines[rows, columns]))
+    one, other = int(rows[best]), int(columns[best])
+    return Pair(float(cosines[one, other]), (one, other))
+
+
 def controls(
     prompt_PxD: np.ndarray,
     table_VxD: np.ndarray,

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from prompt_tuning.reading import places
+from prompt_tuning.reading import places, report
+from prompt_tuning.reading import similarities as clustering
 from prompt_tuning.reading.subject import Subject
 from prompt_tuning.runs import figures
 
@@ -20,7 +21,7 @@ def draw(
     """Draws all that can be drawn into a folder; the paths of PNG and PDF files.
 
     Args:
-      found: report.of_prompt of each subject.
+      found: report.of_prompt of each subject, with its positions if they were asked.
     """
     names = titles(subjects)
     drawn = norms(folder / "norms", names, subjects)
@@ -31,7 +32,130 @@ def draw(
             drawn += maps(folder / f"map{number}", name, subjects[i])
         if one.get("steps"):
             drawn += steps(folder / f"steps{number}", name, one)
+        if one.get("positions"):
+            drawn += positions(folder / f"positions{number}", name, one["positions"])
+            drawn += attention(folder / f"attention{number}", name, one["positions"])
     return drawn
+
+
+def similarities(
+    path: Path, names: Sequence[str], found: Mapping[str, Any]
+) -> list[Path]:
+    """Heat maps of how alike prompts are, similar ones together.
+
+    Each has the order of its own clustering, the same for rows and columns.
+    """
+    from matplotlib.figure import Figure
+
+    shown, count = [key for key in report.SIMILARITIES if key in found], len(names)
+    side = min(12.0, max(2.2, 0.42 * count if count <= MOST_NUMBERED else 0.2 * count))
+    small = 7 if side / count > 0.15 else 450 * side / count / 10
+    width = side + 1 + 0.07 * small / 7 * max(map(len, names))
+    rows = 1 if len(shown) < 4 else 2
+    columns = -(-len(shown) // rows)
+    figure = Figure(
+        figsize=(width * columns, (side + 0.6) * rows), layout="constrained"
+    )
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for panel, key in zip(panels, shown, strict=True):
+        values = np.array(found[key])
+        order = clustering.order(values)
+        values = values[np.ix_(order, order)]
+        least = min(0.0, float(values.min()))
+        image = panel.imshow(values, cmap="cividis", vmin=least, vmax=1)
+        if count <= MOST_NUMBERED:
+            _numbers(panel, values, image, ".2f")
+        panel.set_xticks([])
+        panel.set_yticks(range(count), [names[i] for i in order], fontsize=small)
+        panel.set_title(report.SIMILARITIES[key], fontsize="medium")
+        figure.colorbar(image, ax=panel, shrink=0.8)
+    return figures.write(figure, path)
+
+
+MOST_NUMBERED = 15  # rows and columns of a heat map, with numbers in its cells
+
+
+def _numbers(panel: Any, values: np.ndarray, image: Any, form: str) -> None:
+    """Writes the values of a heat map into its cells, where they can be read."""
+    for i, j in np.ndindex(*values.shape):
+        red, green, blue, _ = image.cmap(image.norm(values[i, j]))
+        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+        style = {"fontsize": 7, "ha": "center", "va": "center"}
+        style |= {"color": "white" if dark else "black"}
+        panel.text(j, i, f"{values[i, j]:{form}}", **style)
+
+
+def positions(path: Path, name: str, found: Mapping[str, Any]) -> list[Path]:
+    """What the positions do: the score without each, its slope, and changed prompts."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    changed = {"whole": found["score"], **found["changed"]}
+    height = max(4.2, 1.2 + 0.24 * len(changed))
+    figure = Figure(figsize=(10, height), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=(3, 2))
+    above = figure.add_subplot(grid[0, 0])
+    below = figure.add_subplot(grid[1, 0], sharex=above)
+    beside = figure.add_subplot(grid[:, 1])
+    places = range(len(found["without_P"]))
+    above.plot(places, found["without_P"], "o", markersize=4, color=figures.BLUE)
+    above.axhline(found["score"], color=figures.GREY, linewidth=1, label="whole")
+    above.set_ylabel("score without it")
+    above.tick_params(labelbottom=False)
+    above.legend(frameon=False)
+    below.bar(places, found["importance_P"], color=figures.BLUE)
+    below.set(xlabel="position", ylabel="|gradient x value|")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    beside.barh(range(len(changed)), [*changed.values()], color=figures.BLUE)
+    for y, score in enumerate(changed.values()):
+        beside.text(score, y, f" {score:.1f}", va="center", fontsize=7)
+    beside.set_yticks(range(len(changed)), [*changed], fontsize=8)
+    beside.set_ylim(len(changed) - 0.4, -0.6)
+    beside.margins(x=0.15)
+    beside.set_xlabel("score")
+    for panel in (above, below, beside):
+        panel.spines[["top", "right"]].set_visible(False)
+    told = f"{name}: what positions do, {found['examples']:,} examples of "
+    told += found["split"]
+    figure.suptitle(told, fontsize="medium")
+    return figures.write(figure, path)
+
+
+def attention(path: Path, name: str, found: Mapping[str, Any]) -> list[Path]:
+    """Shares of attention: by layer and head to the prompt, by layer to positions."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    paid = found["attention"]
+    arrays = [100 * np.array(one["weights"]) for one in paid.values()]
+    heights = [1.3 + 0.34 * len(array) for array in arrays]
+    _, heads, length = arrays[0].shape
+    widths = 1.6 + 0.42 * heads, max(3.0, min(9.0, 1.2 + 0.3 * length))
+    figure = Figure(figsize=(sum(widths), 0.4 + sum(heights)), layout="constrained")
+    options = {"width_ratios": widths, "height_ratios": heights}
+    rows = figure.subplots(2, 2, squeeze=False, gridspec_kw=options)
+    for panels, title, one, array in zip(
+        rows, report.ATTENDED, paid.values(), arrays, strict=True
+    ):
+        uniform = 100 * one["uniform"]
+        by_head, by_place = array.sum(axis=-1), array.mean(axis=1)
+        image = panels[0].imshow(
+            by_head, cmap="cividis", vmin=0, vmax=100, aspect="auto"
+        )
+        if max(by_head.shape) <= MOST_NUMBERED:
+            _numbers(panels[0], by_head, image, ".0f")
+        figure.colorbar(image, ax=panels[0], label="% to prompt")
+        panels[0].set_title(f"{title}\nuniform: {uniform * length:.0f}%", fontsize=9)
+        panels[0].set(xlabel="head", ylabel="layer")
+        image = panels[1].imshow(by_place, cmap="cividis", vmin=0, aspect="auto")
+        figure.colorbar(image, ax=panels[1], label="% to position")
+        panels[1].set_title(f"mean of heads\nuniform: {uniform:.1f}%", fontsize=9)
+        panels[1].set(xlabel="position", ylabel="layer")
+        for panel in panels:
+            for axis in (panel.xaxis, panel.yaxis):
+                axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    figure.suptitle(f"{name}: attention to the prompt", fontsize="medium")
+    return figures.write(figure, path)
 
 
 def titles(subjects: Sequence[Subject]) -> list[str]:

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from prompt_tuning.reading import neighbours, places, subject
+from prompt_tuning.reading import neighbours, places, similarities, subject
 from prompt_tuning.reading.subject import Frozen, Subject
+from prompt_tuning.runs import parts
 from prompt_tuning.runs.report import lay_out
 
 WORTH = (
@@ -24,7 +25,7 @@ def of_prompt(one: Subject, k: int) -> dict[str, Any]:
       k: neighbours of each position.
     """
     prompt_PxD = one.prompt_PxD
-    norms_P = places.norms(prompt_PxD)
+    norms_P, alike = places.norms(prompt_PxD), neighbours.most_alike(prompt_PxD)
     found = {
         "prompt": str(one.path),
         "length": len(prompt_PxD),
@@ -34,6 +35,7 @@ def of_prompt(one: Subject, k: int) -> dict[str, Any]:
         "norms": norms_P.tolist(),
         "norm": places.spread(norms_P)._asdict(),
         "cosine_of_positions": neighbours.among(prompt_PxD),
+        "most_alike": alike and alike._asdict(),
         "frozen_model": one.frozen and one.frozen.name,
         "missing": one.missing or None,
     }
@@ -73,6 +75,7 @@ def _with_model(one: Subject, frozen: Frozen, k: int) -> dict[str, Any]:
         "embedding_distance": places.spread(
             places.vocabulary_distances(table_VxD)
         )._asdict(),
+        "wayward": _wayward(one, frozen, {m: near.ids_PxK for m, near in by.items()}),
         "steps": [_step(one, frozen, step, words) for step in one.steps],
     }
 
@@ -107,6 +110,31 @@ def _labels(
     ]
 
 
+def _wayward(
+    one: Subject, frozen: Frozen, nearest: Mapping[str, np.ndarray]
+) -> dict[str, Any] | None:
+    """How near the prompt is to the text that it was held near, if it was.
+
+    Args:
+      nearest: the pieces' ids [P, K] by each measure.
+    """
+    text = one.said.get("wayward_text")
+    if not text:
+        return None
+    ids = np.array(frozen.vocabulary.encode(text))[: len(one.prompt_PxD)]
+    apart = one.prompt_PxD[: len(ids)] - frozen.table_VxD[ids]
+    return {
+        "text": text,
+        "weight": one.said.get("wayward_weight"),
+        "pieces": len(ids),
+        "nearest": {
+            measure: int((ids_PxK[: len(ids), 0] == ids).sum())
+            for measure, ids_PxK in nearest.items()
+        },
+        "distance": float(places.norms(apart).mean()),
+    }
+
+
 def _step(
     one: Subject, frozen: Frozen, step: int, words: Sequence[str]
 ) -> dict[str, Any]:
@@ -129,6 +157,58 @@ def _step(
     }
 
 
+# Of several prompts
+
+
+def of_several(subjects: Sequence[Subject]) -> dict[str, Any]:
+    """How alike the prompts are, [N][N] each; or why they cannot be compared.
+
+    Neurons need the frozen model, one for all.
+    """
+    prompts = [one.prompt_PxD for one in subjects]
+    known = {one.said.get("frozen_fingerprint") for one in subjects} - {None}
+    if len({one.shape[1] for one in prompts}) > 1 or len(known) > 1:
+        return {"missing": "they are of different frozen models"}
+    found = {
+        "means": similarities.of_means(prompts).tolist(),
+        "positions": similarities.of_positions(prompts).tolist(),
+    }
+    if len({len(one) for one in prompts}) == 1:
+        found["same_positions"] = similarities.of_same_positions(prompts).tolist()
+    names = {one.frozen.name if one.frozen else None for one in subjects}
+    settings = subjects[0].settings
+    if len(names) == 1 and subjects[0].frozen and subjects[0].run.method == "prompt":
+        model = parts.build(subject.unscanned(settings))
+        made = model.network, model.params
+        active = [similarities.active_neurons(*made, one) for one in prompts]
+        found["neurons"] = similarities.overlap(np.stack(active)).tolist()
+    return found
+
+
+def text_of_several(found: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The similarities as tables."""
+    if "missing" in found:
+        return f"The prompts are not compared with one another: {found['missing']}."
+    tables = []
+    for key, title in SIMILARITIES.items():
+        if key in found:
+            header = [title, *map(str, range(len(names)))]
+            rows = [
+                [f"{i} {name}", *(f"{value:.3f}" for value in row)]
+                for i, (name, row) in enumerate(zip(names, found[key], strict=True))
+            ]
+            tables.append(lay_out([header, *rows], 1))
+    return "\n\n".join(tables)
+
+
+SIMILARITIES = {
+    "means": "cosine of means",
+    "positions": "mean cosine of any two positions",
+    "same_positions": "mean cosine of same positions",
+    "neurons": "overlap of active neurons",
+}
+
+
 # As text
 
 
@@ -145,10 +225,50 @@ def text(found: Mapping[str, Any]) -> str:
     else:
         parts += [_neighbours(found), _counts(found), _labels_text(found)]
         parts.append(_repeated(found))
+        parts.append(_wayward_text(found["wayward"]))
     parts.append(_places(found))
     if found.get("steps"):
         parts.append(_steps_text(found["steps"], found["length"]))
+    if found.get("positions"):
+        parts.append(_positions(found["positions"]))
     return "\n\n".join(part for part in parts if part)
+
+
+def _positions(found: Mapping[str, Any]) -> str:
+    each = zip(found["without_P"], found["importance_P"], strict=True)
+    rows = [
+        [str(p), f"{score:.1f}", f"{slope:.3g}"]
+        for p, (score, slope) in enumerate(each)
+    ]
+    header = ["pos", "score without it", "|gradient x value| of its mask"]
+    changed = [[name, f"{score:.1f}"] for name, score in found["changed"].items()]
+    return "\n\n".join(
+        [
+            f"On {found['examples']:,} examples of {found['split']}:",
+            lay_out([header, *rows], 0),
+            lay_out(
+                [["prompt", "score"], ["whole", f"{found['score']:.1f}"], *changed], 1
+            ),
+            *map(_attention, ATTENDED, found["attention"].values()),
+        ]
+    )
+
+
+# What looks at the prompt: the encoder's self-attention, the decoder's cross-attention.
+ATTENDED = "encoder: input tokens", "decoder: answer tokens"
+
+
+def _attention(title: str, paid: Mapping[str, Any]) -> str:
+    """The share that goes to the prompt, of each layer and head, in percent."""
+    shares_LxH = 100 * np.sum(paid["weights"], axis=-1)
+    uniform = 100 * paid["uniform"] * np.shape(paid["weights"])[-1]
+    heads = [f"head {h}" for h in range(shares_LxH.shape[1])]
+    rows = [
+        [f"layer {i}", *(f"{share:.1f}" for share in row), f"{row.mean():.1f}"]
+        for i, row in enumerate(shares_LxH)
+    ]
+    told = f"{title}, % of attention to the prompt (uniform: {uniform:.1f})"
+    return told + "\n\n" + lay_out([["", *heads, "mean"], *rows], 1)
 
 
 def _head(found: Mapping[str, Any]) -> str:
@@ -236,6 +356,17 @@ def _repeated(found: Mapping[str, Any]) -> str:
     return f"{count} positions share their nearest piece with another: {told}"
 
 
+def _wayward_text(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    counted = ", ".join(f"{n} by {measure}" for measure, n in found["nearest"].items())
+    return (
+        f"Held near {found['text']!r} with weight {found['weight']}: of its "
+        f"{found['pieces']} pieces, nearest to their position are {counted}; mean L2 "
+        f"distance {found['distance']:.2f}"
+    )
+
+
 def _places(found: Mapping[str, Any]) -> str:
     rows = [["norm of a position", found["norm"]]]
     if not found["missing"]:
@@ -249,8 +380,11 @@ def _places(found: Mapping[str, Any]) -> str:
         ]
     header = ["", "mean", "least", "most"]
     cells = [[name, *(f"{x:.2f}" for x in of.values())] for name, of in rows]
-    cosine = f"{found['cosine_of_positions']:.3f}"
-    return lay_out([header, *cells], 1) + f"\n\nmean cosine of two positions: {cosine}"
+    told = f"mean cosine of two positions: {found['cosine_of_positions']:.3f}"
+    if pair := found["most_alike"]:
+        of = " and ".join(map(str, pair["positions"]))
+        told += f"; highest: {pair['cosine']:.3f}, of {of}"
+    return lay_out([header, *cells], 1) + "\n\n" + told
 
 
 def _steps_text(steps: Sequence[Mapping[str, Any]], length: int) -> str:

@@ -1,5 +1,6 @@
 """What is read: a prompt, what it says of itself, and its frozen model's vocabulary."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,20 +32,27 @@ class Frozen(NamedTuple):
 class Subject(NamedTuple):
     """A prompt that is read.
 
-    run: its settings, as far as they are known. steps: {step: its prompt} of the kept
-    states of a run. frozen: None if the model is not here; `missing` says why.
+    settings: of its run, as far as they are known. steps: {step: its prompt} of the
+    states that a run kept. frozen: None if the model is not here; `missing` says why.
     """
 
     path: Path
     prompt_PxD: np.ndarray
     said: Mapping[str, Any]
-    run: Run
+    settings: Settings
     steps: Mapping[int, np.ndarray]
     frozen: Frozen | None
     missing: str = ""
 
+    @property
+    def run(self) -> Run:
+        """The settings of its run alone."""
+        return self.settings.run
 
-def read(source: trained.Source, settings: Settings, named: bool, wished: bool) -> Any:
+
+def read(
+    source: trained.Source, settings: Settings, named: bool, wished: bool
+) -> Subject:
     """A prompt and, if it is within reach, its frozen model's vocabulary.
 
     Args:
@@ -67,7 +75,7 @@ def read(source: trained.Source, settings: Settings, named: bool, wished: bool) 
             f"embeds in {frozen.table_VxD.shape[1]}: give the frozen model that the "
             "prompt was trained on, or another prompt"
         )
-    return Subject(path, prompt_PxD, said, run, _steps(path), frozen, missing)
+    return Subject(path, prompt_PxD, said, settings, _steps(path), frozen, missing)
 
 
 def _frozen(
@@ -119,6 +127,12 @@ def _steps(path: Path) -> dict[int, np.ndarray]:
 
 
 _STEP = re.compile("0|[1-9][0-9]*")
+
+
+def unscanned(settings: Settings) -> Settings:
+    """The settings with a module for each layer, so that each can be looked into."""
+    model = {**settings.model, "scan_layers": False, "remat": False}
+    return dataclasses.replace(settings, model=model)
 
 
 def label_words(subject: Subject) -> list[str]:

@@ -48,6 +48,7 @@ def show(sweep: Sequence[Settings]) -> None:
         shapes,
     )
     runs, method = [one.run for one in sweep], methods.of(run)
+    parts.penalty(sweep[0], method, trained, model.vocabulary)  # may raise UserError
     computed = parts.computed_in(sweep[0], model)
     about = runs, method, trained, shapes, task.name, splits, computed
     print(report.introduction(*about))

@@ -18,13 +18,14 @@ from prompt_tuning.frozen.vocabulary import (
     check_vocabulary,
     load_vocabulary,
 )
-from prompt_tuning.settings import Run, Settings, T5Config
+from prompt_tuning.settings import Run, Settings, T5Config, Wayward
 from prompt_tuning.t5 import products
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import (
     batching,
     folder,
+    losses,
     own_data,
     plan,
     predictor,
@@ -225,6 +226,46 @@ def start(run: Run, task: Task, model: Model, prompt: Any = None) -> Any:
         check_words(words, model.vocabulary)
     first = methods.Start(words, model.vocabulary.encode, prompt)
     return methods.of(run).init(jax.random.key(run.seed), model.params, first)
+
+
+def penalty(
+    settings: Settings, method: methods.Method, trained: Any, vocabulary: Vocabulary
+) -> losses.Penalty | None:
+    """What holds the prompt near wayward.text; None without such a text.
+
+    Args:
+      trained: what the method trains, or its shapes.
+
+    Raises:
+      UserError: the text does not fit the prompt, the method or the vocabulary.
+    """
+    text, weight = settings.wayward.text, settings.wayward.weight
+    if not text:
+        if weight != Wayward().weight:
+            raise UserError(
+                f"wayward.weight is {weight}, but there is no text to hold the prompt "
+                "near: give --gin.wayward.text=..., or leave the weight out"
+            )
+        return None
+    _, extra = jax.eval_shape(method.fold, trained)
+    if not method.shares or extra.prompt is None:
+        raise UserError(
+            f"wayward.text holds the prompt of a frozen model near a text, and METHOD "
+            f"is {settings.run.method!r}: leave wayward.text out, or set METHOD=prompt"
+        )
+    ids, length = vocabulary.encode(text), settings.run.prompt_length
+    if not 0 < len(ids) <= length:
+        raise UserError(
+            f"wayward.text is {len(ids)} pieces long, and each is for a position of "
+            f"the prompt, of which there are {length}: give another text, or "
+            "PROMPT_LENGTH"
+        )
+    if vocabulary.decode(ids) != text:
+        raise UserError(
+            f"wayward.text is {text!r}, which the vocabulary turns into "
+            f"{vocabulary.decode(ids)!r}: give a text that it can write"
+        )
+    return losses.near_text(ids, weight)
 
 
 def input_length(run: Run) -> dict[str, int] | None:

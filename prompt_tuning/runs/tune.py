@@ -28,6 +28,7 @@ from prompt_tuning.training import (
     checkpoints,
     folder,
     loop,
+    losses,
     optimizer,
     progress,
     step,
@@ -99,6 +100,7 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     frozen = methods.left_frozen(model.params, members[0].state.trained)
     _check_shared(sweep, model.params, frozen)
     first, splits = members[0].state.trained, (data.training, data.development.examples)
+    penalty = parts.penalty(sweep[0], method, first, model.vocabulary)
     runs = [one.run for one in sweep]
     told = report.introduction(runs, method, first, frozen, task.name, splits, computed)
     print(told, flush=True)
@@ -131,7 +133,8 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
             at_period(tuple(one.state for one in members), 0)
         for member in members:
             _evaluate_again(member, measure, data.training)
-        _fit(members, method, model, frozen, data.training, at_period, at_stop)
+        calls = at_period, at_stop
+        _fit(members, method, model, frozen, data.training, penalty, *calls)
     finally:  # after an error or Ctrl-C, too, finish writing the last state
         for member in members:
             checkpoints.finish(member.states)
@@ -241,7 +244,8 @@ def _members(
         description = {**description, "ships_model": params is not None}
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
-        states = checkpoints.manager(path / "checkpoints")
+        where = path / "checkpoints"
+        states = checkpoints.manager(where, checkpoints.kept_steps(where, run))
         started = states.latest_step() is not None
         parts.keep(path, settings, description, check=started)
         rate = optimizer.schedule(settings.schedule)
@@ -354,6 +358,7 @@ def _fit(
     model: parts.Model,
     frozen: Any,
     training: batching.Examples,
+    penalty: losses.Penalty | None,
     at_period: Any,
     at_stop: Any,
 ) -> None:
@@ -365,13 +370,13 @@ def _fit(
     made = model.network, method, [member.optimizer for member in members]
     buckets = batching.part_buckets(*split) if _may_part(run, model.mesh) else ()
     if buckets:
-        step_fn = step.make_step_in_parts(*made)
+        step_fn = step.make_step_in_parts(*made, penalty=penalty)
         batches = batching.in_parts(*split, start, buckets, batching.PART)
         lengths = buckets
     else:
         rows = partitioning.host_rows(model.mesh, run.batch_size)
         ahead = start, min(run.eval_period, run.train_steps), run.length_window
-        step_fn = step.make_step(*made, run.num_microbatches)
+        step_fn = step.make_step(*made, run.num_microbatches, penalty=penalty)
         batches = batching.batches(*split, start, rows, run.length_window)
         lengths = batching.input_lengths(*split, *ahead)
     loop.fit(

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from prompt_tuning import files, interrupts, outputs, partitioning
 from prompt_tuning.errors import UserError
+from prompt_tuning.settings import Run
 from prompt_tuning.training.step import TrainState
 
 # Training states
@@ -29,8 +30,26 @@ DAMAGED = ".damaged"  # behind the step, the name of what was set aside
 _DELETED = ".deleted"
 
 
-def manager(directory: Path) -> ocp.CheckpointManager:
-    """Keeps the two newest states, and the one with the best development score.
+def kept_steps(directory: Path, run: Run) -> Sequence[int]:
+    """KEEP_STEPS, of a run whose states go to a folder.
+
+    Raises:
+      UserError: no state is saved at one of them.
+    """
+    period, last, there = run.eval_period, run.train_steps, _steps(directory)
+    for step in run.keep_steps:
+        at_period = 0 <= step <= last and step % period == 0
+        if not at_period and step != last and step not in there:
+            raise UserError(
+                f"KEEP_STEPS has {step}, but states are saved at multiples of "
+                f"EVAL_PERIOD ({period}) up to TRAIN_STEPS ({last}), and at that: give "
+                "such steps, or another EVAL_PERIOD"
+            )
+    return run.keep_steps
+
+
+def manager(directory: Path, keep: Sequence[int] = ()) -> ocp.CheckpointManager:
+    """Keeps the two newest states, the one with the best development score, and `keep`.
 
     States are written in the background, each under a temporary name until it is whole.
     One whose score cannot be read is taken for one that was not evaluated.
@@ -48,6 +67,7 @@ def manager(directory: Path) -> ocp.CheckpointManager:
             [
                 checkpoint_managers.LatestN(2),
                 checkpoint_managers.BestN(get_metric_fn=_rank, n=1),
+                checkpoint_managers.CustomSteps(keep),
             ]
         ),
         best_fn=_rank,

@@ -19,6 +19,7 @@ FREE = {"MODEL_DIR", "TRAIN_STEPS", "EVAL_PERIOD", "DATA_DIR", "TFDS_DATA_DIR"}
 FREE |= {"MIXTURE_OR_TASK_MODULE", "pretrain.prefix_lm_steps", "mesh.data"}
 FREE |= {"mesh.model", "param_shardings.fully_sharded", "TENSORBOARD"}
 FREE |= {"pretrain.corpus", "pretrain.tokens"}  # whose digest must stay
+FREE |= {"KEEP_STEPS"}
 
 
 def make_model_dir(run: Run) -> Path:

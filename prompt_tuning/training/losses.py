@@ -1,7 +1,20 @@
-"""Cross-entropy with z-loss and token accuracy, summed over target tokens."""
+"""What is minimised: cross-entropy with z-loss, and a penalty; and token accuracy.
+
+Summed over target tokens.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from prompt_tuning.t5 import layers
+from prompt_tuning.t5.extra import Extra
+
+# (parameters, the network's other inputs) -> what is added to a target token's loss.
+Penalty = Callable[[Any, Extra], jax.Array]
 
 
 def cross_entropy(
@@ -37,3 +50,21 @@ def correct_tokens(
     target_BxS = jnp.take_along_axis(logits_BxSxV, targets_BxS[..., None], -1)[..., 0]
     hits_BxS = target_BxS == jnp.max(logits_BxSxV, axis=-1)
     return jnp.sum(hits_BxS * weights_BxS.astype(jnp.float32))
+
+
+def near_text(ids: Sequence[int], weight: float) -> Penalty:
+    """weight ||p - e||^2 / n: a prompt p is held near the embeddings e of n tokens.
+
+    So Khashabi et al. (2022) add it to a mean loss. The prompt's further positions are
+    free.
+    """
+    ids_P = np.asarray(ids, np.int32)
+
+    def penalty(params: Any, extra: Extra) -> jax.Array:
+        rows = jax.tree.map(lambda x: x[ids_P], params["token_embedder"])
+        text_PxD = layers.embedding_table({"token_embedder": rows})
+        assert extra.prompt is not None
+        apart_PxD = extra.prompt.vectors[: len(ids_P)] - text_PxD
+        return weight * jnp.sum(jnp.square(apart_PxD)) / len(ids_P)
+
+    return penalty

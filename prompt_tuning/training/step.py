@@ -49,6 +49,7 @@ def make_step(
     optimizers: Sequence[optax.GradientTransformation],
     num_microbatches: int = 1,
     z_loss: float = 1e-4,
+    penalty: losses.Penalty | None = None,
 ) -> Callable[..., tuple[States, tuple[dict, ...]]]:
     """The pure training step: (states, frozen, batch, rngs) -> (states, metrics).
 
@@ -56,6 +57,7 @@ def make_step(
       optimizers: one for each of the N states.
       num_microbatches: the batch is processed in this many parts, and their gradients
         are added: the same update with less memory.
+      penalty: added to the loss of each target token; no metric tells it.
 
     Returns:
       A function of N states, their N keys, and a batch whose second axis is N. Its
@@ -63,7 +65,7 @@ def make_step(
       accuracy (share of target tokens), grad_norm, and ok (False once the loss or an
       updated value is not finite).
     """
-    gradients = _gradients(model, method, num_microbatches, z_loss)
+    gradients = _gradients(model, method, num_microbatches, z_loss, penalty)
 
     def step(states, frozen, batch, rngs):
         trained = [state.trained for state in states]
@@ -98,13 +100,14 @@ def make_step_in_parts(
     method: Method,
     optimizers: Sequence[optax.GradientTransformation],
     z_loss: float = 1e-4,
+    penalty: losses.Penalty | None = None,
 ) -> InParts:
     """make_step in pieces: gradients are added part by part, and then applied once.
 
     The loss is a sum over target tokens, so the parts' gradients add up to the batch's.
     Each part has a dropout key of its own, from the step and its number.
     """
-    gradients = _gradients(model, method, 1, z_loss)
+    gradients = _gradients(model, method, 1, z_loss, penalty)
 
     def zeros(states):
         scalars = {"loss": 0.0, "correct": 0.0, "tokens": 0}
@@ -152,7 +155,11 @@ def _each(gradients: Callable, trained: Sequence[Any], batch: Batch, rngs: Any) 
 
 
 def _gradients(
-    model: Transformer, method: Method, num_microbatches: int, z_loss: float
+    model: Transformer,
+    method: Method,
+    num_microbatches: int,
+    z_loss: float,
+    penalty: losses.Penalty | None,
 ) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, dict]]:
     """(trained, frozen, batch, rng) -> (gradient of the loss, sums over tokens)."""
 
@@ -168,7 +175,10 @@ def _gradients(
         loss, _ = losses.cross_entropy(logits_BxSxV, *targets, z_loss)
         correct = losses.correct_tokens(logits_BxSxV, *targets)
         # T5 minimises the sum over target tokens, not their mean.
-        return loss, {"loss": loss, "correct": correct, "tokens": jnp.sum(targets[1])}
+        sums = {"loss": loss, "correct": correct, "tokens": jnp.sum(targets[1])}
+        if penalty:
+            loss += sums["tokens"] * penalty(params, extra)
+        return loss, sums
 
     grad_fn = jax.grad(loss_fn, has_aux=True)
     if num_microbatches == 1:

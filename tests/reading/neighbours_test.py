@@ -101,3 +101,10 @@ def test_a_label_of_several_pieces_is_their_mean():
     near = neighbours.nearest(prompt, TABLE, 2)
     found = neighbours.label("w", [1, 2], 0, prompt, TABLE, near.ids_PxK)
     assert found.rank == 1
+
+
+def test_the_two_positions_that_are_most_alike_are_told():
+    planted = np.array([[1, 0, 0], [0, 2, 0], [0, 3, 3], [0, 0, -1]], np.float32)
+    found = neighbours.most_alike(planted)
+    assert found.positions == (1, 2) and found.cosine == pytest.approx(0.5**0.5)
+    assert neighbours.most_alike(planted[:1]) is None

@@ -3,8 +3,9 @@
 import numpy as np
 import planted_prompt
 import pytest
+from matplotlib import image
 
-from prompt_tuning.reading import pictures, places, report, subject
+from prompt_tuning.reading import attention, pictures, places, report, subject
 from prompt_tuning.runs import trained
 
 
@@ -54,3 +55,45 @@ def test_pieces_that_no_font_has_or_that_look_like_mathematics_are_drawn(tmp_pat
     }
     drawn = pictures.neighbours(tmp_path / "n", "long", found)
     assert drawn[0].stat().st_size > 2_000
+
+
+def colours(path):
+    """How many colours cover more than a 500th of a picture each."""
+    pixels = np.round(255 * image.imread(path)[..., :3]).astype(int)
+    _, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
+    return (counts > pixels.size / 1_500).sum()
+
+
+def test_similarities_have_a_panel_for_each_kind(tmp_path):
+    """The picture has colours for the values of each."""
+    rng, found = np.random.default_rng(0), {}
+    for key in report.SIMILARITIES:
+        off, diagonal = rng.uniform(-0.5, 0.8), rng.uniform(0.8, 1, 2)
+        found[key] = [[diagonal[0], off], [off, diagonal[1]]]
+    drawn = pictures.similarities(tmp_path / "s", ["one", "other"], found)
+    assert [path.suffix for path in drawn] == [".png", ".pdf"]
+    assert colours(drawn[0]) >= 3 * len(found)
+
+
+def test_many_prompts_have_no_numbers_and_a_picture_of_some_size(tmp_path):
+    found = {"means": np.eye(60).tolist()}
+    names = [f"runs/a_rather_long_name_{i}" for i in range(60)]
+    (png, _) = pictures.similarities(tmp_path / "s", names, found)
+    height, width, _ = image.imread(png).shape
+    assert height < 2_000 > width / 1.5
+
+
+@pytest.mark.parametrize("draw", [pictures.positions, pictures.attention])
+def test_what_a_single_position_does_is_drawn(tmp_path, draw):
+    paid = {"weights": np.full((2, 3, 1), 0.5).tolist(), "uniform": 0.1}
+    found = {
+        "score": 90.0,
+        "without_P": [80.0],
+        "importance_P": [0.1],
+        "changed": {"shuffled, draw 1": 50.0},
+        "examples": 10,
+        "split": "validation",
+        "attention": dict.fromkeys(attention.STACKS, paid),
+    }
+    png, _ = draw(tmp_path / "one", "one", found)
+    assert colours(png) >= 2

@@ -34,6 +34,18 @@ def test_it_introduces_the_run_and_plans_it(frozen, tmp_path, capsys, monkeypatc
     assert not (tmp_path / "none").exists()
 
 
+def test_a_text_that_is_longer_than_the_prompt_is_refused_here_too(frozen, capsys):
+    with pytest.raises(UserError, match="there are 4: give another text"):
+        told(
+            capsys,
+            {
+                "INITIAL_CHECKPOINT_PATH": frozen,
+                "MODEL_DIR": "none",
+                "wayward.text": "bird bird bird bird bird",
+            },
+        )
+
+
 def test_the_command_plans_for_a_mesh_that_is_not_here(frozen, tmp_path):
     settings = {"mesh.data": 4, "mesh.model": 2, "MODEL_DIR": tmp_path / "none"}
     flags = small.flags(INITIAL_CHECKPOINT_PATH=frozen, **settings)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import small
 
+from prompt_tuning import config, methods
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.runs import parts
@@ -155,6 +156,39 @@ def test_a_start_has_the_tasks_own_words_in_its_prompt(frozen):
     for row, word in zip(prompt_PxD, small.LABELS, strict=False):
         (token,) = model.vocabulary.encode(word)
         assert (row == table_VxD[token]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"wayward.weight": 0.5}, "wayward.weight is 0.5, but there is no text"),
+        ({"wayward.text": "a bird, a tool"}, "is 5 pieces long.*there are 4: give"),
+        ({"wayward.text": "' '"}, "is 0 pieces long"),
+        ({"wayward.text": "bird \uff21"}, "which the vocabulary turns into 'bird A'"),
+        ({"wayward.text": "bird", "METHOD": "whole"}, "METHOD is 'whole': leave"),
+        ({"wayward.text": "bird", "METHOD": "prepended"}, "METHOD is 'prepended'"),
+    ],
+)
+def test_a_text_that_no_prompt_can_be_held_near_is_refused(frozen, changes, problem):
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, **changes)
+    model, method = parts.build(settings), methods.of(settings.run)
+    trained = parts.start(
+        settings.run, parts.open_task(settings.run, model.vocabulary), model
+    )
+    with pytest.raises(UserError, match=problem):
+        parts.penalty(settings, method, trained, model.vocabulary)
+
+
+def test_a_text_of_the_prompts_length_at_most_holds_it(frozen):
+    settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen)
+    model, method = parts.build(settings), methods.of(settings.run)
+    about = method, jnp.zeros((4, 16)), model.vocabulary
+    assert parts.penalty(settings, *about) is None
+    held = config.changed(settings, ["wayward.text=bird tool"])
+    found = parts.penalty(held, *about)(model.params, method.fold(about[1])[1])
+    rows = model.params["token_embedder"]["embedding"]
+    ids = np.array(model.vocabulary.encode("bird tool"))
+    assert found == pytest.approx(0.01 * float((rows[ids] ** 2).sum()) / len(ids))
 
 
 def test_the_checksum_is_of_every_value_in_its_place(tmp_path, frozen):

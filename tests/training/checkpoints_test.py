@@ -1,5 +1,7 @@
 """States come back as they went, whole or not at all, and hold no frozen weight."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import tiny
 
 from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import Adafactor, T5Config
+from prompt_tuning.settings import Adafactor, Run, T5Config
 from prompt_tuning.t5 import network
 from prompt_tuning.training import checkpoints, optimizer
 from prompt_tuning.training.step import TrainState, new_state
@@ -51,6 +53,26 @@ def test_the_last_and_the_best_state_are_kept(tmp_path, scores, kept, best):
         expected = a_state(step, scale=step)
         jax.tree.map(np.testing.assert_array_equal, state, expected)
         assert jax.tree.structure(state) == jax.tree.structure(expected)
+
+
+def test_chosen_states_are_kept_too(tmp_path):
+    run = Run(keep_steps=(1, 3), eval_period=1, train_steps=6)
+    keep = checkpoints.kept_steps(tmp_path / "states", run)
+    manager = checkpoints.manager(tmp_path / "states", keep)
+    for step in range(7):
+        checkpoints.save_state(manager, a_state(step), step, float(step))
+    checkpoints.finish(manager)
+    assert sorted(manager.all_steps()) == [1, 3, 5, 6]
+
+
+@pytest.mark.parametrize("step", [-4, 3, 12])
+def test_a_step_at_which_no_state_is_saved_cannot_be_kept(tmp_path, step):
+    run = Run(keep_steps=(0, 4, 10, step), eval_period=4, train_steps=10)
+    with pytest.raises(UserError, match=f"KEEP_STEPS has {step}, but states are"):
+        checkpoints.kept_steps(tmp_path, run)
+    (tmp_path / "3").mkdir()  # saved under another EVAL_PERIOD
+    run = dataclasses.replace(run, keep_steps=(0, 3, 4, 10))
+    assert checkpoints.kept_steps(tmp_path, run) == (0, 3, 4, 10)
 
 
 def test_the_best_of_an_earlier_start_is_remembered(tmp_path):

@@ -6,6 +6,8 @@ import numpy as np
 import optax
 import pytest
 
+from prompt_tuning.t5 import layers, placing
+from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import losses
 
 
@@ -61,3 +63,24 @@ def test_correct_tokens_counts_weighted_hits():
     logits = jnp.array([[[0.0, 2, 1], [3.0, 2, 1]], [[0.0, 1, 2], [1.0, 0, 0]]])
     targets, weights = jnp.array([[1, 2], [2, 0]]), jnp.array([[1, 1], [1, 0]])
     assert losses.correct_tokens(logits, targets, weights) == 2
+
+
+@pytest.mark.parametrize("kept", ["float32", "int8"])
+def test_a_text_pulls_at_its_own_positions(kept):
+    rng = np.random.default_rng(0)
+    table_VxD = rng.normal(size=(9, 4)).astype(np.float32)
+    params = {"token_embedder": {"embedding": table_VxD}}
+    if kept == "int8":
+        values, scale = layers.quantize(jnp.asarray(table_VxD), axis=1)
+        params = {"token_embedder": {"embedding": values, "embedding_scale": scale}}
+        table_VxD = np.asarray(values) * np.asarray(scale)[:, None]
+    prompt_PxD = rng.normal(size=(3, 4)).astype(np.float32)
+    penalty = losses.near_text([5, 2], 0.5)
+
+    def found(vectors):
+        return penalty(params, Extra(placing.prefix(vectors)))
+
+    apart = np.concatenate([prompt_PxD[:2] - table_VxD[[5, 2]], np.zeros((1, 4))])
+    value, slope = jax.value_and_grad(found)(prompt_PxD)
+    assert value == pytest.approx(0.5 * (apart**2).sum() / 2, rel=1e-5)
+    np.testing.assert_allclose(slope, 0.5 * apart, rtol=1e-5)

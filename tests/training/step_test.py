@@ -197,6 +197,22 @@ def test_microbatches_give_the_whole_batchs_update(params):
     assert metrics == pytest.approx(whole_metrics, rel=1e-5)
 
 
+def test_a_penalty_is_added_to_the_loss_of_each_target_token(params):
+    batch, ids = tiny.batch(), [5, 9]
+    held = losses.near_text(ids, 0.01)
+    plain, metrics = taken(SGD, params, batch)
+    state, same = taken(SGD, params, batch, penalty=held)
+    table_VxD = params["token_embedder"]["embedding"]
+    pull_PxD = 0.01 * (tiny.prompt()[:2] - table_VxD[ids])  # 2 / n is 1
+    pull_PxD *= batch["decoder_loss_weights"].sum()
+    found = (plain.trained - state.trained) / 0.1
+    np.testing.assert_allclose(found[:2], pull_PxD, atol=1e-4)
+    np.testing.assert_allclose(found[2:], 0, atol=1e-6)
+    assert (same["loss"], same["accuracy"]) == (metrics["loss"], metrics["accuracy"])
+    parts, _ = taken(SGD, params, batch, penalty=held, num_microbatches=4)
+    np.testing.assert_allclose(parts.trained, state.trained, atol=1e-5)
+
+
 def test_microbatches_are_spread_over_all_devices(params):
     mesh, batch = partitioning.mesh(), tiny.joint(tiny.batch(examples=32))
     state = partitioning.placed(step.new_state(tiny.prompt(), ADAFACTOR), mesh)
@@ -267,10 +283,11 @@ def test_parts_of_different_lengths_make_the_padded_batchs_update(params, count)
     rngs = jax.random.split(jax.random.key(0), count)
     states = tuple(step.new_state(tiny.prompt(seed=s), SGD) for s in range(count))
     made = tiny.MODEL, PROMPT, [SGD] * count
-    expected, expected_metrics = jax.jit(step.make_step(*made))(
+    held = losses.near_text([5, 9], 0.01)
+    expected, expected_metrics = jax.jit(step.make_step(*made, penalty=held))(
         states, params, batch, rngs
     )
-    in_parts = step.make_step_in_parts(*made)
+    in_parts = step.make_step_in_parts(*made, penalty=held)
     sums = in_parts.zeros(states)
     for number, length in enumerate((4, 6)):
         part = {name: x[4 * number : 4 * number + 4] for name, x in batch.items()}
