@@ -344,8 +344,8 @@ def _ensemble(view: View) -> Iterator[Part]:
 
 def _reading(view: View) -> Iterator[Part]:
     for row in view.rows:
-        for measure in (paper.CLUSTERED, paper.LABELLED):
-            yield _less(view, row, measure, measure + paper.RANDOM, low=0)
+        yield _less(view, row, paper.CLUSTERED, paper.CLUSTERED_RANDOM, low=0)
+        yield _less(view, row, paper.LABELLED, paper.LABELLED_RANDOM, low=0)
 
 
 FINDINGS = (

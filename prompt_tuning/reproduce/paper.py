@@ -24,9 +24,8 @@ ADAPTED = "LM adaptation"
 PREFIX, PREFIX_TRAIN = "prefix tuning (infer)", "prefix tuning (train)"
 WARP = "WARP"
 AVERAGE, BEST, ENSEMBLE = "average", "best", "ensemble"
-CLUSTERED = "share of neighbours in a lexical cluster"
-LABELLED = "label words among the neighbours"
-RANDOM = ", random vectors"  # after the name of a measure
+CLUSTERED, CLUSTERED_RANDOM = "in clusters", "in clusters, random vectors"
+LABELLED, LABELLED_RANDOM = "label words", "label words, random vectors"
 SCORE = "SuperGLUE"  # a row: the mean over tasks
 
 
