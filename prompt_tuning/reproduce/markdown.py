@@ -22,7 +22,7 @@ def write(report: Report, pictures: Mapping[tuple[str, str], str]) -> str:
         *([_models(report)] if report.models else []),
         told.about_runs(*report.made.runs),
         "## What held",
-        told.about_findings(report.on_test),
+        told.about_findings(report.on_test, report.on_development),
         _findings(report),
         "### By how much",
         told.INTERVALS,
@@ -90,11 +90,12 @@ def _section(
 ) -> Iterator[str]:
     table = section.table
     yield f"## {section.title} ({section.where})"
-    yield f"{_plain(table.caption)}. {told.legend(table)}"
+    yield _plain(told.legend(table))
     for grid in told.grids(table):
-        yield f"**{grid.split.capitalize()}**"
+        if grid.split:
+            yield f"**{grid.split.capitalize()}**"
         if path := pictures.get((section.name, grid.split)):
-            yield f"![{_plain(section.title)}, {grid.split}]({path})"
+            yield f"![{_plain(told.headed(section.title, grid))}]({path})"
         yield _grid(table.rows, table.columns, grid)
     if reasons := told.failures(table):
         yield "Failed:"

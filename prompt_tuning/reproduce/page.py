@@ -55,7 +55,7 @@ def draw(sections: Sequence[Section]) -> dict[tuple[str, str], str]:
             section.table,
             grid.measured,
             _name(section.name, grid.split),
-            f"{section.title}, {grid.split}",
+            told.headed(section.title, grid),
         )
         for section in sections
         for grid in told.grids(section.table)
@@ -64,7 +64,7 @@ def draw(sections: Sequence[Section]) -> dict[tuple[str, str], str]:
 
 
 def _name(experiment: str, split: str) -> str:
-    return f"{experiment}-{split.split()[-1]}"
+    return "-".join([experiment, *split.split()[-1:]])
 
 
 # HTML. Every text goes through `escape`, in `tag` or by hand where it is inline.
@@ -138,7 +138,7 @@ def _facts(made: Report) -> str:
 
 def _held(made: Report) -> Iterator[str]:
     yield text("h2", _HELD, id="held")
-    yield text("p", told.about_findings(made.on_test))
+    yield text("p", told.about_findings(made.on_test, made.on_development))
     pairs = list(zip(made.on_test, made.on_development, strict=True))
     header = ("finding of the paper", told.ON_TEST, told.ON_DEVELOPMENT)
     rows = [
@@ -169,7 +169,7 @@ def _answer(i: int, test: Answer, development: Answer) -> str:
         for pair in zip(test.parts, development.parts, strict=True)
     ]
     heading = text("h4", f"{i}. {test.claim} ({test.where})")
-    return tag("section", heading, _table(header, rows, "parts"), class_="answer")
+    return tag("section", heading, _table(header, rows, "parts"))
 
 
 def _part(header: Sequence[str], *splits: Part) -> Iterator[str]:
@@ -204,7 +204,7 @@ def _section(section: Section, drawn: Drawn) -> str:
         "section",
         text("h2", section.title, id=section.name),
         text("p", section.where, class_="where"),
-        text("p", f"{table.caption}. {told.legend(table)}"),
+        text("p", told.legend(table)),
         tag("div", *figures, class_="beside") if figures else "",
         tag("div", *(_split(table, grid) for grid in grids), class_="beside"),
         *(failed if reasons else []),
@@ -220,7 +220,7 @@ def _split(table: Table, grid: Grid) -> str:
         )
         for row in table.rows
     ]
-    heading = text("h3", grid.split.capitalize())
+    heading = text("h3", grid.split.capitalize()) if grid.split else ""
     return tag(
         "div", heading, _table(("", *table.columns), rows, "numbers"), class_="split"
     )

@@ -56,7 +56,7 @@ def draw(table: Table, cells: Mapping[Place, Measured], name: str, title: str) -
         with warnings.catch_warnings():  # a font without a sign: the reader's has it
             warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
             figure.savefig(text, format="svg", metadata={"Date": None})
-    return _inline(text.getvalue(), name, f"{table.title}, {title}")
+    return _inline(text.getvalue(), name, title)
 
 
 def _points(

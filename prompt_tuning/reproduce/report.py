@@ -89,8 +89,7 @@ def build(scale: str, sections: Sequence[Section], command: str) -> Report:
     """
     tables = {section.name: section.table for section in sections}
     outcomes = [run for section in sections for run in section.outcomes]
-    # Tables share runs; what is computed from runs has no folder.
-    runs = [*{run.folder: run for run in outcomes if run.folder}.values()]
+    runs = table.runs(outcomes)
     return Report(
         scale,
         ABOUT[scale],

@@ -100,7 +100,8 @@ def build(
     Raises:
       UserError: two outcomes are of the same metric, place and seed.
     """
-    found = [place for outcome in outcomes for place in places(outcome)]
+    asked = [pair for outcome in outcomes for pair in places(outcome).items()]
+    found = [place for place, metrics in asked if metrics]
     return Table(
         title,
         caption,
@@ -118,6 +119,8 @@ def gather(
     groups: dict[Place, dict[int, list[tuple[Outcome, str]]]] = {}
     for outcome in outcomes:
         for place, metrics in places(outcome).items():
+            if not metrics:  # a run that is asked nothing: another starts from it
+                continue
             seeds = groups.setdefault(place, {})
             asked = seeds.setdefault(outcome.cell.seed, [])
             asked += [(outcome, f"{split}/{metric}") for metric in metrics]
@@ -222,6 +225,18 @@ def difference(
     return None if ours is None or place not in printed else ours - printed[place].mean
 
 
+def runs(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Each run once, in however many tables it stands.
+
+    What is computed of a run comes after it, and what is of several has no folder.
+    """
+    found: dict[str, Outcome] = {}
+    for outcome in outcomes:
+        if outcome.folder:
+            found.setdefault(outcome.folder, outcome)
+    return [*found.values()]
+
+
 # What selecting is worth
 
 
@@ -243,8 +258,7 @@ def selecting(outcomes: Sequence[Outcome]) -> Selecting:
     A run counts once, in whichever tables it stands. What it was not selected on, such
     as the other domains of Table 1, does not count.
     """
-    runs = {run.folder: run for run in outcomes if run.folder and run.state == "done"}
-    found = [_both(run) for run in runs.values()]
+    found = [_both(run) for run in runs(outcomes) if run.state == "done"]
     apart = [pair[0] - pair[1] for pair in found if pair]
     above, below = sum(d > 0 for d in apart), sum(d < 0 for d in apart)
     return Selecting(spread(apart), above, below)
@@ -252,7 +266,7 @@ def selecting(outcomes: Sequence[Outcome]) -> Selecting:
 
 def _both(run: Outcome) -> tuple[float, float] | None:
     """Its own task's development and test score; None unless there are both."""
-    own = run.cell.settings.get("MIXTURE_OR_TASK_NAME", run.cell.asks[0])
+    own = run.cell.settings.get("MIXTURE_OR_TASK_NAME")
     scores = [run.metrics.get(f"{split}/{own}/score") for split in (DEVELOPMENT, TEST)]
     finite = [x for x in scores if x is not None and math.isfinite(x)]
     return (finite[0], finite[1]) if len(finite) == 2 else None

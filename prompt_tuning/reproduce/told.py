@@ -19,7 +19,8 @@ from prompt_tuning.reproduce.table import (
 )
 from prompt_tuning.runs.compare import Spread
 
-ON_TEST, ON_DEVELOPMENT, COMPUTED = "untouched test", "development", "computed"
+ON_TEST, ON_DEVELOPMENT = "untouched test", "development"
+NO_SPLIT = ""  # of what is computed, or measured without a split
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -51,13 +52,19 @@ class Grid(NamedTuple):
     measured: Mapping[Place, Measured]
 
 
+def headed(title: str, grid: Grid) -> str:
+    """A table's title and the split."""
+    return f"{title}, {grid.split}" if grid.split else title
+
+
 def legend(table: Table) -> str:
-    """What the numbers in its cells are."""
-    text = "Mean ± sample deviation (n)."
-    if _computed(table, table.values):
-        text = "Computed."
-    beside = "Δ is ours less the number beside it."
-    return f"{text} {beside}" if table.paper or table.later else text
+    """The caption, and what the numbers in its cells are."""
+    words = [table.caption.rstrip(".") + "."]
+    if _counted(table):
+        words.append("Mean ± sample deviation (n).")
+    if table.paper or table.later:
+        words.append("Δ is ours less the number beside it.")
+    return " ".join(words)
 
 
 def grids(table: Table) -> list[Grid]:
@@ -68,7 +75,7 @@ def grids(table: Table) -> list[Grid]:
     selected, values = _known(table.selected), _known(table.values)
     named = [(ON_DEVELOPMENT, table.selected), (ON_TEST, table.values)]
     if not table.selected or (values and not selected):
-        named = [(COMPUTED, table.values)]
+        named = [(NO_SPLIT, table.values)]
     elif selected and not values:
         named = named[:1]
     beside = reported(table)
@@ -82,16 +89,16 @@ def _known(cells: Mapping[Place, Measured]) -> bool:
     return any(one.mean is not None for one in cells.values())
 
 
-def _computed(table: Table, cells: Mapping[Place, Measured]) -> bool:
-    """Numbers without a spread, of which there is one each."""
-    return not _known(table.selected) and all(one.n <= 1 for one in cells.values())
+def _counted(table: Table) -> bool:
+    """Whether its numbers are means: of what is computed there is one each."""
+    return _known(table.selected) or any(one.n > 1 for one in table.values.values())
 
 
 def _lines(
     table: Table, cells: Mapping[Place, Measured], beside: bool
 ) -> dict[Place, tuple[Line, ...]]:
     places = [(row, column) for row in table.rows for column in table.columns]
-    counted, found = not _computed(table, cells), {}
+    counted, found = _counted(table), {}
     for place in places:
         one = cells.get(place, Measured())
         lines = list(_measured(one, table.form, counted))
@@ -233,15 +240,22 @@ def _bound(value: float) -> str:
     return number(value, NUMBER)
 
 
-def about_findings(answers: Sequence[findings.Answer]) -> str:
+def about_findings(
+    on_test: Sequence[findings.Answer], on_development: Sequence[findings.Answer]
+) -> str:
     """How many of them hold."""
-    holds, fails, unsaid = (
-        sum(one.verdict == said for one in answers)
-        for said in (findings.HOLDS, findings.FAILS, findings.UNSAID)
-    )
     return (
-        f"The paper's {len(answers)} findings, asked of the untouched test split. "
-        f"Holds: {holds}. Does not hold: {fails}. Cannot be said: {unsaid}."
+        f"The paper's {len(on_test)} findings, asked of each split by itself. "
+        f"{ON_TEST.capitalize()}: {_counts(on_test)}. "
+        f"{ON_DEVELOPMENT.capitalize()}: {_counts(on_development)}."
+    )
+
+
+def _counts(answers: Sequence[findings.Answer]) -> str:
+    """Such as "holds 3, does not hold 2, cannot be said 7"."""
+    return ", ".join(
+        f"{said} {sum(one.verdict == said for one in answers)}"
+        for said in (findings.HOLDS, findings.FAILS, findings.UNSAID)
     )
 
 
@@ -252,11 +266,17 @@ def about_selecting(found: Selecting) -> str:
     """The paragraph on what selecting on the split that one reports is worth."""
     text = (
         "The paper chooses checkpoints and settings on the development sets that it "
-        "reports. Here checkpoints are chosen on development too, and a test split "
-        "that nothing was chosen on stands beside it. "
+        "reports. "
     )
     if found.spread is None:
-        return text + "No run was evaluated on both splits, so nothing can be said yet."
+        return text + (
+            "No run here was evaluated on both a development and an untouched test "
+            "split, so it cannot be said what that is worth."
+        )
+    text += (
+        "Here checkpoints are chosen on development too, and a test split that nothing "
+        "was chosen on stands beside it. "
+    )
     mean, deviation, n = found.spread
     equal = n - found.above - found.below
     text += (

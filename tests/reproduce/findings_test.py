@@ -160,8 +160,8 @@ def test_parameters_are_exact():
 
 
 def test_reading():
-    names = paper.CLUSTERED, paper.CLUSTERED_RANDOM, paper.LABELLED
-    row = dict(zip(names, (50, 10, 2), strict=True)) | {paper.LABELLED_RANDOM: 9}
+    row = {paper.CLUSTERED: 50, paper.CLUSTERED_RANDOM: 10}
+    row |= {paper.LABELLED: 2, paper.LABELLED_RANDOM: 9}
     assert verdicts(neighbours=made({"nano": row})) == [FAILS]
 
 

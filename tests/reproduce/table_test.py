@@ -50,6 +50,13 @@ def test_a_seed_that_lacks_a_task_is_missing_and_not_a_mean_of_the_others():
     assert table.build("t", "c", runs).values["m", "c"] == Measured(40, None, 1, (), 1)
 
 
+def test_a_run_that_is_asked_nothing_is_in_no_place():
+    run = outcome("m", "c", 0, 1, 1)
+    run = run._replace(cell=run.cell._replace(asks=()))
+    assert table.gather([run], "test") == {}
+    assert table.selecting([run._replace(metrics={})]) == (None, 0, 0)
+
+
 def test_a_split_that_was_not_asked_is_missing():
     runs = seeds("m", "c", (10, 20), (None, None))
     found = table.build("t", "c", runs)
@@ -110,6 +117,6 @@ def test_a_run_in_two_tables_counts_once_and_only_on_its_own_task():
     other = {"validation/u/score": 90.0, "test/u/score": 10.0}
     run = run._replace(metrics={**run.metrics, **other})
     run = run._replace(cell=run.cell._replace(asks=("t", "u")))
-    again = run._replace(cell=run.cell._replace(row="y"))
+    again = run._replace(cell=run.cell._replace(row="y"), metrics={})  # what is read
     assert table.selecting([run, again]) == ((3, None, 1), 1, 0)
     assert table.selecting([]) == (None, 0, 0)

@@ -78,7 +78,7 @@ def test_what_has_no_splits_is_one_grid():
         selected={}, values={("nano", "1"): Measured(5.0, None, 1)}
     )
     (grid,) = told.grids(computed)
-    assert grid.split == "computed"
+    assert grid.split == told.NO_SPLIT
     assert [line.text for line in grid.cells["nano", "1"]] == ["5.0"], "of one, no n"
     nothing = {place: Measured(missing=3) for place in found.values}
     (grid,) = told.grids(found._replace(values=nothing))
@@ -112,8 +112,9 @@ def test_how_many_findings_hold():
         findings.Answer("", "", "", (Part("", 0, math.inf, Estimate(x, x, x)),))
         for x in (1.0, -1.0)
     )
-    said = told.about_findings([holds, fails, fails])
-    assert said.endswith("Holds: 1. Does not hold: 2. Cannot be said: 0.")
+    said = told.about_findings([holds, fails, fails], [holds, holds, fails])
+    assert "Untouched test: holds 1, does not hold 2, cannot be said 0." in said
+    assert "Development: holds 2, does not hold 1, cannot be said 0." in said
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_how_many_findings_hold():
         (table.selecting(GRID), "a sample deviation of 0.7 over runs"),
         (table.selecting(GRID), "the higher in 11, the lower in 0, the same in 1."),
         (Selecting(Spread(-2.0, 1.0, 4), 0, 4), "is \N{MINUS SIGN}2.0 points"),
-        (Selecting(None, 0, 0), "nothing can be said yet"),
+        (Selecting(None, 0, 0), "it cannot be said what that is worth"),
     ],
 )
 def test_what_selecting_is_worth(found, text):
