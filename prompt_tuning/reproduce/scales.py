@@ -24,7 +24,7 @@ _NO_WORDS = {"PROMPT_INIT": "sampled_vocab"}
 
 
 def _pocket(name: str) -> Model:
-    stages = {0: f"{name}_sc", 10: f"{name}_lm10", 50: f"{name}_lm50", 100: name}
+    stages = {0: f"{name}_lm0", 10: f"{name}_lm10", 50: f"{name}_lm50", 100: name}
     return Model(name, {"INITIAL_CHECKPOINT_PATH": name}, stages)
 
 

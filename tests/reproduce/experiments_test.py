@@ -36,7 +36,7 @@ def test_a_figure_s_grid_has_each_model_line_task_and_seed():
         *(paper.UNIFORM, paper.VOCABULARY, paper.LABELS)
     }
     stages = {c.column: c.settings["INITIAL_CHECKPOINT_PATH"] for c in cells("fig3d")}
-    assert stages["0"].endswith("_sc") and stages["10"].endswith("_lm10")
+    assert stages["0"].endswith("_lm0") and stages["10"].endswith("_lm10")
     marked = [c for c in cells("fig3c") if c.column == paper.SENTINEL]
     assert all(c.settings[grid.TASK].endswith("_sentinel") for c in marked)
 
