@@ -59,7 +59,7 @@ class Reported(NamedTuple):
 
 def reported(draws: Draws, cast: Cast, kinds: tuple[str, ...]) -> list[Reported]:
     """Facts about different people, reported by others; one of each of the kinds."""
-    given = facts(draws, cast, len(kinds), same=0.3)
+    given = facts(draws, cast, len(kinds))
     named = {word for fact in given for word in (fact.p, fact.what)}
     others = [person for person in cast.people if person.name not in named]
     reporters = draws.several(others, len(kinds))
