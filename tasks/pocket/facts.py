@@ -171,19 +171,21 @@ def _asked(draws: Draws, given: Sequence[Fact]) -> str:
 
 
 def judged(draws: Draws, given: Sequence[Fact]) -> str:
-    """A yes/no question on one of the facts, and its answer."""
-    fact = draws.one(given)
-    asked = draws.one(ASKED)(fact._replace(so=True, tail=""))
+    """A yes/no question on one of the facts, and its answer, or what is the case."""
+    fact = draws.one(given)._replace(tail="")
+    if draws.chance(0.25):
+        claimed = clause(fact._replace(so=True))
+        return f"is it so or not that {claimed}? {clause(fact)}."
+    asked = draws.one(ASKED)(fact._replace(so=True))
     if draws.chance(0.3):
-        why = clause(fact._replace(tail=""))
-        return f"{asked} {'yes' if fact.so else 'no'}, {why}."
+        return f"{asked} {'yes' if fact.so else 'no'}, {clause(fact)}."
     return f"{asked} {verdict(draws, fact.so)}"
 
 
 def lesson(draws: Draws, cast: Cast) -> str:
-    """One to three facts, and three questions that they answer."""
+    """One to three facts, and some questions that they answer."""
     given = facts(draws, cast, draws.one((1, 2, 2, 2, 3)), same=0.3, tails=0.3)
-    items = [_asked(draws, given) for _ in range(3)]
+    items = [_asked(draws, given) for _ in range(4)]
     return " ".join([tell(draws, given), *dict.fromkeys(items)])
 
 

@@ -10,35 +10,23 @@ from prompt_tuning.tasks.pocket.facts import Fact
 from prompt_tuning.tasks.pocket.world import Cast, Draws
 
 # {p} is a person, {v} what the person did or did not do, such as "find the kite".
-_CAME_ABOUT = (
-    "{p} managed to {v}",
-    "{p} was able to {v}",
-    "{p} dared to {v}",
-    "{p} remembered to {v}",
-    "{p} did not fail to {v}",
-    "{p} was forced to {v}",
-    "{p} did not forget to {v}",
-    "{p} was quick enough to {v}",
-    "{p} took the time to {v}",
-    "{p} was the first to {v}",
-    "{p} had the luck to {v}",
-    "{p} did not refuse to {v}",
+# Those beside one another are built alike, so that only the words unlike tell.
+_PAIRS = (
+    ("{p} managed to {v}", "{p} failed to {v}"),
+    ("{p} was able to {v}", "{p} was unable to {v}"),
+    ("{p} dared to {v}", "{p} refused to {v}"),
+    ("{p} remembered to {v}", "{p} forgot to {v}"),
+    ("{p} did not fail to {v}", "{p} did not manage to {v}"),
+    ("{p} was quick enough to {v}", "{p} was too slow to {v}"),
+    ("{p} did not forget to {v}", "{p} did not remember to {v}"),
+    ("{p} did not refuse to {v}", "{p} did not dare to {v}"),
+    ("{p} had the courage to {v}", "{p} lacked the courage to {v}"),
+    ("{p} was bold enough to {v}", "{p} was too shy to {v}"),
+    ("{p} happened to {v}", "{p} neglected to {v}"),
+    ("{p} was forced to {v}", "{p} was forbidden to {v}"),
 )
-_DID_NOT = (
-    "{p} failed to {v}",
-    "{p} was unable to {v}",
-    "{p} did not dare to {v}",
-    "{p} forgot to {v}",
-    "{p} did not manage to {v}",
-    "{p} refused to {v}",
-    "{p} did not remember to {v}",
-    "{p} was too slow to {v}",
-    "{p} had no time to {v}",
-    "{p} was not allowed to {v}",
-    "{p} had not the luck to {v}",
-    "{p} was too tired to {v}",
-)
-IMPLICATIVES = {True: _CAME_ABOUT, False: _DID_NOT}
+_CAME_ABOUT, _DID_NOT = zip(*_PAIRS, strict=True)
+IMPLICATIVES: dict[bool, tuple[str, ...]] = {True: _CAME_ABOUT, False: _DID_NOT}
 
 
 def implied(draws: Draws, fact: Fact, forms: Sequence[str]) -> str:
@@ -54,7 +42,7 @@ def implied(draws: Draws, fact: Fact, forms: Sequence[str]) -> str:
 def consequences(draws: Draws, cast: Cast) -> str:
     """One to three such sentences, and what follows from them."""
     given = facts.denied(
-        draws, facts.facts(draws, cast, draws.one((1, 2, 2, 3)), same=0.2)
+        draws, facts.facts(draws, cast, draws.one((1, 1, 2, 3)), same=0.2)
     )
     text = [f"{implied(draws, fact, IMPLICATIVES[fact.so])}." for fact in given]
     for fact in draws.shuffled(given)[:2]:

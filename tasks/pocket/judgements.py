@@ -30,33 +30,41 @@ def boolq(split: str, count: int) -> Records:
 
 
 def rte(split: str, count: int) -> Records:
-    """A premise of implicatives ("managed to", "failed to"); does the fact follow?
+    """One to three implicatives ("managed to", "failed to"); does a fact follow?
 
-    Every premise has one fact that follows and one whose contrary does.
+    Of several, at least one fact follows and of at least one the contrary.
     """
     draws, cast = Draws(f"rte {split}"), world.cast(split)
     forms = {so: share(own, split) for so, own in inference.IMPLICATIVES.items()}
-    for i in range(count // 2):
-        given = facts.denied(draws, facts.facts(draws, cast, 2 + i % 2))
-        told = [inference.implied(draws, fact, forms[fact.so]) for fact in given]
-        for so in draws.shuffled((False, True)):
-            yield {
-                "premise": f"{'. '.join(told)}.",
-                "hypothesis": f"{facts.clause(facts.claim(draws, given, so))}.",
-                "label": int(not so),
-            }
+    for i in range(count):
+        so, told = i % 2 == 0, facts.facts(draws, cast, 1 + i // 2 % 3)
+        given = (
+            facts.denied(draws, told) if len(told) > 1 else [told[0]._replace(so=so)]
+        )
+        premise = [inference.implied(draws, fact, forms[fact.so]) for fact in given]
+        yield {
+            "premise": f"{'. '.join(premise)}.",
+            "hypothesis": f"{facts.clause(facts.claim(draws, given, so))}.",
+            "label": int(not so),
+        }
 
 
 def cb(split: str, count: int) -> Records:
-    """A premise of three reports, of which one is true, one false and one open."""
+    """A premise of one to three reports of different kinds, and what one reports."""
     draws, cast = Draws(f"cb {split}"), world.cast(split)
     forms = {kind: share(own, split) for kind, own in reports.REPORTS.items()}
     for i in range(count):
-        items = reports.reported(draws, cast, reports.KINDS_OF_REPORT)
-        told = [reports.report(draws, item, forms) for item in draws.shuffled(items)]
+        kind = reports.KINDS_OF_REPORT[i % 3]
+        others = [other for other in reports.KINDS_OF_REPORT if other != kind]
+        kinds = (kind, *draws.shuffled(others)[: i // 3 % 3])
+        first, *rest = reports.reported(draws, cast, kinds)
+        told = [
+            reports.report(draws, item, forms)
+            for item in draws.shuffled([first, *rest])
+        ]
         yield {
-            "premise": ". ".join(told) + ".",
-            "hypothesis": f"{facts.clause(items[i % 3].fact)}.",
+            "premise": f"{'. '.join(told)}.",
+            "hypothesis": f"{facts.clause(first.fact)}.",
             "label": i % 3,
         }
 
