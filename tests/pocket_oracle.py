@@ -8,8 +8,9 @@ Nothing here is a test.
 import itertools
 import re
 
-from prompt_tuning.tasks.pocket import kinds, reasons, reports, senses
+from prompt_tuning.tasks.pocket import kinds, reasons, reports, senses, wordings
 from prompt_tuning.tasks.pocket.facts import GO, MEET, VERBS
+from prompt_tuning.tasks.pocket.inference import IMPLICATIVES
 
 _ALL = (*VERBS, GO, MEET)
 _PAST = {verb.past: verb.base for verb in _ALL}
@@ -26,9 +27,9 @@ _STATED = [
     re.compile(form)
     for form in (
         rf"(?P<when>.* )?{_WHO} did (?P<no>not) (?P<verb>{_BASES}) {_WHAT}{_TAIL}",
-        rf"it was {_WHO} who (?P<verb>{_PASTS}) {_WHAT}",
+        rf"it was (?P<no>not )?{_WHO} who (?P<verb>{_PASTS}) {_WHAT}",
         rf"{_WHO} is the one who (?P<verb>{_PASTS}) {_WHAT}",
-        rf"{_WHAT} was (?P<verb>{_PARTICIPLES}) by {_WHO}",
+        rf"{_WHAT} was (?P<no>not )?(?P<verb>{_PARTICIPLES}) by {_WHO}",
         rf"(?P<when>.* )?{_WHO} (?P<verb>{_PASTS}) {_WHAT}{_TAIL}",
     )
 ]
@@ -109,13 +110,25 @@ def boolq(inputs):
     return str(_claimed(passage, _key(_matched(_ASKED, question)))).lower()
 
 
+_IMPLIED = [
+    (re.compile(form.format(p=_WHO, v=rf"(?P<verb>{_BASES}) {_WHAT}")), so)
+    for so, forms in IMPLICATIVES.items()
+    for form in forms
+]
+
+
+def implied(sentence):
+    """(who, verb, what), and whether the implicative says that it came about."""
+    for form, so in _IMPLIED:
+        if found := form.fullmatch(sentence):
+            return (found["who"], found["verb"], found["what"]), so
+    return None
+
+
 def rte(inputs):
     hypothesis, premise = _parts(inputs, "hypothesis", "premise")
-    who, verb, what = stated(hypothesis)[0]
-    facts = [stated(sentence)[0] for sentence in sentences(premise)]
-    so = (who, verb, what.removeprefix("a ")) in [
-        (p, v, KIND[x.removeprefix("the ")]) for p, v, x in facts
-    ]
+    follows = dict(implied(sentence) for sentence in sentences(premise))
+    so = follows[stated(hypothesis)[0]]
     return "entailment" if so else "not_entailment"
 
 
@@ -167,12 +180,7 @@ def wic(inputs):
 def multirc(inputs):
     question, answer, paragraph = _parts(inputs, "question", "answer", "paragraph")
     _, verb, what = _question(question)
-    said = []
-    for sentence in sentences(paragraph):
-        first, both, rest = sentence.partition(" and ")
-        (who, *fact), *_ = stated(rest if both else sentence)
-        said += [(name, *fact) for name in ([first, who] if both else [who])]
-    return "true" if (answer, verb, what) in said else "false"
+    return str(_claimed(paragraph, (answer, verb, what))).lower()
 
 
 def wsc(inputs):
@@ -257,16 +265,32 @@ def bills(inputs):
     return _looked_up(inputs, _ROWS, _OF_BILLS)
 
 
+def way_to_ask(question):
+    """What is asked for, and the form in which."""
+    done = {"p": r"\w+", "v": rf"({_BASES}) the \w+", "d": rf"({_PASTS}) the \w+"}
+    [found] = [
+        (part, form)
+        for part, forms in wordings.QUESTIONS.items()
+        for form in forms
+        if re.fullmatch(form.replace("?", r"\?").format(**done), question)
+    ]
+    return found
+
+
 def qqp(inputs):
-    one, two = (_question(text) for text in _parts(inputs, "question1", "question2"))
-    return "duplicate" if one == two else "not_duplicate"
+    one, two = map(way_to_ask, _parts(inputs, "question1", "question2"))
+    return "duplicate" if one[0] == two[0] else "not_duplicate"
+
+
+def _says(sentence):
+    return implied(sentence) or stated(sentence)[:2]
 
 
 def mrpc(inputs):
     one, two = (
-        {stated(part)[0] for part in text.split(" and ")}
-        for text in _parts(inputs, "sentence1", "sentence2")
+        _says(text.rstrip(".")) for text in _parts(inputs, "sentence1", "sentence2")
     )
+    assert one[0] == two[0], inputs
     return "equivalent" if one == two else "not_equivalent"
 
 

@@ -56,7 +56,7 @@ def record(split: str, count: int) -> Records:
     """A passage of two to four facts, and one of them in other words with a gap."""
     draws, cast = Draws(f"record {split}"), world.cast(split)
     for i in range(count):
-        given = facts.facts(draws, cast, 2 + i % 3, same=0.7)
+        given = facts.facts(draws, cast, 2 + i % 3, same=0.2)
         asked = draws.one(given)
         gap = asked._replace(person=world.Person("@placeholder", "", ""))
         entities = {fact.p for fact in given}

@@ -20,7 +20,7 @@ class Asked(NamedTuple):
 
 def letter(draws: Draws, cast: Cast, count: int) -> Asked:
     """A letter with `count` facts, of which the writer's own says "i"."""
-    given = facts(draws, cast, count, same=0.3)
+    given = facts(draws, cast, count, same=0.2)
     named = {word for fact in given for word in (fact.p, fact.what)}
     reader = draws.zipf([p for p in cast.people if p.name not in named])
     writer, *others = given

@@ -30,6 +30,7 @@ VERBS = tuple(
 )
 GO = Verb("went", "go", "", "where")
 MEET = Verb("met", "meet", "", "whom")
+_FREQUENT_FIRST = (GO, *VERBS[:4], MEET, *VERBS[4:])
 
 
 class Fact(NamedTuple):
@@ -47,24 +48,25 @@ class Fact(NamedTuple):
 
 
 def facts(
-    draws: Draws, cast: Cast, count: int, same: float = 0.5, tails: float = 0.0
+    draws: Draws, cast: Cast, count: int, same: float = 0.0, tails: float = 0.0
 ) -> list[Fact]:
     """Facts about different people and different things, places or persons met.
 
     Args:
-      same: how often all have the same verb, so that the verb tells nothing.
+      same: how often all have the same verb; otherwise all verbs differ, so that the
+        verb tells which fact is meant.
       tails: how often they have a place or a time.
     """
     people = draws.several(cast.people, 2 * count)
     things = draws.several(cast.objects, count)
     places = draws.several(cast.places, count)
-    first = _verb(draws)
-    alike = draws.chance(same)
-    made = []
-    tailed, where = draws.chance(tails), draws.chance(0.5)
     moments = draws.several(TIMES, count)
-    for i in range(count):
-        verb = first if alike else _verb(draws)
+    verbs = draws.several(_FREQUENT_FIRST, count, shift=2)
+    if draws.chance(same):
+        verbs = count * verbs[:1]
+    tailed, where = draws.chance(tails), draws.chance(0.5)
+    made = []
+    for i, verb in enumerate(verbs):
         what = {
             "what": things[i],
             "where": f"to {places[i].name}",
@@ -77,12 +79,6 @@ def facts(
     return made
 
 
-def _verb(draws: Draws) -> Verb:
-    if draws.chance(0.25):
-        return GO
-    return MEET if draws.chance(0.15) else draws.zipf(VERBS)
-
-
 def clause(fact: Fact) -> str:
     """The fact without a full stop."""
     tail = f" {fact.tail}" if fact.tail else ""
@@ -93,7 +89,7 @@ def clause(fact: Fact) -> str:
 
 def told(draws: Draws, fact: Fact) -> str:
     """A sentence that states the fact, or denies it."""
-    if draws.chance(0.1 if fact.so else 0.4):
+    if draws.chance(0.15 if fact.so else 0.3):
         word = "true" if fact.so else "false"
         return f"it is {word} that {clause(fact._replace(so=True))}."
     if fact.tail and draws.chance(0.3):
@@ -131,43 +127,10 @@ def question(draws: Draws, fact: Fact) -> tuple[str, str]:
     return f"{word} did {fact.p} {verb.base} {fact.what}?", fact.tail
 
 
-def claim(
-    draws: Draws, cast: Cast, told: Sequence[Fact], so: bool, hard: float = 0.5
-) -> Fact:
-    """A claim about the facts told, which is so or not.
-
-    Args:
-      hard: how often a wrong claim is made of words that were told, and so wrong only
-        in how it puts them together.
-    """
-    real = [fact for fact in told if fact.so]
-    unreal = [fact._replace(so=True) for fact in told if not fact.so]
-    if so or unreal:
-        return draws.one(real if so else unreal)
-    fact = draws.one(real)
-    same = [f.what for f in real if f.verb.asks == fact.verb.asks and f != fact]
-    if same and draws.chance(hard):
-        return fact._replace(what=draws.one(same))
-    return with_new(draws, cast, fact, told)
-
-
-def with_new(draws: Draws, cast: Cast, fact: Fact, told: Sequence[Fact]) -> Fact:
-    """The fact with another person or thing in it, one that `told` does not name."""
-    named = {word for f in told for word in (f.p, f.what)}
-    if draws.chance(0.5):
-        people = [p for p in cast.people if p.name not in named]
-        return fact._replace(person=draws.zipf(people))
-    options = [what for what in _objects(cast, fact.verb) if what not in named]
-    return fact._replace(what=draws.zipf(options))
-
-
-def _objects(cast: Cast, verb: Verb) -> Sequence[str]:
-    """Whatever the verb can be said of."""
-    return {
-        "what": cast.objects,
-        "where": [f"to {place.name}" for place in cast.places],
-        "whom": [person.name for person in cast.people],
-    }[verb.asks]
+def claim(draws: Draws, told: Sequence[Fact], so: bool) -> Fact:
+    """One of the facts told, without its tail; one that is denied unless `so`."""
+    fact = draws.one([fact for fact in told if fact.so == so])
+    return fact._replace(so=True, tail="")
 
 
 ASKED = (
@@ -201,55 +164,35 @@ def tell(draws: Draws, given: Sequence[Fact]) -> str:
     return " ".join(told(draws, fact) for fact in given)
 
 
-def _asked(draws: Draws, cast: Cast, given: Sequence[Fact]) -> str:
+def _asked(draws: Draws, given: Sequence[Fact]) -> str:
     """A question that the facts answer, and the answer."""
     asked, answer = question(draws, draws.one([fact for fact in given if fact.so]))
     return f"{asked} {answer}."
 
 
-def _checked(draws: Draws, cast: Cast, given: Sequence[Fact]) -> str:
-    """The same, and a guess at the answer."""
-    fact = draws.one([fact for fact in given if fact.so])._replace(tail="")
-    asked, answer = question(draws, fact)
-    if answer == fact.p:
-        told, every = [f.p for f in given], [person.name for person in cast.people]
-    else:
-        told = [f.what for f in given if f.verb.asks == fact.verb.asks]
-        every = _objects(cast, fact.verb)
-    told.append(draws.zipf([name for name in every if name not in told]))
-    wrong = [name for name in told if name != answer]
-    so = draws.chance(0.5)
-    guess = (answer if so else draws.one(wrong)).removeprefix("to ")
-    return f"{asked} {answer}. was it {guess}? {verdict(draws, so)}"
-
-
-def _judged(draws: Draws, cast: Cast, given: Sequence[Fact]) -> str:
-    """A yes/no question with a short answer."""
-    so = draws.chance(0.5)
-    asked = draws.one(ASKED)(claim(draws, cast, given, so, hard=0.4))
-    return f"{asked} {verdict(draws, so)}"
-
-
-def _explained(draws: Draws, cast: Cast, given: Sequence[Fact]) -> str:
-    """A yes/no question with an answer that repeats the fact."""
-    so = draws.chance(0.5)
-    asked = claim(draws, cast, given, so, hard=0.7)
-    known = next((fact for fact in given if fact.p == asked.p), None)
-    why = clause(known) if known else f"not {asked.p}"
-    return f"{draws.one(ASKED)(asked)} {'yes' if so else 'no'}, {why}."
-
-
-_ITEMS = (_asked, _asked, _asked, _checked, _judged, _judged, _explained)
+def judged(draws: Draws, given: Sequence[Fact]) -> str:
+    """A yes/no question on one of the facts, and its answer, or what is the case."""
+    fact = draws.one(given)._replace(tail="")
+    if draws.chance(0.25):
+        claimed = clause(fact._replace(so=True))
+        return f"is it so or not that {claimed}? {clause(fact)}."
+    asked = draws.one(ASKED)(fact._replace(so=True))
+    if draws.chance(0.3):
+        return f"{asked} {'yes' if fact.so else 'no'}, {clause(fact)}."
+    return f"{asked} {verdict(draws, fact.so)}"
 
 
 def lesson(draws: Draws, cast: Cast) -> str:
-    """Facts, some of them denied, and three questions on them.
-
-    Most have the same verb, so that a question is understood only by who or what is in
-    it: models learn that from the open questions, and then need it for the others.
-    """
-    given = facts(draws, cast, draws.one((1, 2, 2, 2, 3)), same=0.6, tails=0.3)
-    if len(given) > 1 and draws.chance(0.4):
-        given = denied(draws, given)
-    items = [draws.one(_ITEMS)(draws, cast, given) for _ in range(3)]
+    """One to three facts, and some questions that they answer."""
+    given = facts(draws, cast, draws.one((1, 2, 2, 2, 3)), same=0.3, tails=0.3)
+    items = [_asked(draws, given) for _ in range(4)]
     return " ".join([tell(draws, given), *dict.fromkeys(items)])
+
+
+def denials(draws: Draws, cast: Cast) -> str:
+    """Facts, some of them denied, and questions, most of them for a yes or a no."""
+    given = denied(draws, facts(draws, cast, draws.one((1, 2, 2, 2, 3)), same=0.2))
+    items = [judged(draws, given), judged(draws, given)]
+    if any(fact.so for fact in given):
+        items.append(_asked(draws, given))
+    return " ".join([tell(draws, given), *dict.fromkeys(draws.shuffled(items))])

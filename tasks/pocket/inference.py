@@ -1,63 +1,54 @@
-"""What follows from a fact: who found a blimbob, which is a tool, found a tool.
+"""What follows from a sentence: who managed to find the kite found it (implicatives).
 
-The facts are about things with invented names, so that their kinds must be known.
+Of each phrase one knows only from reading whether what it speaks of came about.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from prompt_tuning.tasks.pocket import facts
 from prompt_tuning.tasks.pocket.facts import Fact
-from prompt_tuning.tasks.pocket.kinds import KINDS, THINGS
 from prompt_tuning.tasks.pocket.world import Cast, Draws
 
+# {p} is a person, {v} what the person did or did not do, such as "find the kite".
+# Those beside one another are built alike, so that only the words unlike tell.
+_PAIRS = (
+    ("{p} managed to {v}", "{p} failed to {v}"),
+    ("{p} was able to {v}", "{p} was unable to {v}"),
+    ("{p} dared to {v}", "{p} refused to {v}"),
+    ("{p} remembered to {v}", "{p} forgot to {v}"),
+    ("{p} did not fail to {v}", "{p} did not manage to {v}"),
+    ("{p} was quick enough to {v}", "{p} was too slow to {v}"),
+    ("{p} did not forget to {v}", "{p} did not remember to {v}"),
+    ("{p} did not refuse to {v}", "{p} did not dare to {v}"),
+    ("{p} had the courage to {v}", "{p} lacked the courage to {v}"),
+    ("{p} was bold enough to {v}", "{p} was too shy to {v}"),
+    ("{p} happened to {v}", "{p} neglected to {v}"),
+    ("{p} was forced to {v}", "{p} was forbidden to {v}"),
+)
+_CAME_ABOUT, _DID_NOT = zip(*_PAIRS, strict=True)
+IMPLICATIVES: dict[bool, tuple[str, ...]] = {True: _CAME_ABOUT, False: _DID_NOT}
 
-def things(
-    draws: Draws, cast: Cast, names: Mapping[str, Sequence[str]], count: int
-) -> list[tuple[Fact, str]]:
-    """Facts about things with invented names, each with its kind; all differ.
 
-    Args:
-      names: kind -> the names that may be used.
-    """
-    given = []
-    kinds = draws.shuffled(KINDS)[:count]
-    while len(given) < count:
-        for fact in facts.facts(draws, cast, count):
-            if fact.verb.participle and len(given) < count:
-                kind = kinds[len(given)]
-                name = draws.zipf(names[kind], shift=0)
-                if fact.p not in {f.p for f, _ in given}:
-                    given.append((fact._replace(what=f"the {name}"), kind))
-    return given
-
-
-def follows(
-    draws: Draws, given: Sequence[tuple[Fact, str]], so: bool, hard: float = 0.5
-) -> Fact:
-    """A fact with a kind in place of a name, which follows from the facts given or not.
+def implied(draws: Draws, fact: Fact, forms: Sequence[str]) -> str:
+    """A sentence from which the fact follows, or that it is not so; no full stop.
 
     Args:
-      hard: how often a wrong kind is that of another thing in the facts.
+      forms: of the phrases for a fact that is so, or for one that is not.
     """
-    fact, kind = draws.one(given)
-    other = [k for _, k in given if k != kind]
-    if not so:
-        unnamed = [k for k in KINDS if k not in {k for _, k in given}]
-        kind = draws.one(other if other and draws.chance(hard) else unnamed)
-    return fact._replace(what=f"a {kind}")
+    done = f"{fact.verb.base} {fact.what}"
+    return draws.zipf(forms).format(p=fact.p, v=done)
 
 
-def judged_kinds(draws: Draws, cast: Cast) -> str:
-    """Facts, and whether they are about things of some kind."""
-    given = things(draws, cast, THINGS, draws.one((1, 1, 2)))
-    text = [facts.tell(draws, [fact for fact, _ in given])]
-    ask = draws.one(facts.ASKED)
-    kinds = {fact.p: kind for fact, kind in given}
-    for so in (draws.chance(0.5), draws.chance(0.5)):
-        fact = follows(draws, given, so, hard=0.3)
-        answer = facts.verdict(draws, so)
+def consequences(draws: Draws, cast: Cast) -> str:
+    """One to three such sentences, and what follows from them."""
+    given = facts.denied(
+        draws, facts.facts(draws, cast, draws.one((1, 1, 2, 3)), same=0.2)
+    )
+    text = [f"{implied(draws, fact, IMPLICATIVES[fact.so])}." for fact in given]
+    for fact in draws.shuffled(given)[:2]:
         if draws.chance(0.3):
-            name = next(f.what for f, _ in given if f.p == fact.p)
-            answer = f"{'yes' if so else 'no'}, {name} is a {kinds[fact.p]}."
-        text += [ask(fact), answer]
+            lead = draws.one(("so ", "that is, ", "in fact "))
+            text.append(f"{lead}{facts.clause(fact)}.")
+        else:
+            text.append(facts.judged(draws, [fact]))
     return " ".join(text)

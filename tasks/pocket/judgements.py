@@ -9,60 +9,62 @@ from collections.abc import Iterator
 from typing import Any
 
 from prompt_tuning.tasks.pocket import facts, inference, reports, senses, world
-from prompt_tuning.tasks.pocket.kinds import THINGS
 from prompt_tuning.tasks.pocket.world import Draws, share
 
 Records = Iterator[dict[str, Any]]
 
 
 def boolq(split: str, count: int) -> Records:
-    """A passage of two or three facts, and a question to be answered yes or no.
+    """A passage of two or three facts, some of them denied, and a yes/no question.
 
-    Every passage has one of each. Of three passages, in one the wrong question is about
-    a fact that is denied, in one about a person or thing that nobody named, and in one
-    about two facts that exchanged a part.
+    Every passage has one of each.
     """
     draws, cast = Draws(f"boolq {split}"), world.cast(split)
     for i in range(count // 2):
-        level = i % 3
-        given = facts.facts(
-            draws, cast, draws.one((2, 3)), same=0.3 if level < 2 else 1
-        )
-        if level == 0:
-            given = facts.denied(draws, given)
+        given = facts.facts(draws, cast, 2 + i % 2, same=0.2)
+        given = facts.denied(draws, given)
         passage, ask = facts.tell(draws, given), draws.one(facts.ASKED)
         for so in draws.shuffled((False, True)):
-            asked = facts.claim(draws, cast, given, so, hard=float(level == 2))
-            question = ask(asked).rstrip("?")
+            question = ask(facts.claim(draws, given, so)).rstrip("?")
             yield {"passage": passage, "question": question, "label": int(so)}
 
 
 def rte(split: str, count: int) -> Records:
-    """A premise of facts about invented things; a hypothesis on their kinds.
+    """One to three implicatives ("managed to", "failed to"); does a fact follow?
 
-    Every premise has one that follows and one that does not.
+    Of several, at least one fact follows and of at least one the contrary.
     """
     draws, cast = Draws(f"rte {split}"), world.cast(split)
-    names = {kind: share(own, split) for kind, own in THINGS.items()}
-    for i in range(count // 2):
-        given = inference.things(draws, cast, names, 1 + i % 2)
-        premise = facts.tell(draws, [fact for fact, _ in given])
-        wording = draws.one(facts.WORDINGS)
-        for so in draws.shuffled((False, True)):
-            hypothesis = f"{wording(inference.follows(draws, given, so))}."
-            yield {"premise": premise, "hypothesis": hypothesis, "label": int(not so)}
+    forms = {so: share(own, split) for so, own in inference.IMPLICATIVES.items()}
+    for i in range(count):
+        so, told = i % 2 == 0, facts.facts(draws, cast, 1 + i // 2 % 3)
+        given = (
+            facts.denied(draws, told) if len(told) > 1 else [told[0]._replace(so=so)]
+        )
+        premise = [inference.implied(draws, fact, forms[fact.so]) for fact in given]
+        yield {
+            "premise": f"{'. '.join(premise)}.",
+            "hypothesis": f"{facts.clause(facts.claim(draws, given, so))}.",
+            "label": int(not so),
+        }
 
 
 def cb(split: str, count: int) -> Records:
-    """A premise of three reports, of which one is true, one false and one open."""
+    """A premise of one to three reports of different kinds, and what one reports."""
     draws, cast = Draws(f"cb {split}"), world.cast(split)
     forms = {kind: share(own, split) for kind, own in reports.REPORTS.items()}
     for i in range(count):
-        items = reports.reported(draws, cast, reports.KINDS_OF_REPORT)
-        told = [reports.report(draws, item, forms) for item in draws.shuffled(items)]
+        kind = reports.KINDS_OF_REPORT[i % 3]
+        others = [other for other in reports.KINDS_OF_REPORT if other != kind]
+        kinds = (kind, *draws.shuffled(others)[: i // 3 % 3])
+        first, *rest = reports.reported(draws, cast, kinds)
+        told = [
+            reports.report(draws, item, forms)
+            for item in draws.shuffled([first, *rest])
+        ]
         yield {
-            "premise": ". ".join(told) + ".",
-            "hypothesis": f"{facts.clause(items[i % 3].fact)}.",
+            "premise": f"{'. '.join(told)}.",
+            "hypothesis": f"{facts.clause(first.fact)}.",
             "label": i % 3,
         }
 
@@ -87,31 +89,19 @@ def wic(split: str, count: int) -> Records:
 def multirc(split: str, count: int) -> Records:
     """A paragraph on four persons, a question, and each of them as an answer to judge.
 
-    Two of the four answers are right. In every other paragraph the two groups are told
-    one after the other, otherwise person by person.
+    Two of the four did what is asked for, of the other two it is denied.
     """
     draws, cast = Draws(f"multirc {split}"), world.cast(split)
     for i in range(count // 4):
-        four = facts.facts(draws, cast, 4, same=1)
-        right, wrong = four[0].what, four[1].what
-        if four[0].verb.asks == "whom":
-            continue_with = [
-                p.name for p in cast.people if p not in [f.person for f in four]
-            ]
-            right, wrong = draws.several(continue_with, 2)
-        told = [f._replace(what=(right, wrong)[n // 2]) for n, f in enumerate(four)]
-        ordered = draws.shuffled(told)
-        paragraph = facts.tell(draws, ordered) if i % 2 else _grouped(draws, told)
+        four = facts.facts(draws, cast, 4)
+        asked = draws.one([fact for fact in four if fact.verb.asks != "whom"])
+        told = [asked._replace(person=f.person, so=n < 2) for n, f in enumerate(four)]
+        paragraph = facts.tell(draws, draws.shuffled(told))
         for fact in draws.shuffled(told):
             yield {
                 "paragraph": paragraph,
-                "question": f"who {fact.verb.past} {right}?",
+                "question": f"who {fact.verb.past} {fact.what}?",
                 "answer": fact.p,
                 "idx": {"question": i},
-                "label": int(fact.what == right),
+                "label": int(fact.so),
             }
-
-
-def _grouped(draws: Draws, told: list[facts.Fact]) -> str:
-    pairs = draws.shuffled([draws.shuffled(told[:2]), draws.shuffled(told[2:])])
-    return " ".join(f"{a.p} and {facts.clause(b)}." for a, b in pairs)

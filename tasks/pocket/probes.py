@@ -27,26 +27,27 @@ def _yes(so: bool) -> str:
     return "yes" if so else "no"
 
 
-def _question(draws: Draws, cast: Cast) -> Probe:
-    given = facts.facts(draws, cast, 2, tails=0.5)
+def _question(draws: Draws, cast: Cast, same: bool) -> Probe:
+    given = facts.facts(draws, cast, 2, same=float(same))
     asked, answer = facts.question(draws, draws.one(given))
-    return f"{facts.tell(draws, given)} {asked}", answer.split()[0]
+    *lead, word = answer.split()
+    return " ".join([facts.tell(draws, given), asked, *lead]), word
 
 
-def _claim(draws: Draws, cast: Cast, hard: bool = False, deny: bool = False) -> Probe:
-    given = facts.facts(draws, cast, 2, same=1.0 if hard else 0.3)
-    given = facts.denied(draws, given) if deny else given
-    so = draws.chance(0.5)
-    fact = facts.claim(draws, cast, given, so, float(hard))
-    return f"{facts.tell(draws, given)} {facts.ASKED[0](fact)}", _yes(so)
+def _denial(draws: Draws, cast: Cast) -> Probe:
+    given = facts.denied(draws, facts.facts(draws, cast, 2))
+    fact = draws.one(given)
+    asked = facts.ASKED[0](fact._replace(so=True))
+    return f"{facts.tell(draws, given)} {asked}", _yes(fact.so)
 
 
 def _inference(draws: Draws, cast: Cast) -> Probe:
-    given = inference.things(draws, cast, kinds.THINGS, 1)
-    so = draws.chance(0.5)
-    fact = inference.follows(draws, given, so)
-    told = facts.tell(draws, [fact for fact, _ in given])
-    return f"{told} {facts.ASKED[0](fact)}", _yes(so)
+    given = facts.denied(draws, facts.facts(draws, cast, 2))
+    forms = inference.IMPLICATIVES
+    told = [inference.implied(draws, fact, forms[fact.so]) for fact in given]
+    fact = draws.one(given)
+    asked = facts.ASKED[0](fact._replace(so=True))
+    return f"{'. '.join(told)}. {asked}", _yes(fact.so)
 
 
 def _report(draws: Draws, cast: Cast) -> Probe:
@@ -81,33 +82,38 @@ def _sense(draws: Draws, cast: Cast) -> Probe:
     return f"{first}. {second}. do both mean the same?", _yes(same)
 
 
-def _wording(draws: Draws, cast: Cast) -> Probe:
-    same, ask = draws.chance(0.5), draws.chance(0.5)
-    make = wordings.questions if ask else wordings.statements
-    one, two = make(draws, cast, same, hard=draws.chance(0.5))
-    text = f"{one} {two} do they ask" if ask else f"{one}. {two}. do they say"
-    return f"{text} the same?", _yes(same)
+def _asks_same(draws: Draws, cast: Cast) -> Probe:
+    same = draws.chance(0.5)
+    one, two = wordings.any_questions(draws, cast, same)
+    return f"{one} {two} do they ask the same?", _yes(same)
+
+
+def _says_same(draws: Draws, cast: Cast) -> Probe:
+    same = draws.chance(0.5)
+    one, two = wordings.statements(draws, cast, same, inference.IMPLICATIVES)
+    return f"{one}. {two}. do they say the same?", _yes(same)
 
 
 def _domain(draws: Draws, cast: Cast) -> Probe:
     text = draws.one(tuple(domains.DOMAINS.values()))(draws, cast, 2)
     asked, answer = draws.one(text.questions)
-    return f"{text.context} {asked}", answer.split()[0]
+    *lead, word = answer.split()
+    return " ".join([text.context, asked, *lead]), word
 
 
 SKILLS: dict[str, Callable[[Draws, Cast], Probe]] = {
     "kinds": functools.partial(kinds.meaning_asked, mood=False),
     "moods": functools.partial(kinds.meaning_asked, mood=True),
-    "questions": _question,
-    "denials": functools.partial(_claim, deny=True),
-    "claims": _claim,
-    "exchanges": functools.partial(_claim, hard=True),
+    "questions": functools.partial(_question, same=False),
+    "same verb": functools.partial(_question, same=True),
+    "denials": _denial,
     "inference": _inference,
     "reports": _report,
     "alternatives": _alternative,
     "pronouns": _pronoun,
     "senses": _sense,
-    "wordings": _wording,
+    "asks same": _asks_same,
+    "says same": _says_same,
     "domains": _domain,
 }
 

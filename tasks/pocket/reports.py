@@ -15,16 +15,16 @@ REPORTS = {
         "{r} proved that {c}",
         "{r} forgot that {c}",
         "{r} noticed that {c}",
-        "{r} is glad that {c}",
+        "{r} discovered that {c}",
     ),
     "contradiction": (
         "{r} pretends that {c}",
-        "{r} is wrong that {c}",
+        "{r} wrongly said that {c}",
         "{r} lied that {c}",
         "{r} imagined that {c}",
         "{r} disproved that {c}",
         "{r} made up that {c}",
-        "{r} is mistaken that {c}",
+        "{r} joked that {c}",
         "{r} falsely says that {c}",
     ),
     "neutral": (
@@ -59,7 +59,7 @@ class Reported(NamedTuple):
 
 def reported(draws: Draws, cast: Cast, kinds: tuple[str, ...]) -> list[Reported]:
     """Facts about different people, reported by others; one of each of the kinds."""
-    given = facts(draws, cast, len(kinds), same=0.3)
+    given = facts(draws, cast, len(kinds))
     named = {word for fact in given for word in (fact.p, fact.what)}
     others = [person for person in cast.people if person.name not in named]
     reporters = draws.several(others, len(kinds))
@@ -77,7 +77,7 @@ def report(draws: Draws, item: Reported, forms: dict[str, tuple[str, ...]]) -> s
 
 def judged_reports(draws: Draws, cast: Cast) -> str:
     """Reports, and what follows from them."""
-    count = draws.one((1, 2, 2, 3))
+    count = draws.one((1, 1, 2, 3))
     items = reported(draws, cast, tuple(draws.shuffled(KINDS_OF_REPORT)[:count]))
     text = [f"{report(draws, item, REPORTS)}." for item in items]
     if count == 1 and draws.chance(0.5):

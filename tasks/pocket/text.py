@@ -16,17 +16,18 @@ from prompt_tuning.tasks.pocket.world import Cast, Draws
 
 # A genre, and how often it is drawn.
 GENRES: tuple[tuple[Callable[[Draws, Cast], str], int], ...] = (
-    (facts.lesson, 20),
-    (kinds.meanings, 7),
-    (inference.judged_kinds, 2),
-    (reports.judged_reports, 3),
-    (reasons.pronouns, 2),
-    (reasons.causes, 1),
-    (reasons.alternatives, 3),
-    (senses.meanings, 2),
-    (wordings.compared_wordings, 3),
-    (wordings.reworded, 3),
-    (domains.domain_questions, 4),
+    (facts.lesson, 18),
+    (facts.denials, 12),
+    (inference.consequences, 10),
+    (reports.judged_reports, 8),
+    (kinds.meanings, 14),
+    (reasons.pronouns, 7),
+    (reasons.causes, 2),
+    (reasons.alternatives, 6),
+    (senses.meanings, 6),
+    (wordings.compared_wordings, 8),
+    (wordings.reworded, 6),
+    (domains.domain_questions, 7),
 )
 _DECK = tuple(genre for genre, count in GENRES for _ in range(count))
 

@@ -4,16 +4,18 @@ A prompt is trained on the first domain and tested on the others, which are unli
 As in judgements.py: records with TFDS's field names, and no split shares what decides.
 """
 
-from prompt_tuning.tasks.pocket import domains, facts, wordings, world
+import itertools
+
+from prompt_tuning.tasks.pocket import domains, facts, inference, wordings, world
 from prompt_tuning.tasks.pocket.judgements import Records
-from prompt_tuning.tasks.pocket.world import Draws
+from prompt_tuning.tasks.pocket.world import Draws, share
 
 
 def squad(split: str, count: int) -> Records:
     """The village: one to three facts, and a question on one of them."""
     draws, cast = Draws(f"squad {split}"), world.cast(split)
     for i in range(count):
-        given = facts.facts(draws, cast, 1 + i % 3, tails=0.5)
+        given = facts.facts(draws, cast, 1 + i % 3, same=0.3, tails=0.5)
         asked, answer = facts.question(draws, draws.one(given))
         context = facts.tell(draws, given)
         yield {"context": context, "question": asked, "answers": [answer]}
@@ -29,16 +31,21 @@ def domain(split: str, count: int, name: str) -> Records:
 
 
 def qqp(split: str, count: int) -> Records:
-    """Two questions, which ask the same or not."""
+    """Two questions on one fact, which ask for the same part of it or not."""
     draws, cast = Draws(f"qqp {split}"), world.cast(split)
+    forms = {part: share(own, split) for part, own in wordings.QUESTIONS.items()}
+    unlike = list(itertools.permutations(wordings.PARTS, 2))
     for i in range(count):
-        one, two = wordings.questions(draws, cast, bool(i % 2), bool(i // 2 % 2))
+        first, other = unlike[i // 2 % len(unlike)]
+        parts = (first, first if i % 2 else other)
+        one, two = wordings.questions(draws, cast, parts, forms)
         yield {"question1": one, "question2": two, "label": i % 2}
 
 
 def mrpc(split: str, count: int) -> Records:
-    """Two sentences, which say the same or not."""
+    """Two sentences on one fact, which say the same of it or not."""
     draws, cast = Draws(f"mrpc {split}"), world.cast(split)
+    forms = {so: share(own, split) for so, own in inference.IMPLICATIVES.items()}
     for i in range(count):
-        one, two = wordings.statements(draws, cast, bool(i % 2), bool(i // 2 % 2))
+        one, two = wordings.statements(draws, cast, bool(i % 2), forms)
         yield {"sentence1": f"{one}.", "sentence2": f"{two}.", "label": i % 2}

@@ -1,86 +1,126 @@
-"""The same in other words, or almost the same: pairs of sentences and of questions."""
+"""Do two questions ask for the same, do two sentences say the same?
 
-from prompt_tuning.tasks.pocket.facts import WORDINGS, Fact, facts, with_new
+Two questions on one fact ask for the same if both ask who, or both where, or both when.
+Two sentences on one fact say the same if both say that it came about, or neither does.
+"""
+
+from collections.abc import Sequence
+
+from prompt_tuning.tasks.pocket import facts
+from prompt_tuning.tasks.pocket.facts import WORDINGS, Fact
+from prompt_tuning.tasks.pocket.inference import IMPLICATIVES, implied
 from prompt_tuning.tasks.pocket.world import Cast, Draws
 
-# Ways to ask for a part of a fact, by who did it, and by what was done to what.
-_WHO = (
-    lambda f: f"who {f.verb.past} {f.what}?",
-    lambda f: f"which person {f.verb.past} {f.what}?",
-    lambda f: (
-        f"{f.what}, who {f.verb.past} it?"
-        if f.verb.participle
-        else f"who was it that {f.verb.past} {f.what}?"
+# {p} is a person; {v} what was done, such as "find the kite", {d} that it was, such as
+# "found the kite".
+QUESTIONS = {
+    "who": (
+        "who {d}?",
+        "which person {d}?",
+        "who was it that {d}?",
+        "tell me who {d}?",
+        "whose work was it to {v}?",
+        "by whose hand did one {v}?",
+        "to {v}, which man or woman was that?",
+        "what is the name of the one who {d}?",
     ),
-)
-_WHAT = (
-    lambda f: f"{f.verb.asks} did {f.p} {f.verb.base}?",
-    lambda f: (
-        f"{f.verb.asks} was it that {f.p} {f.verb.past}?"
-        if f.verb.participle
-        else f"{f.verb.asks} is it that {f.p} {f.verb.past}?"
+    "where": (
+        "where did {p} {v}?",
+        "in which place did {p} {v}?",
+        "where was {p} to {v}?",
+        "tell me where {p} {d}?",
+        "at which spot did {p} {v}?",
+        "to {v}, whereabouts was {p}?",
+        "what is the place at which {p} {d}?",
+        "near what did {p} {v}?",
     ),
-    lambda f: f"tell me {f.verb.asks} {f.p} {f.verb.past}?",
+    "when": (
+        "when did {p} {v}?",
+        "at what time did {p} {v}?",
+        "when was {p} to {v}?",
+        "tell me when {p} {d}?",
+        "on which day did {p} {v}?",
+        "to {v}, what hour did {p} choose?",
+        "what is the day on which {p} {d}?",
+        "how long ago did {p} {v}?",
+    ),
+}
+
+# Ways to say that it is not so.
+_DENIALS = (
+    facts.clause,
+    lambda f: f"it was not {f.p} who {f.verb.past} {f.what}",
+    lambda f: f"{f.what} was not {f.verb.participle} by {f.p}",
 )
 
 Pair = tuple[str, str]
 
 
-def statements(draws: Draws, cast: Cast, same: bool, hard: bool) -> Pair:
-    """Two sentences, without full stops, that say the same or do not.
+def _simple(draws: Draws, cast: Cast) -> Fact:
+    """A fact of a verb with a participle, so that it has a passive."""
+    while True:
+        [fact] = facts.facts(draws, cast, 1)
+        if fact.verb.participle:
+            return fact
 
-    Args:
-      hard: two facts each, so that the sentences can differ in how they put the same
-        words together.
+
+PARTS = tuple(QUESTIONS)
+
+
+def questions(
+    draws: Draws, cast: Cast, parts: Pair, forms: dict[str, Sequence[str]]
+) -> Pair:
+    """Two questions on one fact, in different words, each for one of PARTS."""
+    fact = _simple(draws, cast)
+    slots = {
+        "p": fact.p,
+        "v": f"{fact.verb.base} {fact.what}",
+        "d": f"{fact.verb.past} {fact.what}",
+    }
+    first, second = (draws.one(forms[part]) for part in parts)
+    while first == second:
+        second = draws.one(forms[parts[1]])
+    return first.format(**slots), second.format(**slots)
+
+
+def any_questions(draws: Draws, cast: Cast, same: bool) -> Pair:
+    """Two questions that ask for the same part of a fact, or for two."""
+    one, other = draws.shuffled(PARTS)[:2]
+    return questions(draws, cast, (one, one if same else other), QUESTIONS)
+
+
+def statements(
+    draws: Draws, cast: Cast, same: bool, forms: dict[bool, Sequence[str]]
+) -> Pair:
+    """Two sentences on one fact, without full stops, that say the same or do not.
+
+    One is an implicative, the other plain, or denied, or an implicative too.
     """
-    one, two = facts(draws, cast, 2, same=0.0)
-    while hard and one.verb == two.verb:
-        one, two = facts(draws, cast, 2, same=0.0)
-    first, second = draws.several(WORDINGS, 2)
-    if not hard:
-        other = one if same else with_new(draws, cast, one, [one])
-        return first(one), second(other)
-    a, b = (one, two) if same else _crossed(draws, one, two)
-    a, b = draws.shuffled([a, b])
-    return f"{first(one)} and {first(two)}", f"{second(a)} and {second(b)}"
-
-
-def _crossed(draws: Draws, one: Fact, two: Fact) -> tuple[Fact, Fact]:
-    """The facts with their persons exchanged."""
-    return one._replace(person=two.person), two._replace(person=one.person)
-
-
-def questions(draws: Draws, cast: Cast, same: bool, hard: bool) -> Pair:
-    """Two questions that ask the same or do not.
-
-    Args:
-      hard: unlike questions are on the same fact, but for another part of it.
-    """
-    [fact] = facts(draws, cast, 1)
-    ways = draws.shuffled([_WHO, _WHAT])
-    first, second = draws.several(ways[0], 2)
-    if same:
-        return first(fact), second(fact)
-    if hard:
-        return first(fact), draws.one(ways[1])(fact)
-    other = fact
-    while second(other) == second(fact):
-        other = with_new(draws, cast, fact, [fact])
-    return first(fact), second(other)
+    so = draws.chance(0.5)
+    fact = _simple(draws, cast)._replace(so=so)
+    other = fact._replace(so=so if same else not so)
+    one = implied(draws, fact, forms[so])
+    if draws.chance(0.5):
+        rest = [form for form in forms[other.so] if implied(draws, fact, [form]) != one]
+        pair = [one, implied(draws, other, rest)]
+    else:
+        pair = [one, draws.one(WORDINGS if other.so else _DENIALS)(other)]
+    first, second = draws.shuffled(pair)
+    return first, second
 
 
 _ALIKE = (
-    "they {v} the same.",
     "do they {v} the same? yes.",
-    "both {v} the same. that is true.",
+    "they {v} the same.",
+    "do both {v} the same? yes.",
     "that comes to the same.",
     "the two are equivalent.",
     "one is a duplicate of the other.",
 )
 _UNLIKE = (
-    "they do not {v} the same.",
     "do they {v} the same? no.",
-    "both {v} the same. that is false.",
+    "they do not {v} the same.",
+    "do both {v} the same? no.",
     "that is not the same.",
     "the two are not equivalent.",
     "one is not a duplicate of the other.",
@@ -88,26 +128,24 @@ _UNLIKE = (
 
 
 def compared_wordings(draws: Draws, cast: Cast) -> str:
-    """Two people say or ask something. Is it the same?"""
-    same, ask = draws.chance(0.5), draws.chance(0.5)
-    make = questions if ask else statements
-    one, two = make(draws, cast, same, hard=draws.chance(0.4))
-    p, q = (person.name for person in draws.several(cast.people, 2))
-    judge = draws.one(_ALIKE if same else _UNLIKE).format(v="ask" if ask else "say")
-    stop = "" if ask else "."
-    form = draws.one(("{one}{stop} {two}{stop} {judge}", _TOLD[ask]))
-    return form.format(p=p, q=q, one=one, two=two, judge=judge, stop=stop)
-
-
-_TOLD = {
-    False: "{p} said that {one}. {q} said that {two}. {judge}",
-    True: "'{one}' asked {p}. '{two}' asked {q}. {judge}",
-}
+    """Two people say or ask something, twice. Is it the same?"""
+    text = []
+    for _ in range(2):
+        same, ask = draws.chance(0.5), draws.chance(0.5)
+        if ask:
+            one, two = any_questions(draws, cast, same)
+        else:
+            one, two = statements(draws, cast, same, IMPLICATIVES)
+        judge = draws.zipf(_ALIKE if same else _UNLIKE)
+        judge = judge.format(v="ask" if ask else "say")
+        stop = "" if ask else "."
+        text.append(f"{one}{stop} {two}{stop} {judge}")
+    return " ".join(text)
 
 
 def reworded(draws: Draws, cast: Cast) -> str:
     """Facts, and the same facts in other words."""
-    given = facts(draws, cast, draws.one((1, 2, 2)))
+    given = facts.facts(draws, cast, draws.one((2, 2, 3)), same=0.3)
     first, second = draws.several(WORDINGS, 2)
     lines = [f"{first(fact)}." for fact in given]
     lead = draws.one(("that is, ", "in other words, ", "so ", ""))

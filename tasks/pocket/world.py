@@ -1,8 +1,8 @@
 """The people, places and things of the pocket world, and draws from them by a seed.
 
-Names follow Zipf's law, shifted as Mandelbrot did: of the names that `zipf` draws from,
-name number r comes up as often as 1 / (r + shift). So a larger model has read, and can
-keep, more of them than a smaller one.
+Names follow Zipf's law: of the names that `zipf` draws from, name number r comes up as
+often as 1 / r. So a model meets a few of them in every text, from which it can learn to
+tell two facts apart, and a larger one has room for more of the others.
 """
 
 import random
@@ -26,8 +26,11 @@ class Draws:
         """One of the options, all equally likely."""
         return options[int(self._uniform() * len(options))]
 
-    def zipf(self, options: Sequence[T], shift: int = 4) -> T:
-        """One of the options, number r (from 1) about 1 / (r + shift) as likely."""
+    def zipf(self, options: Sequence[T], shift: int = 0) -> T:
+        """One of the options, number r (from 1) about 1 / (r + shift) as likely.
+
+        The shift is Mandelbrot's, which makes the first ones less frequent.
+        """
         first, end = shift + 1, len(options) + shift + 1
         return options[int(first * (end / first) ** self._uniform()) - first]
 
@@ -40,7 +43,7 @@ class Draws:
         most = self.zipf(range(1, len(options) + 1), shift=0)
         return self.zipf(options[:most], shift=0)
 
-    def several(self, options: Sequence[T], count: int, shift: int = 4) -> list[T]:
+    def several(self, options: Sequence[T], count: int, shift: int = 0) -> list[T]:
         """Different options by `zipf`; raises ValueError if there are too few."""
         if count > len(options):
             raise ValueError(f"{count} different ones of only {len(options)}")
@@ -72,9 +75,9 @@ class Place(NamedTuple):
 
 
 _WOMEN = """mara anna lena rosa ida nora ella greta clara wanda tess june vera dora alma
-ruth hanna ines eva lotte agnes frieda sonja emma""".split()
+ruth hanna ines""".split()
 _MEN = """tom ben paul otto emil hugo max leo finn oscar carl sam erik hans jonas theo
-arthur felix jakob simon noah viktor anton david""".split()
+arthur felix""".split()
 PEOPLE = tuple(
     Person(name, *pronouns)
     for pair in zip(_WOMEN, _MEN, strict=True)
@@ -99,14 +102,6 @@ PLACES = tuple(
         ("behind", "the school"),
         ("in", "the old tower"),
         ("by", "the river"),
-        ("in", "the forest"),
-        ("at", "the inn"),
-        ("in", "the cellar"),
-        ("at", "the farm"),
-        ("on", "the island"),
-        ("in", "the meadow"),
-        ("at", "the castle"),
-        ("on", "the square"),
     )
 )
 _WEEK = "mon tues wednes thurs fri satur sun"
@@ -128,8 +123,7 @@ OBJECTS = tuple(
     f"the {name}"
     for name in """kite drum lamp basket ladder mirror candle whistle bucket blanket
     hammer bottle pillow violin clock wheel rope carpet kettle lantern saddle spoon
-    helmet button umbrella compass bicycle parcel map flute shovel broom barrel chest
-    vase sledge""".split()
+    helmet button""".split()
 )
 # The words of the ships' world, which no other text uses.
 SHIPS = tuple(

@@ -12,7 +12,15 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from prompt_tuning.tasks import pocket
-from prompt_tuning.tasks.pocket import kinds, reasons, reports, senses, text, world
+from prompt_tuning.tasks.pocket import (
+    inference,
+    kinds,
+    reasons,
+    reports,
+    senses,
+    text,
+    world,
+)
 from prompt_tuning.tasks_io.modules import import_tasks
 from prompt_tuning.training.scoring import keywords
 
@@ -174,6 +182,9 @@ def test_the_longer_choice_is_no_better():
     assert 0.8 < counts[True] / counts[False] < 1.25
 
 
+IMPLICATIVES = [form for own in inference.IMPLICATIVES.values() for form in own]
+
+
 def words(task, split):
     return {w for x, _ in pairs(task, split) for w in re.findall("[a-z]+", x)}
 
@@ -184,8 +195,6 @@ def test_no_split_shares_what_decides_with_another(task):
     names |= {name.split()[-1] for name in world.OBJECTS}
     if task in NAMED:  # a name like any other decides; persons do, too, but not here
         names = {*pocket_oracle.KIND, *pocket_oracle.MOOD}
-    if task == "pocket_rte":
-        names |= pocket_oracle.KIND.keys()
     if task == "pocket_wic":
         names |= set(senses.WORDS)
     parts = [words(task, split) & names for split in splits(task)]
@@ -199,16 +208,29 @@ def test_no_split_shares_what_decides_with_another(task):
         ("pocket_copa", [text for pair in reasons.CAUSES for text in pair]),
         ("pocket_wsc", [r for f in reasons.FRAMES for r in (*f.of_x, *f.of_y)]),
         ("pocket_cb", [form for forms in reports.REPORTS.values() for form in forms]),
+        ("pocket_rte", IMPLICATIVES),
+        ("pocket_mrpc", IMPLICATIVES),
     ],
 )
 def test_no_split_shares_its_templates_with_another(task, templates):
-    forms = [re.sub(r"\{[pr]\}", r"\\w+", form.split(" {c}")[0]) for form in templates]
+    forms = [
+        re.sub(r"\{[a-z]\}", r"[\\w ]+?", form.split(" {c}")[0]) for form in templates
+    ]
     parts = []
     for split in splits(task):
         told = "\n".join(inputs for inputs, _ in pairs(task, split))
         parts.append({form for form in forms if re.search(rf"\b{form}\b", told)})
     assert all(parts)
     assert sum(map(len, parts)) == len(set().union(*parts)) == len(set(forms))
+
+
+def test_no_split_shares_its_ways_to_ask_with_another():
+    parts = []
+    for split in splits("pocket_qqp"):
+        asked = [re.findall(r"\d: (.*?\?)", x) for x, _ in pairs("pocket_qqp", split)]
+        parts.append({pocket_oracle.way_to_ask(q) for two in asked for q in two})
+    assert [len(part) for part in parts] == [12, 6, 6]
+    assert len(set().union(*parts)) == 24
 
 
 def test_the_other_domains_are_unlike_the_one_that_is_trained_on():
