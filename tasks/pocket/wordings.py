@@ -4,7 +4,7 @@ Two questions on one fact ask for the same if both ask who, or both where, or bo
 Two sentences on one fact say the same if both say that it came about, or neither does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prompt_tuning.tasks.pocket import facts
 from prompt_tuning.tasks.pocket.facts import WORDINGS, Fact
@@ -68,7 +68,7 @@ PARTS = tuple(QUESTIONS)
 
 
 def questions(
-    draws: Draws, cast: Cast, parts: Pair, forms: dict[str, Sequence[str]]
+    draws: Draws, cast: Cast, parts: Pair, forms: Mapping[str, Sequence[str]]
 ) -> Pair:
     """Two questions on one fact, in different words, each for one of PARTS."""
     fact = _simple(draws, cast)
@@ -90,7 +90,7 @@ def any_questions(draws: Draws, cast: Cast, same: bool) -> Pair:
 
 
 def statements(
-    draws: Draws, cast: Cast, same: bool, forms: dict[bool, Sequence[str]]
+    draws: Draws, cast: Cast, same: bool, forms: Mapping[bool, Sequence[str]]
 ) -> Pair:
     """Two sentences on one fact, without full stops, that say the same or do not.
 
