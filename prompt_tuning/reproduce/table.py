@@ -266,7 +266,7 @@ def selecting(outcomes: Sequence[Outcome]) -> Selecting:
 
 def _both(run: Outcome) -> tuple[float, float] | None:
     """Its own task's development and test score; None unless there are both."""
-    own = run.cell.settings.get("MIXTURE_OR_TASK_NAME")
+    own = run.cell.settings.get("MIXTURE_OR_TASK_NAME", *run.cell.asks[:1])
     scores = [run.metrics.get(f"{split}/{own}/score") for split in (DEVELOPMENT, TEST)]
     finite = [x for x in scores if x is not None and math.isfinite(x)]
     return (finite[0], finite[1]) if len(finite) == 2 else None

@@ -67,6 +67,14 @@ def test_a_cell_of_every_experiment_is_run(out, capsys):
     assert sorted(runs) == RUNS
 
 
+def test_a_prompt_that_only_others_start_from_is_asked_nothing(out, capsys):
+    assert main("spot", "--out", out, "--only", "trained_first|from_") == 0
+    report = json.loads((out / "report.json").read_text())
+    (one,) = report["experiments"]
+    assert "from grid_two" in one["rows"] and "trained first" not in one["rows"]
+    assert "are asked grid_two" not in capsys.readouterr().out
+
+
 def test_the_same_command_trains_nothing_again(out, capsys):
     before = finished(out)
     assert main("fig1", "fig3b", "table1", "--out", out, "--only", EACH) == 0

@@ -49,11 +49,13 @@ def _derived(scale: Scale, outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 def _read(one: Outcome) -> Outcome:
     """What a finished run's prompt lies next to."""
-    one = one._replace(cell=one.cell._replace(column=READ), metrics={}, curve=())
+    path, cell = one.folder, one.cell._replace(column=READ)
+    # Without a folder: it is no run, but read of one.
+    one = one._replace(cell=cell, folder="", metrics={}, curve=())
     if one.state != states.DONE:
         return one
-    settings = folder.kept_settings(Path(one.folder, results.SETTINGS))
-    source = trained.find("", one.folder)
+    settings = folder.kept_settings(Path(path, results.SETTINGS))
+    source = trained.find("", path)
     found = report.of_prompt(subject.read(source, settings, True, True), NEAREST)
     counts = found["counts"]
     metrics = {
