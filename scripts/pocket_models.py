@@ -4,7 +4,7 @@
 
 Each size is pre-trained in runs/pocket/SIZE, by gin/models/pocket_SIZE.gin and
 gin/runs/pretrain.gin; started again, it resumes. Of each the weights are kept after
-span corruption (_lm0), after 10 and 50% of LM adaptation, and at the end, in bfloat16.
+span corruption (_lm0), after 10 and 50% of LM adaptation, and at the end, in int8.
 """
 
 import argparse
@@ -44,9 +44,9 @@ def pretrain(size: str, work: Path, vocabulary: Path) -> None:
 
 
 def store(source: Path, output: Path, vocabulary: Path) -> None:
-    """Writes weights in bfloat16, with the description of what made them."""
+    """Writes weights in int8, with the description of what made them."""
     origin = json.loads(source.with_suffix(".json").read_text())
-    config = T5Config(**origin.pop("config") | {"param_dtype": "bfloat16"})
+    config = T5Config(**origin.pop("config") | {"param_dtype": "int8"})
     params = weights.load_frozen(
         str(source), Transformer(config), partitioning.mesh(1, 1)
     )

@@ -36,7 +36,7 @@ def skills(model: str) -> dict[str, float]:
     settings = config.load([], [f"INITIAL_CHECKPOINT_PATH={model}"])
     built = parts.build(settings)
     split = parts.open_task(settings.run, built.vocabulary, "pocket_skill")
-    measure = parts.make_measure(settings.run, built, None, split.load("validation"))
+    measure = parts.make_measure(settings.run, built, split.load("validation"))
     (metrics, _), _ = measure(built.params, Extra())
     return metrics["pocket_skill"]
 
