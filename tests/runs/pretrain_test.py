@@ -139,13 +139,13 @@ def test_a_text_file_is_pre_trained_on(tmp_path, capsys):
 
 def test_a_corpus_is_pre_trained_on(tmp_path, capsys):
     file, folder = tmp_path / "own.txt", tmp_path / "run"
-    file.write_text("\n\n".join(small.texts("train")["targets"] * 3))
+    file.write_text("\n\n".join(small.texts("train")["targets"] * 5))
     flags = {"pretrain.corpus": file, "MIXTURE_OR_TASK_NAME": "pocket_kind"}
     flags |= {"pretrain.skill_task": "''"}
     assert main(folder, **flags) == 0
     about = json.loads((folder / "frozen.json").read_text())
     assert "task" not in about and about["corpus"]["files"][0]["name"] == "own.txt"
-    assert about["corpus"]["documents"] == 150
+    assert about["corpus"]["documents"] == 250
     losses = [line["loss"] for line in log(folder)]
     assert np.mean(losses[9:12]) < np.mean(losses[:3]) - 0.2
     before = made(folder)
@@ -153,7 +153,7 @@ def test_a_corpus_is_pre_trained_on(tmp_path, capsys):
     flags |= {"pretrain.tokens": tmp_path / "moved"}
     assert main(folder, **flags) == 0 and made(folder) == before
     capsys.readouterr()
-    file.write_text("\n\n".join(small.texts("train")["targets"]))
+    file.write_text("\n\n".join(small.texts("train")["targets"] * 6))
     assert main(folder, **flags | {"pretrain.tokens": tmp_path / "tokens"}) == 2
     assert "the training data" in capsys.readouterr().err
 
