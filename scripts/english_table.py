@@ -17,18 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from prompt_tuning import cli, outputs
+from prompt_tuning.reproduce import scales
 
 SQUAD, SHIFTED = "mrqa_squad_dev", "squadshifts_amazon"
 TASKS = ("sst2", "mrpc", "qqp_dev", "rte", "cb", "boolq_dev", SQUAD)
 # What differs from gin/runs/english_tasks.gin. Model tuning has T5's own settings.
 METHODS = {
     "prompt": {},
-    "whole": {
-        "METHOD": "whole",
-        "schedule.learning_rate": 0.01,
-        "adafactor.parameter_scaling": True,
-        "adafactor.weight_decay": 0.0,
-    },
+    "whole": scales.POCKET.whole,
 }
 
 
@@ -80,7 +76,8 @@ def main() -> None:
     for task in args.tasks:
         for model in args.models:
             for method in args.methods:
-                settings = METHODS[method] | {
+                settings = {
+                    **METHODS[method],
                     "INITIAL_CHECKPOINT_PATH": model,
                     "MIXTURE_OR_TASK_NAME": task,
                     "TRAIN_STEPS": args.steps,

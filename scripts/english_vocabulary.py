@@ -8,15 +8,12 @@ result depends only on these files and on this one.
 """
 
 import argparse
-import io
 import itertools
-import string
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import sentencepiece
-
 from prompt_tuning import outputs
+from prompt_tuning.frozen import vocabulary
 from prompt_tuning.training import corpus
 
 VOCAB_SIZE = 8_092  # with the 100 sentinels of T5 (extra_ids), 8192
@@ -34,25 +31,12 @@ def sentences(names: Sequence[str]) -> Iterator[str]:
 
 def train(names: Sequence[str]) -> bytes:
     """The serialized SentencePiece model, the same bytes on every call."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=sentences(names),
-        model_writer=model,
-        model_type="unigram",
-        vocab_size=VOCAB_SIZE,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        byte_fallback=True,
-        # Letters of other languages are too rare for a piece: bytes spell them.
-        character_coverage=0.99998,
-        required_chars=string.ascii_letters + string.digits + string.punctuation,
+    return vocabulary.train(
+        sentences(names),
+        VOCAB_SIZE,
+        coverage=0.99998,  # letters of other languages are too rare for a piece
         max_sentence_length=4 * LONGEST,  # bytes
-        num_threads=1,  # with several, sums depend on their order
-        minloglevel=1,
     )
-    return model.getvalue()
 
 
 def main() -> None:

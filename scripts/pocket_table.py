@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 from prompt_tuning import cli, config
+from prompt_tuning.reproduce import scales
 from prompt_tuning.runs import parts
 from prompt_tuning.t5.extra import Extra
 
@@ -22,12 +23,7 @@ TASKS = (
 # What differs from prompt tuning's defaults. Model tuning has T5's own settings.
 METHODS = {
     "prompt": {"PROMPT_LENGTH": 20},
-    "whole": {
-        "METHOD": "whole",
-        "schedule.learning_rate": 0.01,
-        "adafactor.parameter_scaling": True,
-        "adafactor.weight_decay": 0.0,
-    },
+    "whole": scales.POCKET.whole,
 }
 
 

@@ -7,15 +7,12 @@ world's text changes, and then pre-train the pocket models again.
 """
 
 import argparse
-import io
 import itertools
 import re
-import string
 from collections.abc import Iterator
 from pathlib import Path
 
-import sentencepiece
-
+from prompt_tuning.frozen import vocabulary
 from prompt_tuning.tasks import pocket
 
 OUTPUT = Path("prompt_tuning/pocket/spiece.model")
@@ -117,24 +114,8 @@ def sentences() -> Iterator[str]:
 
 def train() -> bytes:
     """The serialized SentencePiece model, the same bytes on every call."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=sentences(),
-        model_writer=model,
-        model_type="unigram",
-        vocab_size=VOCAB_SIZE,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        byte_fallback=True,
-        character_coverage=1.0,
-        # Capital letters, digits and punctuation: rare in the world, but not elsewhere.
-        required_chars=string.ascii_letters + string.digits + string.punctuation,
-        num_threads=1,  # with several, sums depend on their order
-        minloglevel=1,
-    )
-    return model.getvalue()
+    # Capital letters, digits and punctuation are rare in the world, but not elsewhere.
+    return vocabulary.train(sentences(), VOCAB_SIZE, coverage=1.0)
 
 
 def main() -> None:

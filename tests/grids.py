@@ -9,19 +9,11 @@ import tiny
 
 from prompt_tuning.frozen import weights
 from prompt_tuning.reproduce.grid import Model, Scale, Tasks, Transfer
-from prompt_tuning.settings import T5Config
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.tasks import TextTask, accuracy, label_index, scoring
 from prompt_tuning.tasks.pocket import variants
 
-CONFIG = T5Config(
-    emb_dim=16,
-    num_heads=2,
-    head_dim=8,
-    mlp_dim=24,
-    num_encoder_layers=1,
-    num_decoder_layers=1,
-)
+CONFIG = tiny.OF_WORDS
 LABELS = ("food", "bird", "tool")
 SPLITS = {"train": 24, "validation": 8, "test": 8}
 

@@ -18,18 +18,10 @@ import tiny
 
 from prompt_tuning import cli, config, tasks
 from prompt_tuning.frozen import weights
-from prompt_tuning.settings import T5Config
 from prompt_tuning.t5 import network
 from prompt_tuning.tasks import pocket
 
-CONFIG = T5Config(
-    emb_dim=16,
-    num_heads=2,
-    head_dim=8,
-    mlp_dim=24,
-    num_encoder_layers=1,
-    num_decoder_layers=1,
-)
+CONFIG = tiny.OF_WORDS
 MODEL = network.Transformer(CONFIG)
 LABELS = ("food", "bird", "tool")
 VOCABULARY = seqio.SentencePieceVocabulary(

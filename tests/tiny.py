@@ -22,6 +22,15 @@ CONFIG = network.T5Config(
     num_decoder_layers=2,
 )
 MODEL = network.Transformer(CONFIG)
+# With pocket's vocabulary, for whole runs.
+OF_WORDS = network.T5Config(
+    emb_dim=16,
+    num_heads=2,
+    head_dim=8,
+    mlp_dim=24,
+    num_encoder_layers=1,
+    num_decoder_layers=1,
+)
 
 
 def params(model=MODEL, seed=0):

@@ -28,14 +28,11 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from prompt_tuning import outputs
-    from prompt_tuning.errors import UserError
     from prompt_tuning.runs import compare, results, summary
 
-    if args.bindings or args.gin_file:
-        raise UserError(
-            "`compare` reads the settings of its runs from their folders: leave --gin "
-            "and --gin_file out"
-        )
+    flags.refuse_settings(
+        args, "`compare` reads the settings of its runs from their folders"
+    )
     rows = compare.rows(results.find(args.runs))
     alone = len(args.runs) == 1 and not results.is_run(Path(args.runs[0]))
     where = args.output or (args.runs[0] if alone else ".")

@@ -5,6 +5,7 @@ import contextlib
 import os
 
 import prompt_tuning
+from prompt_tuning.errors import UserError
 
 path = os.path.expanduser  # no shell replaces the ~ of --flag=~/folder
 
@@ -37,6 +38,12 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="official data files, to use instead of TFDS",
     )
+
+
+def refuse_settings(args: argparse.Namespace, why: str, instead: str = "") -> None:
+    """Raises UserError if there are settings of a command that takes none."""
+    if args.bindings or args.gin_file:
+        raise UserError(f"{why}: leave --gin and --gin_file out{instead}")
 
 
 def add_hosts(parser: argparse.ArgumentParser) -> None:

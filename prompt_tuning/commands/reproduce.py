@@ -79,11 +79,11 @@ def run(args: argparse.Namespace) -> None:
     from prompt_tuning import outputs
     from prompt_tuning.reproduce import experiments
 
-    if args.bindings or args.gin_file:
-        raise UserError(
-            "an experiment's settings are its own: leave --gin and --gin_file out "
-            "(--scale, --seeds, --only and --quick choose)"
-        )
+    flags.refuse_settings(
+        args,
+        "an experiment's settings are its own",
+        " (--scale, --seeds, --only and --quick choose)",
+    )
     found, scale = experiments.named(args.names), _scale(args)
     out = Path(args.out or f"runs/reproduce_{scale.name}").absolute()
     _check_jobs(args)

@@ -9,10 +9,12 @@ The ids of any text are the same as in seqio's vocabularies with T5's 100 sentin
 
 import dataclasses
 import hashlib
+import io
+import string
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import sentencepiece
 
@@ -227,6 +229,39 @@ def _sentinels() -> bytes:
     score_and_type = b"\x15" + bytes(4) + b"\x18" + bytes([_USER_DEFINED])  # 0.0
     texts = [f"▁<extra_id_{i}>".encode() for i in reversed(range(EXTRA_IDS))]
     return b"".join(field_1(field_1(text) + score_and_type) for text in texts)
+
+
+def train(sentences: Iterable[str], size: int, coverage: float, **more: Any) -> bytes:
+    """A new unigram SentencePiece model with T5's special ids, and bytes for the rest.
+
+    Letters, digits and punctuation of English are pieces even where no text has them.
+
+    Args:
+      size: pieces, without the sentinels.
+      coverage: share of the text's characters that are pieces; bytes spell the others.
+      more: further options of SentencePiece's trainer.
+
+    Returns:
+      The serialized model, the same bytes on every call.
+    """
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences),
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=size,
+        pad_id=0,
+        eos_id=_EOS_ID,
+        unk_id=2,
+        bos_id=-1,
+        byte_fallback=True,
+        character_coverage=coverage,
+        required_chars=string.ascii_letters + string.digits + string.punctuation,
+        num_threads=1,  # with several, sums depend on their order
+        minloglevel=1,
+        **more,
+    )
+    return model.getvalue()
 
 
 def _utf8(text: str) -> bytes:

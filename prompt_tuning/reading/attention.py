@@ -17,7 +17,6 @@ from prompt_tuning.t5 import attention, layers, placing
 from prompt_tuning.t5.extra import Extra, Prompt
 from prompt_tuning.t5.network import Transformer
 
-STACKS = ("encoder", "decoder")
 # The method of layers.Attention that a stack looks at the prompt by.
 _LOOKS = {"within": "encoder", "across": "decoder"}
 

@@ -348,24 +348,3 @@ SPOT_BASE = Printed(
         },
     ),
 )
-
-FROM_NOTHING, FROM_MNLI = "from nothing", "from MNLI"
-
-SPOT_TASKS = Printed(
-    "SPoT, Table 6: T5 1.1 Base by task, 100,000 steps",
-    _grid(
-        (FROM_NOTHING, FROM_MNLI),
-        {
-            "BoolQ": (_runs(73.0, 1.2), _runs(77.6)),
-            "CoLA": (_runs(52.9, 1.2), _runs(54.2)),
-            "STS-B": (_runs(88.1, 0.6), _runs(89.5)),
-            "WiC": (_runs(63.6, 1.6), _runs(69.5)),
-            "CR": (_runs(93.5, 0.2), _runs(93.9)),
-            "MRPC": (_runs(86.1, 0.7), _runs(88.4)),
-            "RTE": (_runs(68.7, 1.2), _runs(74.7)),
-            "WSC": (_runs(71.5, 1.7), _runs(71.8)),
-            "COPA": (_runs(56.7, 1.7), _runs(69.3)),
-            "CB": (_runs(92.7, 1.9), _runs(97.0)),
-        },
-    ),
-)

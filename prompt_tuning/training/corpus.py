@@ -102,8 +102,8 @@ def find(names: Sequence[str]) -> list[Path]:
 
 
 def _identity(path: Path) -> dict[str, Any]:
-    with _told(path), files.regular(path).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with _told(path):
+        digest = _digest(files.regular(path))
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
 
 

@@ -3,7 +3,7 @@
 Of each phrase one knows only from reading whether what it speaks of came about.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prompt_tuning.tasks.pocket import facts
 from prompt_tuning.tasks.pocket.facts import Fact
@@ -39,12 +39,21 @@ def implied(draws: Draws, fact: Fact, forms: Sequence[str]) -> str:
     return draws.zipf(forms).format(p=fact.p, v=done)
 
 
+def tell(
+    draws: Draws,
+    given: Sequence[Fact],
+    forms: Mapping[bool, Sequence[str]] = IMPLICATIVES,
+) -> str:
+    """A sentence for each of the facts, from which it follows, or that it is not so."""
+    return " ".join(f"{implied(draws, fact, forms[fact.so])}." for fact in given)
+
+
 def consequences(draws: Draws, cast: Cast) -> str:
     """One to three such sentences, and what follows from them."""
     given = facts.denied(
         draws, facts.facts(draws, cast, draws.one((1, 1, 2, 3)), same=0.2)
     )
-    text = [f"{implied(draws, fact, IMPLICATIVES[fact.so])}." for fact in given]
+    text = [tell(draws, given)]
     for fact in draws.shuffled(given)[:2]:
         if draws.chance(0.3):
             lead = draws.one(("so ", "that is, ", "in fact "))

@@ -41,9 +41,8 @@ def rte(split: str, count: int) -> Records:
         given = (
             facts.denied(draws, told) if len(told) > 1 else [told[0]._replace(so=so)]
         )
-        premise = [inference.implied(draws, fact, forms[fact.so]) for fact in given]
         yield {
-            "premise": f"{'. '.join(premise)}.",
+            "premise": inference.tell(draws, given, forms),
             "hypothesis": f"{facts.clause(facts.claim(draws, given, so))}.",
             "label": int(not so),
         }

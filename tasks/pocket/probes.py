@@ -43,11 +43,10 @@ def _denial(draws: Draws, cast: Cast) -> Probe:
 
 def _inference(draws: Draws, cast: Cast) -> Probe:
     given = facts.denied(draws, facts.facts(draws, cast, 2))
-    forms = inference.IMPLICATIVES
-    told = [inference.implied(draws, fact, forms[fact.so]) for fact in given]
+    told = inference.tell(draws, given)
     fact = draws.one(given)
     asked = facts.ASKED[0](fact._replace(so=True))
-    return f"{'. '.join(told)}. {asked}", _yes(fact.so)
+    return f"{told} {asked}", _yes(fact.so)
 
 
 def _report(draws: Draws, cast: Cast) -> Probe:

@@ -40,8 +40,8 @@ class Draws:
         So the last ones hardly ever come up: of 48, number 20 once in 300 times, number
         40 once in 3,000.
         """
-        most = self.zipf(range(1, len(options) + 1), shift=0)
-        return self.zipf(options[:most], shift=0)
+        most = self.zipf(range(1, len(options) + 1))
+        return self.zipf(options[:most])
 
     def several(self, options: Sequence[T], count: int, shift: int = 0) -> list[T]:
         """Different options by `zipf`; raises ValueError if there are too few."""

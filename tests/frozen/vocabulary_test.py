@@ -16,6 +16,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import vocabulary
+from prompt_tuning.tasks import pocket
 
 ROOT = Path(__file__).resolve().parents[2]
 POCKET = str(ROOT / "prompt_tuning" / "pocket" / "spiece.model")
@@ -208,6 +209,18 @@ def test_a_vocabulary_larger_than_the_embedding_is_a_user_error():
     vocabulary.check_vocabulary(2_048, 2_048)
     with pytest.raises(UserError, match=r"32100 ids.*embeds 2048"):
         vocabulary.check_vocabulary(32_100, 2_048)
+
+
+def test_a_trained_vocabulary_is_the_same_each_time_and_takes_any_text(tmp_path):
+    texts = [*pocket.documents(0, 300)]
+    model = vocabulary.train(texts, 500, coverage=1.0)
+    assert model == vocabulary.train(iter(texts), 500, coverage=1.0)
+    (tmp_path / "spiece.model").write_bytes(model)
+    made = vocabulary.load_vocabulary(str(tmp_path / "spiece.model"))
+    assert made.vocab_size == 500 + vocabulary.EXTRA_IDS
+    for text in ("the cat ran", "Other: 3.5% 東京"):
+        assert made.decode(made.encode(text)) == text
+    assert len(made.encode("the")) == 1
 
 
 def test_loading_imports_neither_jax_nor_tensorflow():

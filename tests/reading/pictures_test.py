@@ -5,7 +5,7 @@ import planted_prompt
 import pytest
 from matplotlib import image
 
-from prompt_tuning.reading import attention, pictures, places, report, subject
+from prompt_tuning.reading import pictures, places, report, subject
 from prompt_tuning.runs import trained
 
 
@@ -93,7 +93,7 @@ def test_what_a_single_position_does_is_drawn(tmp_path, draw):
         "changed": {"shuffled, draw 1": 50.0},
         "examples": 10,
         "split": "validation",
-        "attention": dict.fromkeys(attention.STACKS, paid),
+        "attention": dict.fromkeys(("encoder", "decoder"), paid),
     }
     png, _ = draw(tmp_path / "one", "one", found)
     assert colours(png) >= 2

@@ -27,21 +27,21 @@ def _domains(scale: Scale) -> dict[str, str]:
     return {"SQuAD": scale.tasks.question, **scale.tasks.domains}
 
 
-def _cells_1(scale: Scale) -> tuple[Cell, ...]:
-    model, asks = scale.models[-1], [*_domains(scale).values()]
+def _by_both(
+    scale: Scale, row: str, trains: str, asks: Sequence[str]
+) -> tuple[Cell, ...]:
+    """Trained on one task by each of the two methods, and asked others."""
+    model = scale.models[-1]
     return tuple(
         cell
         for column, settings in _methods(model).items()
-        for cell in of_tasks(
-            scale,
-            model.name,
-            column,
-            model,
-            [scale.tasks.question],
-            asks=asks,
-            **settings,
-        )
+        for cell in of_tasks(scale, row, column, model, [trains], asks=asks, **settings)
     )
+
+
+def _cells_1(scale: Scale) -> tuple[Cell, ...]:
+    asks = [*_domains(scale).values()]
+    return _by_both(scale, scale.models[-1].name, scale.tasks.question, asks)
 
 
 def _table_1(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
@@ -65,25 +65,13 @@ def _table_1(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
 
 
 def _cells_2(scale: Scale) -> tuple[Cell, ...]:
-    model = scale.models[-1]
     return tuple(
         cell
         for way in scale.tasks.paraphrases
-        for column, settings in _methods(model).items()
-        for cell in of_tasks(
-            scale,
-            _way(way.source, way.target),
-            column,
-            model,
-            [way.trains],
-            asks=[way.asks],
-            **settings,
+        for cell in _by_both(
+            scale, f"{way.source} to {way.target}", way.trains, [way.asks]
         )
     )
-
-
-def _way(source: str, target: str) -> str:
-    return f"{source} to {target}"
 
 
 def _table_2(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
