@@ -344,7 +344,10 @@ class Schedule(_Section):
 
 @dataclasses.dataclass(frozen=True)
 class InverseSquareRoot(_Section):
-    """T5's pre-training rate: scale / sqrt(max(step, constant_steps))."""
+    """T5's pre-training rate: scale / sqrt(max(step, constant_steps)).
+
+    A cooldown after it is Zhai et al.'s (2022, "Scaling vision transformers").
+    """
 
     SECTION = "inverse_square_root"
     scale: float = setting(1.0, "scale of the formula above", least=0)
@@ -355,6 +358,12 @@ class InverseSquareRoot(_Section):
         0,
         "the step that pre-training ended at, when LM adaptation continues from it: "
         "1,000,000 for the public T5 1.1 (paper section 2.2)",
+        least=0,
+        most=_MANY,
+    )
+    cooldown_steps: int = setting(
+        0,
+        "the last steps, in which the rate falls to 0 in a straight line; T5 had none",
         least=0,
         most=_MANY,
     )
@@ -435,9 +444,14 @@ class Wayward(_Section):
 
 @dataclasses.dataclass(frozen=True)
 class Pretrain(_Section):
-    """Making a frozen model from scratch (paper section 2.2)."""
+    """Making a frozen model (paper section 2.2)."""
 
     SECTION = "pretrain"
+    initial: str = setting(
+        "",
+        "the frozen model to go on from, as INITIAL_CHECKPOINT_PATH is; without it, "
+        "random weights",
+    )
     corpus: str | list[str] | tuple[str, ...] = setting(
         "",
         "text to train on instead of MIXTURE_OR_TASK_NAME: files, folders or globs of "

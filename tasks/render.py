@@ -42,7 +42,7 @@ def label_word(record: Record, labels: Sequence[str]) -> str:
     return str(label)
 
 
-def _named(record: Record, names: Sequence[str], source: Sequence[str] = ()) -> str:
+def named(record: Record, names: Sequence[str], source: Sequence[str] = ()) -> str:
     """`name: text` for each name; `source` are the fields, if named otherwise."""
     texts = [need(record, field) for field in source or names]
     return " ".join(f"{name}: {text}" for name, text in zip(names, texts, strict=True))
@@ -55,7 +55,7 @@ def fields(
     source: Sequence[str] = (),
 ) -> Iterator[Features]:
     """The fields `names`, or the fields `source` under those names, and a label."""
-    inputs = _named(record, names, source)
+    inputs = named(record, names, source)
     yield {"inputs": inputs, "targets": label_word(record, labels)}
 
 
@@ -68,13 +68,13 @@ def similarity(record: Record, labels: Sequence[str]) -> Iterator[Features]:
         raise DataError(f"the score is {score!r}; it must be a number") from None
     if not (0 <= rounded <= 5 or rounded == NO_LABEL):
         raise DataError(f"the score is {score!r}; it must be from 0 to 5")
-    inputs = _named(record, ("sentence1", "sentence2"))
+    inputs = named(record, ("sentence1", "sentence2"))
     yield {"inputs": inputs, "targets": f"{rounded:.1f}"}
 
 
 def multirc(record: Record, labels: Sequence[str]) -> Iterator[Features]:
     """MultiRC: an answer option, without HTML. Scored by question."""
-    inputs = _named(record, ("question", "answer", "paragraph")).replace("<br>", " ")
+    inputs = named(record, ("question", "answer", "paragraph")).replace("<br>", " ")
     yield {
         "inputs": inputs.replace("<b>", "").replace("</b>", ""),
         "targets": label_word(record, labels),

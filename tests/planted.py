@@ -5,6 +5,8 @@ import json
 from prompt_tuning import config
 from prompt_tuning.runs import results
 
+MAJORITY = 25.0
+
 
 def run(
     path, value=None, *, curve=((0, 10.0), (4, 50.0)), reason=None, steps=8, **settings
@@ -32,6 +34,7 @@ def run(
     if value is not None:
         metrics = value if isinstance(value, dict) else {"kinds": {"accuracy": value}}
         kept = {"trained": {"metrics": metrics}, "best_step": curve[-1][0]}
+        kept["majority"] = {"kinds": {"accuracy": MAJORITY}}
         (path / results.METRICS).write_text(json.dumps(kept | {"steps": steps}))
     if reason:
         (path / results.FAILURE).write_text(json.dumps({"reason": reason}))

@@ -129,7 +129,7 @@ def rte(inputs):
     hypothesis, premise = _parts(inputs, "hypothesis", "premise")
     follows = dict(implied(sentence) for sentence in sentences(premise))
     so = follows[stated(hypothesis)[0]]
-    return "entailment" if so else "not_entailment"
+    return "entailment" if so else "contradiction"
 
 
 def cb(inputs):
@@ -156,25 +156,21 @@ def copa(inputs):
         cause, effect = pair
         given, sought = (effect, cause) if asked == "cause" else (cause, effect)
         if _fits(premise, given):
-            fitting |= {
-                word
-                for word, text in (("first", one), ("second", two))
-                if _fits(text, sought)
-            }
-    [word] = fitting
-    return word
+            fitting |= {text.rstrip(".") for text in (one, two) if _fits(text, sought)}
+    [right] = fitting
+    return right
 
 
 def _sense(word, sentence):
-    for number, sense in enumerate(senses.SENSES[word]):
+    for sense in senses.SENSES[word]:
         if any(_fits(sentence, use) for use in sense.uses):
-            return number
+            return sense.meaning
     raise AssertionError(sentence)
 
 
 def wic(inputs):
-    one, two, word = _parts(inputs, "sentence1", "sentence2", "word")
-    return "true" if _sense(word, one) == _sense(word, two) else "false"
+    _, _, two, word = _parts(inputs, "sentence1", "meaning1", "sentence2", "word")
+    return _sense(word, two)
 
 
 def multirc(inputs):
@@ -277,21 +273,26 @@ def way_to_ask(question):
     return found
 
 
+def ask_the_same(one, two):
+    return way_to_ask(one)[0] == way_to_ask(two)[0]
+
+
+def say_the_same(one, two):
+    first, second = (implied(text) or stated(text)[:2] for text in (one, two))
+    assert first[0] == second[0], (one, two)
+    return first == second
+
+
 def qqp(inputs):
-    one, two = map(way_to_ask, _parts(inputs, "question1", "question2"))
-    return "duplicate" if one[0] == two[0] else "not_duplicate"
-
-
-def _says(sentence):
-    return implied(sentence) or stated(sentence)[:2]
+    one, two = _parts(inputs, "question1", "question2")
+    asked = dict(implied(question.strip()) for question in one.split("?")[:-1])
+    so = asked[_key(_matched(_ASKED, two.rstrip("?")))]
+    return "duplicate" if so else "another"
 
 
 def mrpc(inputs):
-    one, two = (
-        _says(text.rstrip(".")) for text in _parts(inputs, "sentence1", "sentence2")
-    )
-    assert one[0] == two[0], inputs
-    return "equivalent" if one == two else "not_equivalent"
+    told, said = _parts(inputs, "sentence1", "sentence2")
+    return "equivalent" if _claimed(told, stated(said)[0]) else "contradiction"
 
 
 def _named(inputs, meaning):

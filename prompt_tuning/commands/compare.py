@@ -18,8 +18,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=flags.path,
         metavar="DIR",
-        help="the folder for summary.json, summary.png and summary.pdf (default: RUN "
-        "where that is one folder of several runs, else the working directory)",
+        help="the folder for summary.json and the pictures, summary and scores, as PNG "
+        "and PDF (default: RUN where that is one folder of several runs, else the "
+        "working directory)",
     )
 
 

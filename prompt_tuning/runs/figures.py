@@ -132,6 +132,45 @@ def overlay(
     return [path.with_suffix(kind) for kind in KINDS]
 
 
+def bars(
+    path: Path,
+    title: str,
+    scores: Mapping[str, Sequence[float]],
+    majority: float | None,
+    score: str = "score",
+) -> list[Path]:
+    """Draws a bar for the mean of each group of runs, and one for the majority class.
+
+    Args:
+      path: where to, without the suffix.
+      scores: name -> the score of each of its runs; several have a whisker of a sample
+        deviation.
+      majority: the most frequent class's score, or None.
+      score: what the score is, for its axis.
+
+    Returns:
+      The paths of the PNG and the PDF.
+    """
+    given = {} if majority is None else {"majority class": [majority]}
+    shown = {name: values for name, values in {**given, **scores}.items() if values}
+    with _figure(path, title, (6.4, 1.3 + 0.4 * len(shown)), (1, 1)) as (panel,):
+        for i, (name, values) in enumerate(shown.items()):
+            mean = float(np.mean(values))
+            around = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            color = GREY if name in given else BLUE
+            panel.barh(i, mean, height=0.6, color=color, xerr=around, capsize=3)
+            told = f" {mean:.1f}" if around is None else f" {mean:.1f} ± {around:.1f}"
+            panel.text(mean + (around or 0), i, told, va="center")
+        panel.set_yticks(range(len(shown)), list(shown))
+        panel.invert_yaxis()
+        panel.grid(visible=False, axis="y")
+        if all(0 <= np.mean(values) <= 100 for values in shown.values()):
+            panel.set_xlim(0, 115)
+            panel.set_xticks(range(0, 101, 20))
+        panel.set_xlabel(score)
+    return [path.with_suffix(kind) for kind in KINDS]
+
+
 KINDS = (".png", ".pdf")
 
 
@@ -144,7 +183,7 @@ def _figure(
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=size, layout="constrained")
-    panels = list(figure.subplots(*grid, sharex=True).flat)
+    panels = list(figure.subplots(*grid, sharex=True, squeeze=False).flat)
     figure.suptitle(title, fontsize="medium")
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)

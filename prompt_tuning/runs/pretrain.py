@@ -1,8 +1,9 @@
-"""Making a frozen model from scratch: span corruption, then LM adaptation.
+"""Making a frozen model: span corruption, then LM adaptation.
 
 The paper's two stages (section 2.2) at any size, on any plain text: T5's pre-training
-with its own optimizer, then the prefix-LM objective on the same weights. The training
-step is the one of model tuning.
+with its own optimizer, then the prefix-LM objective on the same weights. They begin at
+random, or with a model's (pretrain.initial), as T5 1.1's LM adaptation did. The
+training step is the one of model tuning.
 """
 
 import dataclasses
@@ -17,7 +18,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from prompt_tuning import methods, partitioning
+from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
+from prompt_tuning.methods import whole
 from prompt_tuning.runs import parts, pretrain_text
 from prompt_tuning.settings import Run, Settings
 from prompt_tuning.t5 import network
@@ -49,31 +52,56 @@ def pretrain(settings: Settings) -> Path:
     Returns:
       The path of the frozen model, MODEL_DIR/frozen.safetensors.
     """
+    settings = _from_initial(settings)
     path = folder.make_model_dir(settings.run)
     with folder.locked(path):
         return _pretrain(settings, path)
 
 
+def _from_initial(settings: Settings) -> Settings:
+    """The settings with pretrain.initial as the frozen model, whose file describes it.
+
+    Raises:
+      UserError: there is a frozen model that would not be read.
+    """
+    initial, given = settings.pretrain.initial, settings.run.initial_checkpoint_path
+    if given not in (initial, Run().initial_checkpoint_path):
+        begins = f"from {initial}" if initial else "from random weights"
+        raise UserError(
+            f"INITIAL_CHECKPOINT_PATH is {given}, but `pretrain` would begin {begins}: "
+            "to go on from a model, give it as pretrain.initial; otherwise leave "
+            "INITIAL_CHECKPOINT_PATH out"
+        )
+    if not initial:
+        return settings
+    run = dataclasses.replace(settings.run, initial_checkpoint_path=initial)
+    return dataclasses.replace(settings, run=run)
+
+
 def _pretrain(settings: Settings, path: Path) -> Path:
     run = dataclasses.replace(settings.run, method="whole")
-    model = parts.build(settings, frozen=False)
-    rate = optimizer.inverse_square_root(settings.inverse_square_root)
+    model = parts.build(settings, frozen=bool(settings.pretrain.initial))
+    # A step donates the parameters, so nothing else may hold them.
+    initial, model = model.params, model._replace(params=None)
+    corrupted = settings.pretrain.span_corruption_steps
+    total, kept = corrupted + settings.pretrain.prefix_lm_steps, _kept(settings)
+    rate = optimizer.inverse_square_root(settings.inverse_square_root, total)
     adafactor = optimizer.adafactor(rate, settings.adafactor)
     states = checkpoints.manager(path / "checkpoints")
     started = states.latest_step() is not None
     print(f"computed in   {parts.computed_in(settings, model)}", flush=True)
     text = pretrain_text.open_text(settings, model.vocabulary)
     said = {"vocabulary_fingerprint": model.vocabulary.fingerprint(), **text.said}
+    if settings.pretrain.initial:
+        said["frozen_fingerprint"] = weights.fingerprint(settings.pretrain.initial)
     folder.check_same(settings, said)
     parts.keep(path, parts.resolved(settings, model), said, check=started)
-    state = _first_state(settings, model, adafactor)
+    state = _first_state(settings, model, initial, adafactor)
     state = checkpoints.restore_last(states, state) or state
     folder.keep_lines(path / "train.jsonl", int(state.step), "loss")
     save = functools.partial(_save, run, model, text.origin)
     measure_loss = _held_out_loss(model.network, text.held_out)
     measure_skill = _skill(settings, model)
-    corrupted = settings.pretrain.span_corruption_steps
-    total, kept = corrupted + settings.pretrain.prefix_lm_steps, _kept(settings)
 
     def at_period(current: step.States, number: int) -> dict[str, str]:
         params = current[0].trained
@@ -145,11 +173,15 @@ def _save(
 
 
 def _first_state(
-    settings: Settings, model: parts.Model, adafactor: Any
+    settings: Settings, model: parts.Model, initial: Any, adafactor: Any
 ) -> step.TrainState:
-    key = jax.random.key(settings.run.seed)
-    sharded = settings.param_shardings.fully_sharded
-    params = partitioning.init_params(model.network, key, model.mesh, sharded)
+    """The state before the first step: of the weights `initial`, or of random ones."""
+    if initial is None:
+        key = jax.random.key(settings.run.seed)
+        sharded = settings.param_shardings.fully_sharded
+        params = partitioning.init_params(model.network, key, model.mesh, sharded)
+    else:
+        params = whole.trainable(initial)
     return partitioning.placed(step.new_state(params, adafactor), model.mesh)
 
 

@@ -11,6 +11,7 @@ from prompt_tuning.errors import UserError, plain
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5 import products
 from prompt_tuning.training import folder
+from prompt_tuning.training.task import development_score
 
 SETTINGS, METRICS, FAILURE = "config.gin", "metrics.json", "failed.json"
 DONE, FAILED, BEGUN = "done", "failed", "unfinished"  # states of a run
@@ -25,6 +26,7 @@ class Result(NamedTuple):
       folder.MADE_OF; what is not known is left out.
     step, score: of the best evaluation; score as training.task.development_score.
     metrics: {"TASK METRIC": value} of that step; empty unless it is done.
+    majority: the score of the most frequent class, if there is one.
     scores, losses: {step: value} of each evaluation and each training step; losses in
       nats per target token.
     """
@@ -37,6 +39,7 @@ class Result(NamedTuple):
     step: int | None = None
     score: float | None = None
     metrics: Mapping[str, float] = {}
+    majority: float | None = None
     scores: Mapping[int, float] = {}
     losses: Mapping[int, float] = {}
 
@@ -100,14 +103,16 @@ def read(path: Path) -> Result:
         return begun if reason is None else begun._replace(state=FAILED, reason=reason)
     try:
         trained, step = kept["trained"]["metrics"], kept["best_step"]
-        metrics = flat(trained)
+        metrics, majority = flat(trained), kept.get("majority") or {}
+        majority = development_score(majority) if any(majority.values()) else None
     except (KeyError, TypeError, AttributeError, ValueError):
         raise UserError(
             f"{path / METRICS} is no metrics.json of a finished run; run its `train` "
             "again, which writes it"
         ) from None
     score = begun.scores.get(step)
-    return begun._replace(state=DONE, step=step, score=score, metrics=metrics)
+    begun = begun._replace(step=step, score=score, metrics=metrics)
+    return begun._replace(state=DONE, majority=majority)
 
 
 def flat(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

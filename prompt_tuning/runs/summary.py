@@ -7,17 +7,40 @@ from prompt_tuning import outputs
 from prompt_tuning.runs import compare, figures, parts
 from prompt_tuning.runs.compare import Row
 
-NAME = "summary"  # of the files, .json, .png and .pdf
+# Of the files: the table and the curves, and the scores as bars.
+NAME, BARS = "summary", "scores"
 
 
 def tell(rows: Sequence[Row], path: Path) -> None:
-    """Prints the rows as a table; writes summary.json, .png and .pdf into a folder."""
+    """Prints the rows as a table; writes it and its pictures into a folder.
+
+    summary.json is the table, summary.png and .pdf the curves, scores.png and .pdf the
+    scores of the runs that are done, as bars.
+    """
     print(f"\n{compare.text(rows)}\n", flush=True)
     file = path / f"{NAME}.json"
     outputs.write_json(file, compare.summary(rows))
     drawn = figures.overlay(path / NAME, title(rows), lines(rows), score(rows))
-    for name, one in zip(("table", "curves", ""), (file, *drawn), strict=True):
+    named = dict(zip(("table", "curves"), (file, drawn[0]), strict=True))
+    if scores := {name: x for name, row in named_rows(rows) if (x := row.scores())}:
+        named["scores"], _ = figures.bars(
+            path / BARS, title(rows), scores, majority(rows), score(rows)
+        )
+    for name, one in named.items():
         print(f"{name:<15} {one}", flush=True)
+
+
+def named_rows(rows: Sequence[Row]) -> list[tuple[str, Row]]:
+    """The rows by name: of their folders, if each is one run and differs in much."""
+    alone = {row.runs[0].folder.name for row in rows if len(row.runs) == 1}
+    much = any(len(row.settings) > 2 for row in rows) and len(alone) == len(rows)
+    return [(row.runs[0].folder.name if much else row.name, row) for row in rows]
+
+
+def majority(rows: Sequence[Row]) -> float | None:
+    """The majority class's score, if it is the same in all runs."""
+    found = {run.majority for row in rows for run in row.done}
+    return found.pop() if len(found) == 1 else None
 
 
 def title(rows: Sequence[Row]) -> str:
@@ -42,16 +65,17 @@ def score(rows: Sequence[Row]) -> str:
 
 def lines(rows: Sequence[Row]) -> list[figures.Line]:
     """The rows' curves, the best ones first where there are too many to draw."""
-    begun = [row for row in rows if any(run.scores for run in row.runs)]
+    named = named_rows(rows)
+    begun = [pair for pair in named if any(run.scores for run in pair[1].runs)]
     if len(begun) > figures.MOST_LINES:
-        means = [compare.spread(row.scores()) for row in begun]
+        means = [compare.spread(row.scores()) for _, row in begun]
         best = [mean.mean if mean else float("-inf") for mean in means]
         begun = [begun[i] for i in sorted(range(len(begun)), key=lambda i: -best[i])]
     return [
         figures.Line(
-            row.name,
+            name,
             [run.scores for run in row.runs if run.scores],
             [run.losses for run in row.runs if run.losses],
         )
-        for row in begun
+        for name, row in begun
     ]

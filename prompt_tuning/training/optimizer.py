@@ -18,12 +18,15 @@ def schedule(settings: Schedule) -> optax.Schedule:
     return rate
 
 
-def inverse_square_root(settings: InverseSquareRoot) -> optax.Schedule:
-    """Step (from 0) -> T5's pre-training rate."""
+def inverse_square_root(settings: InverseSquareRoot, steps: int) -> optax.Schedule:
+    """Step (from 0) -> T5's pre-training rate, in a run of so many steps."""
     s = settings
 
     def rate(step):
-        return s.scale / jnp.sqrt(jnp.maximum(step + s.first_step, s.constant_steps))
+        left = (steps - step) / s.cooldown_steps if s.cooldown_steps else 1.0
+        cooldown = jnp.minimum(1.0, left)
+        root = jnp.sqrt(jnp.maximum(step + s.first_step, s.constant_steps))
+        return cooldown * s.scale / root
 
     return rate
 

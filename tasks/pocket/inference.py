@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from prompt_tuning.tasks.pocket import facts
 from prompt_tuning.tasks.pocket.facts import Fact
-from prompt_tuning.tasks.pocket.world import Cast, Draws
+from prompt_tuning.tasks.pocket.world import Cast, Draws, share
 
 # {p} is a person, {v} what the person did or did not do, such as "find the kite".
 # Those beside one another are built alike, so that only the words unlike tell.
@@ -37,6 +37,20 @@ def implied(draws: Draws, fact: Fact, forms: Sequence[str]) -> str:
     """
     done = f"{fact.verb.base} {fact.what}"
     return draws.zipf(forms).format(p=fact.p, v=done)
+
+
+def shared(split: str) -> dict[bool, tuple[str, ...]]:
+    """The phrases of a split, which no other split has."""
+    return {so: share(own, split) for so, own in IMPLICATIVES.items()}
+
+
+def given(draws: Draws, cast: Cast, count: int, so: bool) -> list[Fact]:
+    """Facts, at least one of which is so if `so`, and is not so unless `so`.
+
+    Of several, at least one is the other way.
+    """
+    told = facts.facts(draws, cast, count)
+    return facts.denied(draws, told) if count > 1 else [told[0]._replace(so=so)]
 
 
 def tell(

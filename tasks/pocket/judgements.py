@@ -35,12 +35,10 @@ def rte(split: str, count: int) -> Records:
     Of several, at least one fact follows and of at least one the contrary.
     """
     draws, cast = Draws(f"rte {split}"), world.cast(split)
-    forms = {so: share(own, split) for so, own in inference.IMPLICATIVES.items()}
+    forms = inference.shared(split)
     for i in range(count):
-        so, told = i % 2 == 0, facts.facts(draws, cast, 1 + i // 2 % 3)
-        given = (
-            facts.denied(draws, told) if len(told) > 1 else [told[0]._replace(so=so)]
-        )
+        so = i % 2 == 0
+        given = inference.given(draws, cast, 1 + i // 2 % 3, so)
         yield {
             "premise": inference.tell(draws, given, forms),
             "hypothesis": f"{facts.clause(facts.claim(draws, given, so))}.",
@@ -69,20 +67,28 @@ def cb(split: str, count: int) -> Records:
 
 
 def wic(split: str, count: int) -> Records:
-    """Two sentences with one word, in the same sense or in two."""
+    """Two sentences with one word, in the same sense or in two.
+
+    `meaning1` is what it means in the first, and `other` what it does not. Every first
+    sentence has one of each.
+    """
     draws, cast = Draws(f"wic {split}"), world.cast(split)
-    for i in range(count):
+    for _ in range(count // 2):
         word = draws.one(share(senses.WORDS, split))
-        one, two = draws.shuffled(senses.SENSES[word])
-        first = second = senses.use(draws, cast, one)
-        while second == first:
-            second = senses.use(draws, cast, one if i % 2 else two)
-        yield {
-            "word": word,
-            "sentence1": f"{first}.",
-            "sentence2": f"{second}.",
-            "label": i % 2,
-        }
+        one, other = draws.shuffled(senses.SENSES[word])
+        first = senses.use(draws, cast, one)
+        for same in draws.shuffled((False, True)):
+            second = first
+            while second == first:
+                second = senses.use(draws, cast, one if same else other)
+            yield {
+                "word": word,
+                "sentence1": f"{first}.",
+                "sentence2": f"{second}.",
+                "meaning1": one.meaning,
+                "other": other.meaning,
+                "label": int(same),
+            }
 
 
 def multirc(split: str, count: int) -> Records:

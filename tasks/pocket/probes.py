@@ -1,6 +1,6 @@
 """What a frozen model can do without a prompt, in the text it was trained on.
 
-A probe is the beginning of a pre-training text, cut before a word that only a model
+A probe is the beginning of a pre-training text, cut before words that only a model
 with some skill can tell. Measure these before tuning: no prompt calls up what is not
 there.
 """
@@ -16,11 +16,10 @@ from prompt_tuning.tasks.pocket import (
     reasons,
     reports,
     senses,
-    wordings,
 )
 from prompt_tuning.tasks.pocket.world import Cast, Draws
 
-Probe = tuple[str, str]  # a beginning, and the word that must follow
+Probe = tuple[str, str]  # a beginning, and the word or words that must follow
 
 
 def _yes(so: bool) -> str:
@@ -60,10 +59,12 @@ def _report(draws: Draws, cast: Cast) -> Probe:
     return f"{told} {facts.ASKED[0](item.fact)}", answer[item.kind]
 
 
-def _alternative(draws: Draws, cast: Cast) -> Probe:
-    first = draws.chance(0.5)
-    told, _ = reasons.alternative(draws, cast, first)
-    return f"{told} the", "first" if first else "second"
+def _cause(draws: Draws, cast: Cast) -> Probe:
+    person = draws.zipf(cast.people).name
+    cause, effect = (text.format(p=person) for text in draws.zipf(reasons.CAUSES))
+    if draws.chance(0.5):
+        return f"{cause}. what came of it?", effect
+    return f"{effect}. what was the cause?", cause
 
 
 def _pronoun(draws: Draws, cast: Cast) -> Probe:
@@ -75,22 +76,10 @@ def _pronoun(draws: Draws, cast: Cast) -> Probe:
 
 
 def _sense(draws: Draws, cast: Cast) -> Probe:
-    word, same = draws.zipf(senses.WORDS), draws.chance(0.5)
-    one, two = draws.shuffled(senses.SENSES[word])
-    first, second = (senses.use(draws, cast, s) for s in (one, one if same else two))
-    return f"{first}. {second}. do both mean the same?", _yes(same)
-
-
-def _asks_same(draws: Draws, cast: Cast) -> Probe:
-    same = draws.chance(0.5)
-    one, two = wordings.any_questions(draws, cast, same)
-    return f"{one} {two} do they ask the same?", _yes(same)
-
-
-def _says_same(draws: Draws, cast: Cast) -> Probe:
-    same = draws.chance(0.5)
-    one, two = wordings.statements(draws, cast, same, inference.IMPLICATIVES)
-    return f"{one}. {two}. do they say the same?", _yes(same)
+    word = draws.zipf(senses.WORDS)
+    sense = draws.one(senses.SENSES[word])
+    use = senses.use(draws, cast, sense)
+    return f"{use}. what does {word} mean here?", sense.meaning
 
 
 def _domain(draws: Draws, cast: Cast) -> Probe:
@@ -108,11 +97,9 @@ SKILLS: dict[str, Callable[[Draws, Cast], Probe]] = {
     "denials": _denial,
     "inference": _inference,
     "reports": _report,
-    "alternatives": _alternative,
+    "causes": _cause,
     "pronouns": _pronoun,
     "senses": _sense,
-    "asks same": _asks_same,
-    "says same": _says_same,
     "domains": _domain,
 }
 

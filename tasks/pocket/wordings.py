@@ -4,8 +4,6 @@ Two questions on one fact ask for the same if both ask who, or both where, or bo
 Two sentences on one fact say the same if both say that it came about, or neither does.
 """
 
-from collections.abc import Mapping, Sequence
-
 from prompt_tuning.tasks.pocket import facts
 from prompt_tuning.tasks.pocket.facts import WORDINGS, Fact
 from prompt_tuning.tasks.pocket.inference import IMPLICATIVES, implied
@@ -67,9 +65,7 @@ def _simple(draws: Draws, cast: Cast) -> Fact:
 PARTS = tuple(QUESTIONS)
 
 
-def questions(
-    draws: Draws, cast: Cast, parts: Pair, forms: Mapping[str, Sequence[str]]
-) -> Pair:
+def questions(draws: Draws, cast: Cast, parts: Pair) -> Pair:
     """Two questions on one fact, in different words, each for one of PARTS."""
     fact = _simple(draws, cast)
     slots = {
@@ -77,21 +73,19 @@ def questions(
         "v": f"{fact.verb.base} {fact.what}",
         "d": f"{fact.verb.past} {fact.what}",
     }
-    first, second = (draws.one(forms[part]) for part in parts)
+    first, second = (draws.one(QUESTIONS[part]) for part in parts)
     while first == second:
-        second = draws.one(forms[parts[1]])
+        second = draws.one(QUESTIONS[parts[1]])
     return first.format(**slots), second.format(**slots)
 
 
 def any_questions(draws: Draws, cast: Cast, same: bool) -> Pair:
     """Two questions that ask for the same part of a fact, or for two."""
     one, other = draws.shuffled(PARTS)[:2]
-    return questions(draws, cast, (one, one if same else other), QUESTIONS)
+    return questions(draws, cast, (one, one if same else other))
 
 
-def statements(
-    draws: Draws, cast: Cast, same: bool, forms: Mapping[bool, Sequence[str]]
-) -> Pair:
+def statements(draws: Draws, cast: Cast, same: bool) -> Pair:
     """Two sentences on one fact, without full stops, that say the same or do not.
 
     One is an implicative, the other plain, or denied, or an implicative too.
@@ -99,9 +93,13 @@ def statements(
     so = draws.chance(0.5)
     fact = _simple(draws, cast)._replace(so=so)
     other = fact._replace(so=so if same else not so)
-    one = implied(draws, fact, forms[so])
+    one = implied(draws, fact, IMPLICATIVES[so])
     if draws.chance(0.5):
-        rest = [form for form in forms[other.so] if implied(draws, fact, [form]) != one]
+        rest = [
+            form
+            for form in IMPLICATIVES[other.so]
+            if implied(draws, fact, [form]) != one
+        ]
         pair = [one, implied(draws, other, rest)]
     else:
         pair = [one, draws.one(WORDINGS if other.so else _DENIALS)(other)]
@@ -135,7 +133,7 @@ def compared_wordings(draws: Draws, cast: Cast) -> str:
         if ask:
             one, two = any_questions(draws, cast, same)
         else:
-            one, two = statements(draws, cast, same, IMPLICATIVES)
+            one, two = statements(draws, cast, same)
         judge = draws.zipf(_ALIKE if same else _UNLIKE)
         judge = judge.format(v="ask" if ask else "say")
         stop = "" if ask else "."

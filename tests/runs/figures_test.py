@@ -48,6 +48,21 @@ def test_the_learning_curve_is_a_png_and_a_pdf(tmp_path, steps, scores, majority
     assert sorted(paths[0].parent.iterdir()) == sorted(paths)
 
 
+def test_bars_are_as_long_as_the_scores(tmp_path, drawn):
+    scores = {"one": [40.0, 60.0], "two": [90.0], "none": []}
+    paths = figures.bars(tmp_path / "bars", "t", scores, 12.5, "accuracy")
+    assert [path.name for path in paths] == ["bars.png", "bars.pdf"]
+    [panel] = drawn[0].axes
+    names = [tick.get_text() for tick in panel.get_yticklabels()]
+    assert names == ["majority class", "one", "two"]
+    widths = [bar.get_width() for bar in panel.patches]
+    assert widths == [12.5, 50.0, 90.0]
+    told = [text.get_text().strip() for text in panel.texts]
+    assert told == ["12.5", "50.0 ± 14.1", "90.0"]
+    figures.bars(tmp_path / "negative", "t", {"one": [-3.0]}, None)
+    assert [bar.get_width() for bar in drawn[-1].axes[0].patches] == [-3.0]
+
+
 def test_equal_curves_are_equal_files(tmp_path):
     first, second = (curve(tmp_path / name) for name in ("a", "b"))
     assert [x.read_bytes() for x in first] == [x.read_bytes() for x in second]

@@ -95,6 +95,29 @@ def test_a_run_goes_on_with_the_same_settings_only(run, tmp_path, monkeypatch, c
     assert f"frozen model: {tmp_path / 'frozen.safetensors'}" in capsys.readouterr().out
 
 
+def test_a_model_is_adapted_from_its_weights(run, tmp_path, capsys):
+    """LM adaptation of a model of span corruption alone, as of the public T5 1.1."""
+    initial = run / "span_corruption.safetensors"
+    flags = {"pretrain.span_corruption_steps": 0, "pretrain.prefix_lm_steps": 2}
+    flags |= {"pretrain.kept": [], "inverse_square_root.first_step": 12}
+    assert main(tmp_path / "on", **flags, **{"pretrain.initial": initial}) == 0
+    assert main(tmp_path / "new", **flags) == 0
+    (first, _), (fresh, _) = log(tmp_path / "on"), log(tmp_path / "new")
+    assert first["loss"] < 0.9 * fresh["loss"], "it began with other weights"
+    before, after = load_file(initial), load_file(tmp_path / "on/frozen.safetensors")
+    scale = "encoder/encoder_norm/scale"
+    assert 0 < np.abs(after[scale] - before[scale]).max() < 0.3
+    # The same command goes on with it, and not from another model.
+    other = {"pretrain.initial": run / "frozen.safetensors"}
+    capsys.readouterr()
+    assert main(tmp_path / "on", **flags, **other) == 2
+    assert "pretrain.initial" in capsys.readouterr().err
+    assert main(tmp_path / "x", **flags, INITIAL_CHECKPOINT_PATH=initial) == 2
+    message = capsys.readouterr().err
+    assert "would begin from random weights" in message and str(initial) in message
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_prompt_is_tuned_on_the_result(run, tmp_path):
     flags = {"INITIAL_CHECKPOINT_PATH": run / "frozen.safetensors"}
     assert small.main("train", MODEL_DIR=tmp_path, TRAIN_STEPS=1, **flags) == 0

@@ -25,7 +25,7 @@ def swept(tmp_path_factory, frozen):
     return trained(tmp_path_factory.mktemp("sweep"), frozen, *SWEEP)
 
 
-SUMMARY = ["summary.json", "summary.pdf", "summary.png"]
+SUMMARY = ["scores.pdf", "scores.png", "summary.json", "summary.pdf", "summary.png"]
 
 
 def test_prompts_tuned_together_end_as_those_tuned_alone(run, swept, tmp_path, frozen):

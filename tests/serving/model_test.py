@@ -94,10 +94,11 @@ def test_several_answers_are_drawn_or_the_likeliest_of_a_beam(model):
     again = model.generate(TEXTS[2:3], "free", temperature=1.0, answers=2, seed=5)
     assert [x.tokens for x in again[0]] == [x.tokens for x in drawn[2][:2]]
     beam = model.generate(TEXTS, "free", answers=2, beams=3)
-    greedy = model.generate(TEXTS, "free")
+    greedy, gained = model.generate(TEXTS, "free"), 0.0
     for (best, second), (plain,) in zip(beam, greedy, strict=True):
         assert sum(best.log_probs) >= sum(second.log_probs)
-        assert sum(best.log_probs) >= sum(plain.log_probs) - 1e-4
+        gained += sum(best.log_probs) - sum(plain.log_probs)
+    assert gained > 0, "mostly, as a beam may lose what greedy decoding finds"
 
 
 def test_long_texts_are_cut_and_counted(model):

@@ -81,14 +81,15 @@ def test_a_mixed_batch_is_answered_as_by_each_prompt_alone(model, rows, alone):
     assert len(ends) > 2
 
 
-def test_beams_of_a_mixed_batch_are_at_least_as_likely(model, rows):
+def test_beams_of_a_mixed_batch_are_likelier(model, rows):
     texts = [text for text, *_ in rows[:8]]
     names = [f"{place} {length}" for _, _, length, place in rows[:8]]
-    greedy = model.generate(texts, names)
+    greedy, gained = model.generate(texts, names), 0.0
     for (best, _), (plain,) in zip(
         model.generate(texts, names, beams=3, answers=2), greedy, strict=True
     ):
-        assert sum(best.log_probs) >= sum(plain.log_probs) - 1e-4
+        gained += sum(best.log_probs) - sum(plain.log_probs)
+    assert gained > 0, "mostly, as a beam may lose what greedy decoding finds"
 
 
 def test_adding_and_removing_prompts_compiles_nothing(model, rows):

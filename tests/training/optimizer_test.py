@@ -107,12 +107,19 @@ def test_a_schedule_drives_adafactor():
 
 def test_inverse_square_root_goes_on_where_pre_training_ended():
     def rate(**options):
-        return optimizer.inverse_square_root(InverseSquareRoot(**options))
+        return optimizer.inverse_square_root(InverseSquareRoot(**options), 10**6)
 
     assert rates(rate(), 0, 10_000, 40_000) == pytest.approx([0.01, 0.01, 0.005])
     adaptation = rate(first_step=1_000_000)
     assert rates(adaptation, 0, 100_000) == pytest.approx([1e-3, 9.535e-4], rel=1e-4)
     assert rates(rate(scale=2.0, constant_steps=4), 16) == pytest.approx([0.5])
+
+
+def test_a_cooldown_leads_to_a_rate_of_0_behind_the_last_step():
+    options = InverseSquareRoot(constant_steps=4, cooldown_steps=4)
+    found = rates(optimizer.inverse_square_root(options, 100), 0, 63, 96, 98, 99, 100)
+    roots = [96**-0.5, 98**-0.5 / 2, 99**-0.5 / 4, 0]
+    assert found == pytest.approx([0.5, 63**-0.5, *roots])
 
 
 def test_a_runs_optimizer_follows_its_schedule_and_its_options():
