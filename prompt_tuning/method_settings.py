@@ -3,6 +3,96 @@
 A method without options has no section. Settings (settings.py) holds those there are.
 """
 
-from prompt_tuning.sections import Section
+import dataclasses
 
-SECTIONS: tuple[type[Section], ...] = ()
+from prompt_tuning.sections import Section, setting
+
+_MOST_SEED = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Residual(Section):
+    """Residual prompt tuning (Razdaibiedina et al., 2023)."""
+
+    SECTION = "residual"
+    bottleneck: int = setting(
+        400, "hidden units of the MLP that the vectors share", least=1, most=10**6
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Decomposed(Section):
+    """A prompt that is made of less: DPT, ULPT or MPT."""
+
+    SECTION = "decomposed"
+    kind: str = setting(
+        "dpt",
+        "dpt, a product of two matrices (Xiao et al., 2023); ulpt, few values a vector "
+        "and a fixed random projection (Wu et al., 2025); mpt, a prompt times a "
+        "low-rank matrix (Wang et al., 2023)",
+        choices=("dpt", "ulpt", "mpt"),
+    )
+    rank: int = setting(
+        0,
+        "R of the matrices; 0: 10 for dpt, 2 for ulpt, 1 for mpt, as in the papers, or "
+        "PROMPT_LENGTH if that is less",
+        least=0,
+        most=10**5,
+    )
+    projection: int = setting(
+        0,
+        "the seed of ulpt's projection, whatever SEED is",
+        least=0,
+        most=_MOST_SEED,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Superpos(Section):
+    """SuperPos: vectors that are mixtures of sampled embeddings (Sadraei et al.)."""
+
+    SECTION = "superpos"
+    rows: int = setting(
+        128, "how many embeddings a vector is a mixture of", least=1, most=5_000
+    )
+    sample: int = setting(
+        0,
+        "the seed that samples them, whatever SEED is",
+        least=0,
+        most=_MOST_SEED,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PTuning(Section):
+    """P-tuning (Liu et al., 2021): a prompt through an encoder, in a text's places."""
+
+    SECTION = "p_tuning"
+    template: str = setting(
+        "",
+        "where the vectors stand, such as '[P*3] topic: {inputs} [P*3]', with text in "
+        "between; by default all of them at PROMPT_PLACE",
+    )
+    tokens: list[int] | tuple[int, ...] = setting(
+        (),
+        "the template in the model's vocabulary, which the run fills in: token ids, -1 "
+        "for a vector, -2 for the input",
+    )
+    encoder: str = setting(
+        "lstm",
+        "lstm, two bidirectional layers and an MLP of two (the paper's); or mlp, of "
+        "three layers (PEFT's default)",
+        choices=("lstm", "mlp"),
+    )
+    hidden: int = setting(
+        0,
+        "units of its hidden layers, for the LSTM half in each direction; 0: D",
+        least=0,
+        most=10**6,
+    )
+    with_model: bool = setting(
+        False, "train the model's weights too, as the paper does with small models"
+    )
+
+
+SECTIONS: tuple[type[Section], ...] = (Residual, Decomposed, Superpos, PTuning)

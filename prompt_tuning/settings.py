@@ -134,7 +134,8 @@ class Run(Section):
     method: str = setting(
         "prompt",
         "what is trained: prompt; whole (the model, the paper's baseline); prepended "
-        "(both)",
+        "(both); or a prompt that is made of something else: residual, p_tuning, "
+        "decomposed, superpos",
     )
     prompt_length: int = setting(100, "P (paper section 3.2)", least=1, most=10**5)
     prompt_init: str = setting(
@@ -362,6 +363,10 @@ class Settings:
     param_shardings: ParamShardings = ParamShardings()
     wayward: Wayward = Wayward()
     pretrain: Pretrain = Pretrain()
+    residual: method_settings.Residual = method_settings.Residual()
+    decomposed: method_settings.Decomposed = method_settings.Decomposed()
+    superpos: method_settings.Superpos = method_settings.Superpos()
+    p_tuning: method_settings.PTuning = method_settings.PTuning()
 
 
 # What the user calls a section -> its class, and the field of Settings that holds it.

@@ -94,9 +94,10 @@ def _single(settings: Any, source: Any, answers: bool) -> Any:
     prompt_PxD = np.zeros((0, frozen.network.config.emb_dim))
     if extra.prompt is not None:
         prompt_PxD = np.asarray(extra.prompt.vectors)
+    in_front = source.said.get("in_front")
     facts = prompts.Facts(
         length=len(prompt_PxD),
-        place=run.prompt_place,
+        place=run.prompt_place if in_front is None else "around",
         label_words=tuple(words) if words else None,
         target_length=most,
         task=run.mixture_or_task_name,
@@ -104,6 +105,7 @@ def _single(settings: Any, source: Any, answers: bool) -> Any:
         description=source.said,
         decoding=run.decoding,
         template=run.inputs,
+        in_front=in_front,
     )
     model.put("prompt", prompt_PxD, facts)
     return model

@@ -32,6 +32,7 @@ from prompt_tuning.engines import gin_settings
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import description, weights
 from prompt_tuning.frozen.vocabulary import check_vocabulary, load_vocabulary
+from prompt_tuning.methods import prompt as prompts
 from prompt_tuning.runs import parts
 from prompt_tuning.settings import Run, Settings, Wayward
 from prompt_tuning.t5 import decoding, network
@@ -177,8 +178,8 @@ class PromptedT5(models.EncoderDecoderModel):
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
         self.parts = _model(settings)
+        self.settings = settings = methods.worded(settings, self.parts.vocabulary)
         self.task = _task(settings.run, self.parts.vocabulary)
         self.method = methods.of(settings)
         vocabulary = tasks.seqio_vocabulary(self.parts.vocabulary)
@@ -329,7 +330,9 @@ def write_prompt(settings: Settings) -> Callable[[Any, Any], tuple[Any, Any]]:
     and its JSON; and each step's prompt as prompt_STEP.npy. A method that changes the
     model writes model.safetensors, of the last step alone.
     """
-    model, method = _model(settings), methods.of(settings)
+    model = _model(settings)
+    settings = methods.worded(settings, model.vocabulary)
+    method = methods.of(settings)
     about, model_dir = _description(settings, model), epath.Path(settings.run.model_dir)
 
     def write(state_dict: Any, parameter_infos: Any) -> tuple[Any, Any]:
@@ -343,7 +346,7 @@ def write_prompt(settings: Settings) -> Callable[[Any, Any], tuple[Any, Any]]:
                 prompt_PxD,
                 model.network.config,
                 model.vocabulary,
-                about | {"step": step},
+                about | {"step": step} | prompts.said(extra),
             )
             for file in Path(folder).iterdir() if outputs.is_writer() else ():
                 _copy(file, model_dir / file.name)

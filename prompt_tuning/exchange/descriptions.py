@@ -148,6 +148,11 @@ def check(
 
 def check_start(path: Path, said: Mapping[str, Any], place: str) -> None:
     """Raises UserError where a prompt to start from stood in another place."""
+    if said.get("in_front"):
+        raise UserError(
+            f"the prompt to start from, {path}, stands on both sides of the input, but "
+            f"PROMPT_PLACE is {place!r}: take another PROMPT_FILE"
+        )
     if said.get("place") not in (None, place):
         raise UserError(
             f"PROMPT_PLACE is {place!r}, but the prompt to start from, {path}, says "
@@ -206,6 +211,7 @@ _TYPES = dict.fromkeys(_SETTINGS.values(), str) | {
     "wayward_text": str,
     "target_length": int,
     "ships_model": bool,
+    "in_front": int,
     "options": dict,
 }
 

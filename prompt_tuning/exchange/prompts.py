@@ -1,5 +1,6 @@
 """Prompts on disk: .npy and .safetensors files, PEFT's folders, checkpoints."""
 
+import collections
 import contextlib
 import json
 from collections.abc import Mapping
@@ -8,16 +9,17 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from safetensors import numpy as safetensors
 
-from prompt_tuning import files
+from prompt_tuning import config, files, methods
 from prompt_tuning.errors import UserError
 from prompt_tuning.exchange import peft
 from prompt_tuning.exchange.names import MODEL, MOST_BYTES, PROMPT
 from prompt_tuning.frozen import formats, weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.outputs import atomic, check_own_folder, write_json
-from prompt_tuning.settings import T5Config
+from prompt_tuning.settings import Settings, T5Config
 
 
 def save_prompt(path: Path, prompt_PxD: Any, said: Mapping[str, Any]) -> None:
@@ -134,19 +136,52 @@ def _from_safetensors(path: Path) -> np.ndarray:
 
 
 def _from_checkpoint(folder: Path) -> np.ndarray:
-    tensor = None
+    tensors, tensor = {}, None
     with contextlib.suppress(UserError):  # its message is about frozen models
-        tensor = formats.prompt_of(formats.open_checkpoint(str(folder)))
-    if tensor is None:
+        tensors = formats.open_checkpoint(str(folder))
+        tensor = formats.prompt_of(tensors)
+    settings = _settings(folder) if tensors and tensor is None else None
+    if tensor is None and settings is None:
         raise UserError(
             f"{folder} holds no {PROMPT} and is no checkpoint with a prompt; give a "
             "finished run, one step such as checkpoints/400 of ours or T5X's "
             "checkpoint_400, or a file"
         )
     try:
+        if tensor is None:
+            return _folded(settings, tensors)
         return np.asarray(tensor.read(tensor.all), np.float32)
     except formats.READ_ERRORS as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
             f"the prompt in {folder} cannot be read ({formats.first_line(error)}); "
             "copy the checkpoint again"
         ) from None
+
+
+def _settings(step: Path) -> Settings | None:
+    """Those of the run that a step is of, if its method makes prompts alone."""
+    file = step.absolute().parents[1] / "config.gin"
+    settings = config.load([str(file)]) if file.is_file() else Settings()
+    made_up = settings.run.method in methods.PROMPTS and file.is_file()
+    return settings if made_up else None
+
+
+def _folded(settings: Settings, tensors: Mapping[str, formats.Tensor]) -> np.ndarray:
+    """The prompt [P, D] that a training state folds to."""
+    trained = {
+        name.removeprefix(_TRAINED): tensor.read(tensor.all)
+        for name, tensor in tensors.items()
+        if name.startswith(_TRAINED)
+    }
+    # The frozen model's file is read only if the method asks for its embeddings.
+    name = settings.run.initial_checkpoint_path
+    frozen = collections.defaultdict(lambda: {"embedding": weights.embeddings(name)})
+    tree = traverse_util.unflatten_dict(trained, sep="/")
+    _, extra = methods.of(settings).fold(tree, frozen)
+    assert extra.prompt is not None
+    return np.asarray(extra.prompt.vectors)
+
+
+_TRAINED = "trained/"

@@ -11,7 +11,7 @@ No other module asks which method it is.
 import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -22,7 +22,17 @@ from prompt_tuning.sections import Section, called
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra
 
-NAMES = ("prompt", "whole", "prepended")
+NAMES = (
+    "prompt",
+    "whole",
+    "prepended",
+    "residual",
+    "p_tuning",
+    "decomposed",
+    "superpos",
+)
+# Those that ship a prompt alone, for which everything else then takes it.
+PROMPTS = ("prompt", "residual", "p_tuning", "decomposed", "superpos")
 
 
 class Start(NamedTuple):
@@ -70,6 +80,32 @@ def of(settings: Settings) -> Method:
         if name != section.SECTION:
             _check_unset(settings, section)
     return importlib.import_module(f"prompt_tuning.methods.{name}").method(settings)
+
+
+class Vocabulary(Protocol):
+    """What a method needs of the frozen model's vocabulary."""
+
+    def encode(self, text: str, /) -> Sequence[int]:
+        """Token ids, without EOS."""
+        ...
+
+    def decode(self, ids: Sequence[int], /) -> str:
+        """The text of token ids."""
+        ...
+
+
+def worded(settings: Settings, vocabulary: Vocabulary) -> Settings:
+    """The settings, with the token ids of the texts that are options of the method.
+
+    Raises:
+      UserError: such a text contradicts the vocabulary or another setting.
+    """
+    name = settings.run.method
+    if name not in NAMES:
+        return settings  # `of` says so
+    module = importlib.import_module(f"prompt_tuning.methods.{name}")
+    of_method = getattr(module, "worded", None)
+    return of_method(settings, vocabulary) if of_method else settings
 
 
 def _check_unset(settings: Settings, section: type[Section]) -> None:

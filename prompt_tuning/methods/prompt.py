@@ -9,7 +9,7 @@ from prompt_tuning import methods
 from prompt_tuning.methods import initializers
 from prompt_tuning.settings import Run, Settings
 from prompt_tuning.t5 import layers, placing
-from prompt_tuning.t5.extra import Extra
+from prompt_tuning.t5.extra import END, Extra
 
 _PLACES = {"prefix": placing.prefix, "suffix": placing.suffix}
 
@@ -42,9 +42,28 @@ def folding(init: Callable[..., Any], made: Callable[..., Extra]) -> methods.Met
     return methods.Method(init, bind, fold)
 
 
-def placed(run: Run, prompt_PxD: jax.Array) -> Extra:
-    """The prompt as an input of the network, at PROMPT_PLACE."""
+def placed(run: Run, prompt_PxD: jax.Array, in_front: int | None = None) -> Extra:
+    """The prompt as an input of the network, at PROMPT_PLACE.
+
+    Args:
+      in_front: so many vectors stand in front of the input and the others after it,
+        whatever PROMPT_PLACE is.
+    """
+    if in_front is not None:
+        return Extra(prompt=placing.around(prompt_PxD, in_front))
     return Extra(prompt=_PLACES[run.prompt_place](prompt_PxD))
+
+
+def said(extra: Extra) -> dict[str, Any]:
+    """What a description says of a prompt that is not all at PROMPT_PLACE.
+
+    in_front: so many of its vectors stand in front of the input, the others after it.
+    """
+    if extra.prompt is None:
+        return {}
+    found = int((extra.prompt.before != END).sum())
+    around = 0 < found < len(extra.prompt.before)
+    return {"place": None, "in_front": found} if around else {}
 
 
 def first_prompt(

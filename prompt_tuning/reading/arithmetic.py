@@ -31,7 +31,7 @@ def combined(prompts: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndar
 
 
 # What the prompts of a sum must say alike, if they say it.
-_SHARED = "frozen_fingerprint", "vocabulary_fingerprint", "place", "method"
+_SHARED = "frozen_fingerprint", "vocabulary_fingerprint", "place", "in_front", "method"
 
 
 # What a description says of one prompt, and not of a sum.

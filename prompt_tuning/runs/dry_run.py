@@ -34,6 +34,7 @@ def show(sweep: Sequence[Settings]) -> None:
     """
     run = sweep[0].run
     model = parts.outlined(sweep[0], plan.virtual_mesh(*_mesh(sweep[0])))
+    sweep = [methods.worded(one, model.vocabulary) for one in sweep]
     task = parts.open_task(run, model.vocabulary)
     data = tune.read_splits(run, task)
     splits = data.training, data.development.examples

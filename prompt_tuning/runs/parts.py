@@ -151,8 +151,12 @@ def _sum_of_bits(x: jax.Array) -> jax.Array:
 
 
 def resolved(settings: Settings, model: Model) -> Settings:
-    """The settings with every field of T5Config set, as the model was built."""
+    """The settings with every field of T5Config set, as the model was built.
+
+    Texts that are options of the method have their token ids.
+    """
     config = dataclasses.asdict(model.network.config)
+    settings = methods.worded(settings, model.vocabulary)
     return dataclasses.replace(settings, model=config)
 
 

@@ -102,7 +102,8 @@ def load(
             "model that the prompt was trained on, or another prompt"
         )
     placed = jax.device_put(prompt_PxD, partitioning.replicated(model.mesh))
-    return model, model.params, prompts.placed(settings.run, placed)
+    extra = prompts.placed(settings.run, placed, said.get("in_front"))
+    return model, model.params, extra
 
 
 def shipped_model(source: Source) -> Path | None:

@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from prompt_tuning import exchange, methods, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
+from prompt_tuning.methods import prompt as prompts
 from prompt_tuning.runs import figures, parts, report, results
 from prompt_tuning.settings import Run, Settings
 from prompt_tuning.training import (
@@ -242,8 +243,9 @@ def _members(
             array = _first_prompt(run, description, model)
         start = functools.partial(parts.start, settings, task, model, array)
         trained = start()
-        params, _ = methods.of(settings).fold(trained, model.params)
+        params, extra = methods.of(settings).fold(trained, model.params)
         description = {**description, "ships_model": params is not None}
+        description |= prompts.said(extra)
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
         where = path / "checkpoints"
@@ -428,7 +430,7 @@ def _ship(
     """Writes what `Method.fold` gives, and returns the files' paths."""
     params, extra = folded
     prompt_PxD = extra.prompt and extra.prompt.vectors
-    config = model.network.config
+    config, said = model.network.config, said | prompts.said(extra)
     return exchange.save(path, params, prompt_PxD, config, model.vocabulary, said)
 
 

@@ -412,3 +412,9 @@ def embedding_table(params: dict) -> jax.Array:
     if "embedding_scale" in kept:
         table_VxD *= kept["embedding_scale"][:, None]
     return table_VxD
+
+
+def embeddings_of(params: dict, ids: Any) -> jax.Array:
+    """The rows of `embedding_table` of these ids [N]: [N, D]; it makes no other."""
+    rows = jax.tree.map(lambda kept: kept[ids], params["token_embedder"])
+    return embedding_table({"token_embedder": rows})

@@ -19,6 +19,12 @@ def suffix(vectors: jax.Array) -> Prompt:
     return Prompt(vectors, jnp.full(vectors.shape[-2], END, jnp.int32))
 
 
+def around(vectors: jax.Array, in_front: int) -> Prompt:
+    """The first vectors in front of the input, the others after it, before its EOS."""
+    places = jnp.arange(vectors.shape[-2], dtype=jnp.int32)
+    return Prompt(vectors, jnp.where(places < in_front, 0, END))
+
+
 def combine(
     prompt: Prompt, x_BxTxD: jax.Array, tokens_BxT: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:

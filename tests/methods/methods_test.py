@@ -9,9 +9,10 @@ import optax
 import pytest
 import tiny
 
-from prompt_tuning import methods
+from prompt_tuning import method_settings, methods
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import Run, Settings
+from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import step
 
 RNGS = jax.random.key(0)[None]
@@ -19,8 +20,19 @@ SGD = optax.sgd(0.01)
 START = methods.Start(class_words=(), encode=list)
 
 
+# As small as the model: by default some are many times its size.
+OPTIONS = {
+    "residual": method_settings.Residual(bottleneck=4),
+    "p_tuning": method_settings.PTuning(hidden=3),
+    "superpos": method_settings.Superpos(rows=20),
+}
+INIT = {"superpos": "sampled_vocab"}
+
+
 def settings(name):
-    return Settings(Run(method=name, prompt_length=3, prompt_init="random_uniform"))
+    init = INIT.get(name, "random_uniform")
+    own = {name: OPTIONS[name]} if name in OPTIONS else {}
+    return Settings(Run(method=name, prompt_length=3, prompt_init=init), **own)
 
 
 def begun(name, seed=0):
@@ -46,6 +58,7 @@ class Trained(NamedTuple):
     changed: bool
     losses: list
     hashes: list
+    flops: float
 
 
 @pytest.fixture(scope="module", params=methods.NAMES)
@@ -62,7 +75,8 @@ def trained(request):
     hashes.append(tiny.digest(left))
     tree = states[0].trained
     changed = tiny.digest(tree) != before
-    return Trained(request.param, method, left, tree, changed, losses, hashes)
+    flops = take.cost_analysis()["flops"]
+    return Trained(request.param, method, left, tree, changed, losses, hashes, flops)
 
 
 def test_steps_change_what_is_trained_and_lower_the_loss(trained):
@@ -73,7 +87,25 @@ def test_steps_leave_what_is_frozen(trained):
     """A compiled step takes the trained arrays over, and no other."""
     before, after = trained.hashes
     assert before == after
-    assert bool(jax.tree.leaves(trained.left)) == (trained.name == "prompt")
+    assert bool(jax.tree.leaves(trained.left)) == trained.method.shares
+
+
+@pytest.fixture(scope="module")
+def least():
+    """The operations of a step of prompt tuning."""
+    method, frozen, first = begun("prompt")
+    states = jax.device_put((step.new_state(first, SGD),), jax.devices()[0])
+    made = step.make_step(tiny.MODEL, method, [SGD])
+    batch = tiny.joint(tiny.batch())
+    take = step.compile_step(made, states, frozen, batch, RNGS)
+    return take.cost_analysis()["flops"]
+
+
+def test_no_gradient_of_a_weight_that_stays_is_computed(trained, least):
+    if trained.method.shares:
+        assert trained.flops < 1.1 * least
+    else:
+        assert trained.flops > 1.25 * least, "or the line above says nothing"
 
 
 def test_binding_what_was_folded_changes_no_logit(trained):
@@ -81,7 +113,10 @@ def test_binding_what_was_folded_changes_no_logit(trained):
     bound = logits(*trained.method.bind(trained.tree, trained.left))
     kept = trained.left if params is None else params
     np.testing.assert_array_equal(logits(kept, extra), bound)
-    assert (params is None) == (trained.name == "prompt")
+    assert (params is None) == trained.method.shares
+    if trained.name in methods.PROMPTS:
+        assert extra.prompt.vectors.shape == (3, tiny.CONFIG.emb_dim)
+        assert extra == Extra(prompt=extra.prompt)
 
 
 @pytest.mark.parametrize("name", methods.NAMES)
