@@ -48,6 +48,7 @@ def test_a_description_is_json_and_says_what_made_the_prompt():
     assert json.loads(json.dumps(said)) == said
     assert said == {
         "method": "prompt",
+        "options": None,
         "frozen_model": "pocket_nano",
         "frozen_fingerprint": "ab" * 32,
         "vocabulary": None,

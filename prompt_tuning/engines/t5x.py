@@ -180,7 +180,7 @@ class PromptedT5(models.EncoderDecoderModel):
         self.settings = settings
         self.parts = _model(settings)
         self.task = _task(settings.run, self.parts.vocabulary)
-        self.method = methods.of(settings.run)
+        self.method = methods.of(settings)
         vocabulary = tasks.seqio_vocabulary(self.parts.vocabulary)
         super().__init__(
             self.parts.network,
@@ -190,14 +190,16 @@ class PromptedT5(models.EncoderDecoderModel):
             z_loss=1e-4,
         )
 
-    def first(self, run: Run, frozen: Any, prompt: Any = None) -> flax.core.FrozenDict:
+    def first(
+        self, settings: Settings, frozen: Any, prompt: Any = None
+    ) -> flax.core.FrozenDict:
         """T5X's parameters before the first step, as our engine starts.
 
         Args:
           prompt: the array [P, D] of PROMPT_FILE, where it starts from one.
         """
         whole = self.parts._replace(params=frozen)
-        return _joined(frozen, parts.start(run, self.task, whole, prompt))
+        return _joined(frozen, parts.start(settings, self.task, whole, prompt))
 
     def get_initial_variables(
         self, rng: jax.Array, input_shapes: Any, input_types: Any = None
@@ -217,10 +219,11 @@ class PromptedT5(models.EncoderDecoderModel):
         specs = jax.tree.leaves(partitioning.logical_axes(self.module))
         # No shape depends on how a prompt starts, and this way needs no file or words.
         run = dataclasses.replace(self.settings.run, prompt_init="random_uniform")
+        settings = dataclasses.replace(self.settings, run=run)
         axes = {}
 
         def first(frozen: Any) -> Any:
-            params = self.first(run, frozen)
+            params = self.first(settings, frozen)
             # An array that is trained now has the axes that it had when frozen.
             known = {
                 id(leaf): tuple(axis if axis != "features" else None for axis in spec)
@@ -300,7 +303,7 @@ class FirstState(utils.TrainStateInitializer):
             prompt = exchange.load_prompt(Path(run.prompt_file))
         frozen = weights.load_frozen(run.initial_checkpoint_path, model.module, mesh)
         variables = {
-            "params": model.first(run, frozen, prompt),
+            "params": model.first(model.settings, frozen, prompt),
             "params_axes": self.global_train_state_shape.params_axes,
         }
         state = train_state.FlaxOptimTrainState.create(
@@ -326,7 +329,7 @@ def write_prompt(settings: Settings) -> Callable[[Any, Any], tuple[Any, Any]]:
     and its JSON; and each step's prompt as prompt_STEP.npy. A method that changes the
     model writes model.safetensors, of the last step alone.
     """
-    model, method = _model(settings), methods.of(settings.run)
+    model, method = _model(settings), methods.of(settings)
     about, model_dir = _description(settings, model), epath.Path(settings.run.model_dir)
 
     def write(state_dict: Any, parameter_infos: Any) -> tuple[Any, Any]:

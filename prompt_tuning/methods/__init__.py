@@ -8,6 +8,7 @@
 No other module asks which method it is.
 """
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,8 +16,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from prompt_tuning import method_settings
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import Run
+from prompt_tuning.sections import Section, called
+from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra
 
 NAMES = ("prompt", "whole", "prepended")
@@ -52,17 +55,33 @@ class Method(NamedTuple):
     shares: bool = True
 
 
-def of(run: Run) -> Method:
+def of(settings: Settings) -> Method:
     """The method of a run.
 
     Raises:
-      UserError: METHOD is not the name of a method.
+      UserError: METHOD is not the name of a method, or an option of another method is
+        set.
     """
-    if run.method not in NAMES:
-        raise UserError(
-            f"METHOD is {run.method!r}; it must be one of {', '.join(NAMES)}"
-        )
-    return importlib.import_module(f"prompt_tuning.methods.{run.method}").method(run)
+    name = settings.run.method
+    if name not in NAMES:
+        raise UserError(f"METHOD is {name!r}; it must be one of {', '.join(NAMES)}")
+    for section in method_settings.SECTIONS:
+        if name != section.SECTION:
+            _check_unset(settings, section)
+    return importlib.import_module(f"prompt_tuning.methods.{name}").method(settings)
+
+
+def _check_unset(settings: Settings, section: type[Section]) -> None:
+    """Raises UserError for an option that this run's method does not have."""
+    its = getattr(settings, section.SECTION)
+    for field in dataclasses.fields(section):
+        value, option = getattr(its, field.name), called(section.SECTION, field.name)
+        if value != field.default:
+            raise UserError(
+                f"{option} is {value!r}, but METHOD is {settings.run.method!r}, which "
+                f"has no such option: leave {option} out, or set "
+                f"METHOD={section.SECTION}"
+            )
 
 
 def left_frozen(frozen: Any, trained: Any) -> Any:

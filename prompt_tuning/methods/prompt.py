@@ -6,15 +6,16 @@ import jax
 
 from prompt_tuning import methods
 from prompt_tuning.methods import initializers
-from prompt_tuning.settings import Run
+from prompt_tuning.settings import Run, Settings
 from prompt_tuning.t5 import layers, placing
 from prompt_tuning.t5.extra import Extra
 
 _PLACES = {"prefix": placing.prefix, "suffix": placing.suffix}
 
 
-def method(run: Run) -> methods.Method:
+def method(settings: Settings) -> methods.Method:
     """Trains a prompt [P, D]."""
+    run = settings.run
 
     def init(key: jax.Array, frozen: Any, start: methods.Start) -> jax.Array:
         return first_prompt(run, key, frozen, start)

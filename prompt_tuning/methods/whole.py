@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 from prompt_tuning import methods
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import Run
+from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra
 
 
-def method(run: Run) -> methods.Method:
+def method(settings: Settings) -> methods.Method:
     """Trains the parameter tree."""
-    del run
+    del settings
 
     def init(key: jax.Array, frozen: Any, start: methods.Start) -> Any:
         del key, start

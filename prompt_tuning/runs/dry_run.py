@@ -44,10 +44,12 @@ def show(sweep: Sequence[Settings]) -> None:
         first = exchange.load_prompt(Path(run.prompt_file))
     shapes = partitioning.param_shapes(model.network)
     trained = jax.eval_shape(
-        lambda params: parts.start(run, task, model._replace(params=params), first),
+        lambda params: parts.start(
+            sweep[0], task, model._replace(params=params), first
+        ),
         shapes,
     )
-    runs, method = [one.run for one in sweep], methods.of(run)
+    runs, method = [one.run for one in sweep], methods.of(sweep[0])
     parts.penalty(sweep[0], method, trained, model.vocabulary)  # may raise UserError
     computed = parts.computed_in(sweep[0], model)
     about = runs, method, trained, shapes, task.name, splits, computed

@@ -215,17 +215,18 @@ def check_no_templates(run: Run, name: str) -> None:
         )
 
 
-def start(run: Run, task: Task, model: Model, prompt: Any = None) -> Any:
+def start(settings: Settings, task: Task, model: Model, prompt: Any = None) -> Any:
     """What the run's method trains, as it is before the first step.
 
     Args:
       prompt: the array [P, D] of PROMPT_FILE, if the run starts from one.
     """
+    run = settings.run
     words = run.class_labels or task.class_words(run.train_split) or ()
     if run.prompt_init == "class_label":
         check_words(words, model.vocabulary)
     first = methods.Start(words, model.vocabulary.encode, prompt)
-    return methods.of(run).init(jax.random.key(run.seed), model.params, first)
+    return methods.of(settings).init(jax.random.key(run.seed), model.params, first)
 
 
 def penalty(

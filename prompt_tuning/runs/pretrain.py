@@ -56,6 +56,7 @@ def pretrain(settings: Settings) -> Path:
 
 def _pretrain(settings: Settings, path: Path) -> Path:
     run = dataclasses.replace(settings.run, method="whole")
+    method = methods.of(dataclasses.replace(settings, run=run))
     model = parts.build(settings, frozen=False)
     rate = optimizer.inverse_square_root(settings.inverse_square_root)
     adafactor = optimizer.adafactor(rate, settings.adafactor)
@@ -91,7 +92,7 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     fit = functools.partial(
         loop.fit,
         frozen=None,
-        step_fn=step.make_step(model.network, methods.of(run), [adafactor]),
+        step_fn=step.make_step(model.network, method, [adafactor]),
         period=run.eval_period,
         at_period=at_period,
         at_stop=at_stop,

@@ -12,7 +12,8 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.methods import prompt as prompts
 from prompt_tuning.runs import parts
-from prompt_tuning.settings import MeshShape, Settings, path_problem
+from prompt_tuning.sections import path_problem
+from prompt_tuning.settings import MeshShape, Settings
 from prompt_tuning.t5.extra import Extra
 
 

@@ -95,7 +95,7 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     data = read_splits(run, task)
     sweep = [parts.resolved(one, model) for one in sweep]
     said = _descriptions(sweep, task, model, data)
-    method = methods.of(run)
+    method = methods.of(sweep[0])
     members = _members(sweep, folders, task, model, said)
     frozen = methods.left_frozen(model.params, members[0].state.trained)
     _check_shared(sweep, model.params, frozen)
@@ -238,9 +238,9 @@ def _members(
         array = None
         if run.prompt_init == "file":
             array = _first_prompt(run, description, model)
-        start = functools.partial(parts.start, run, task, model, array)
+        start = functools.partial(parts.start, settings, task, model, array)
         trained = start()
-        params, _ = methods.of(run).fold(trained)
+        params, _ = methods.of(settings).fold(trained)
         description = {**description, "ships_model": params is not None}
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)

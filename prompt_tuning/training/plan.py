@@ -17,7 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import Adafactor, Run, T5Config
+from prompt_tuning.settings import Adafactor, Run, Settings, T5Config
 from prompt_tuning.t5 import network
 from prompt_tuning.training import losses, optimizer, step
 
@@ -181,7 +181,7 @@ def need(
 
 
 _ADAFACTOR = optimizer.adafactor(0.3, Adafactor())
-_METHOD = methods.of(Run())
+_METHOD = methods.of(Settings())
 
 
 def _shard_bytes(x: jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:

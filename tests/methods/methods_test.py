@@ -11,7 +11,7 @@ import tiny
 
 from prompt_tuning import methods
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import Run
+from prompt_tuning.settings import Run, Settings
 from prompt_tuning.training import step
 
 RNGS = jax.random.key(0)[None]
@@ -19,13 +19,16 @@ SGD = optax.sgd(0.01)
 START = methods.Start(class_words=(), encode=list)
 
 
-def run(name):
-    return Run(method=name, prompt_length=3, prompt_init="random_uniform")
+def settings(name):
+    return Settings(Run(method=name, prompt_length=3, prompt_init="random_uniform"))
 
 
 def begun(name, seed=0):
     """A method, a frozen model of its own, and what is trained of it."""
-    method, frozen = methods.of(run(name)), jax.tree.map(jnp.asarray, tiny.params())
+    method, frozen = (
+        methods.of(settings(name)),
+        jax.tree.map(jnp.asarray, tiny.params()),
+    )
     return method, frozen, method.init(jax.random.key(seed), frozen, START)
 
 
@@ -111,7 +114,7 @@ def test_an_unknown_method_names_those_there_are():
     with pytest.raises(
         UserError, match=r"METHOD is 'both'; .*prompt, whole, prepended"
     ):
-        methods.of(Run(method="both"))
+        methods.of(Settings(Run(method="both")))
 
 
 def test_what_is_trained_is_not_held_as_frozen():

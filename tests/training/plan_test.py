@@ -14,7 +14,7 @@ import tiny
 from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.runs import parameters
-from prompt_tuning.settings import Adafactor, Run, T5Config
+from prompt_tuning.settings import Adafactor, Run, Settings, T5Config
 from prompt_tuning.t5 import network
 from prompt_tuning.training import losses, optimizer, plan, step
 
@@ -41,7 +41,7 @@ WORK = plan.Workload(prompt_length=4, batch_size=16, inputs=32, targets=4)
 def step_of(model):
     """The step of prompt tuning."""
     adafactor = optimizer.adafactor(0.3, Adafactor())
-    return step.make_step(model, methods.of(Run()), [adafactor])
+    return step.make_step(model, methods.of(Settings()), [adafactor])
 
 
 def test_bytes_of_weights_follow_from_shapes_and_types():

@@ -13,14 +13,14 @@ import pytest
 import tiny
 
 from prompt_tuning import methods, partitioning
-from prompt_tuning.settings import Adafactor, Run
+from prompt_tuning.settings import Adafactor, Run, Settings
 from prompt_tuning.t5 import network
 from prompt_tuning.training import losses, optimizer, step
 
 ADAFACTOR = optimizer.adafactor(0.3, Adafactor())
 SGD = optax.sgd(0.1)
 RNGS = jax.random.key(0)[None]
-PROMPT, WHOLE = (methods.of(Run(method=name)) for name in ("prompt", "whole"))
+PROMPT, WHOLE = (methods.of(Settings(Run(method=name))) for name in ("prompt", "whole"))
 
 
 @pytest.fixture(scope="module")
