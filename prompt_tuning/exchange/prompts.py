@@ -12,12 +12,13 @@ from safetensors import numpy as safetensors
 
 from prompt_tuning import files
 from prompt_tuning.errors import UserError
-from prompt_tuning.exchange import peft
-from prompt_tuning.exchange.names import MODEL, MOST_BYTES, PROMPT
+from prompt_tuning.exchange import extras, peft
+from prompt_tuning.exchange.names import EXTRA, MODEL, MOST_BYTES, PROMPT
 from prompt_tuning.frozen import formats, weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.outputs import atomic, check_own_folder, write_json
 from prompt_tuning.settings import T5Config
+from prompt_tuning.t5.extra import Extra
 
 
 def save_prompt(path: Path, prompt_PxD: Any, said: Mapping[str, Any]) -> None:
@@ -51,7 +52,7 @@ def save_peft(folder: Path, prompt_PxD: Any, said: Mapping[str, Any]) -> None:
 def save(
     folder: Path,
     params: Any,
-    prompt_PxD: Any,
+    extra: Extra,
     config: T5Config,
     vocabulary: Vocabulary,
     said: Mapping[str, Any],
@@ -60,15 +61,22 @@ def save(
 
     Args:
       params: the weights, or None if they are the frozen model's.
-      prompt_PxD: the prompt, or None if there is none.
+      extra: a prompt [P, D] at PROMPT_PLACE, or what is more than that, or nothing.
     """
-    said = {**said, "ships_model": params is not None}
+    said = {
+        **said,
+        "ships_model": params is not None,
+        "ships_extra": not extra.is_prompt,
+    }
     written = []
     if params is not None:
         weights.save_frozen(folder / MODEL, params, config, vocabulary.file, said)
         written.append(folder / MODEL)
-    if prompt_PxD is not None:
-        save_prompt(folder / PROMPT, prompt_PxD, said)
+    if not extra.is_prompt:
+        extras.save_extra(folder / EXTRA, extra, said)
+        written.append(folder / EXTRA)
+    elif extra.prompt is not None:
+        save_prompt(folder / PROMPT, extra.prompt.vectors, said)
         written.append(folder / PROMPT)
     return written
 

@@ -24,6 +24,7 @@ from prompt_tuning.t5.extra import END, Extra, Prompt
 MOST_BYTES = (
     2**30
 )  # of the array: 409 prompts of the largest T5, 13,000 of the smallest
+NO_EXTRA = Extra()
 CAPACITY, LENGTH = 64, 160  # of the first array; the paper's prompts fit
 
 
@@ -38,14 +39,16 @@ class Own(NamedTuple):
     length_B: jax.Array
     at_end_B: jax.Array
 
-    def extra(self) -> Extra:
-        """The prompts as an input of the network."""
+    def extra(self, shared: Extra = NO_EXTRA) -> Extra:
+        """The prompts as an input of the network; `shared` goes before them."""
+        if shared.prompt is not None:
+            return shared
         shape = self.vectors_BxPxD.shape[:2]
         before_BxP = jnp.broadcast_to(
             jnp.where(self.at_end_B, END, 0)[:, None].astype(jnp.int32), shape
         )
         mask_BxP = jnp.arange(shape[1])[None] < self.length_B[:, None]
-        return Extra(Prompt(self.vectors_BxPxD, before_BxP, mask_BxP))
+        return shared._replace(prompt=Prompt(self.vectors_BxPxD, before_BxP, mask_BxP))
 
 
 class Bank:
