@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prompt_tuning import method_settings
+from prompt_tuning.method_settings import Adapters, Dept, Lora, PrefixTuning, Warp
 from prompt_tuning.sections import RUN, Section, setting
 
 MOST_TOKENS = 10**6  # of an input or an answer
@@ -134,7 +135,8 @@ class Run(Section):
     method: str = setting(
         "prompt",
         "what is trained: prompt; whole (the model, the paper's baseline); prepended "
-        "(both)",
+        "(both); or what docs/methods.md compares: lora, ia3, adapters, prefix_tuning, "
+        "warp, dept",
     )
     prompt_length: int = setting(100, "P (paper section 3.2)", least=1, most=10**5)
     prompt_init: str = setting(
@@ -362,6 +364,11 @@ class Settings:
     param_shardings: ParamShardings = ParamShardings()
     wayward: Wayward = Wayward()
     pretrain: Pretrain = Pretrain()
+    lora: Lora = dataclasses.field(default_factory=Lora)
+    adapters: Adapters = dataclasses.field(default_factory=Adapters)
+    prefix_tuning: PrefixTuning = dataclasses.field(default_factory=PrefixTuning)
+    warp: Warp = dataclasses.field(default_factory=Warp)
+    dept: Dept = dataclasses.field(default_factory=Dept)
 
 
 # What the user calls a section -> its class, and the field of Settings that holds it.

@@ -22,7 +22,10 @@ from prompt_tuning.sections import Section, called
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra
 
-NAMES = ("prompt", "whole", "prepended")
+NAMES = (
+    *("prompt", "whole", "prepended"),
+    *("lora", "ia3", "adapters", "prefix_tuning", "warp", "dept"),
+)
 
 
 class Start(NamedTuple):
@@ -31,11 +34,13 @@ class Start(NamedTuple):
     class_words: the task's, for the class-label initialiser; may be empty.
     encode: text -> token ids, without EOS.
     prompt_PxD: the prompt to start from (PROMPT_INIT=file), or None.
+    label_words: what the model writes for the task's labels; may be empty.
     """
 
     class_words: Sequence[str]
     encode: Callable[[str], Sequence[int]]
     prompt_PxD: np.ndarray | None = None
+    label_words: Sequence[str] = ()
 
 
 class Method(NamedTuple):
@@ -63,6 +68,11 @@ def of(settings: Settings) -> Method:
         set.
     """
     name = settings.run.method
+    if name == "bitfit":
+        raise UserError(
+            "METHOD is 'bitfit', which trains biases, and T5 has none: there is "
+            f"nothing to train; take one of {', '.join(NAMES)}"
+        )
     if name not in NAMES:
         raise UserError(f"METHOD is {name!r}; it must be one of {', '.join(NAMES)}")
     for section in method_settings.SECTIONS:
