@@ -334,7 +334,7 @@ def write_prompt(settings: Settings) -> Callable[[Any, Any], tuple[Any, Any]]:
 
     def write(state_dict: Any, parameter_infos: Any) -> tuple[Any, Any]:
         step, target = int(state_dict["state"]["step"]), state_dict["target"]
-        params, extra = method.fold(target[_key(target)])
+        params, extra = method.fold(target[_key(target)], target)
         with tempfile.TemporaryDirectory() as folder:
             exchange.save(
                 Path(folder),

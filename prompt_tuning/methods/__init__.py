@@ -3,7 +3,7 @@
     trained = method.init(key, frozen, start)
     params, extra = method.bind(trained, frozen)      # differentiated
     logits = model.apply({"params": params}, batch, extra)
-    params, extra = method.fold(trained)              # what is shipped
+    params, extra = method.fold(trained, frozen)      # what is shipped
 
 No other module asks which method it is.
 """
@@ -49,14 +49,15 @@ class Method(NamedTuple):
     init: (key, frozen, start) -> the trained tree, in float32. It may contain arrays of
       `frozen`, which are then trained and no longer frozen (`left_frozen`).
     bind: (trained, frozen) -> (the network's parameters, its other inputs).
-    fold: trained -> (parameters, extra) to be shipped, without what only training
-      needs; the parameters are None if they are the frozen model's.
+    fold: (trained, frozen) -> (parameters, extra) to be shipped, without what only
+      training needs; the parameters are None if they are the frozen model's. Of
+      `frozen` it reads embeddings alone.
     shares: the frozen model stays whole, so that several runs can share it in one step.
     """
 
     init: Callable[[jax.Array, Any, Start], Any]
     bind: Callable[[Any, Any], tuple[Any, Extra]]
-    fold: Callable[[Any], tuple[Any, Extra]]
+    fold: Callable[[Any, Any], tuple[Any, Extra]]
     shares: bool = True
 
 

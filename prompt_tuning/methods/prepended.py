@@ -21,11 +21,8 @@ def method(settings: Settings) -> methods.Method:
         first = prompt.first_prompt(run, key, frozen, start)
         return {"params": whole.trainable(frozen), "prompt": first}
 
-    def fold(trained: dict[str, Any]) -> tuple[Any, Extra]:
-        return trained["params"], prompt.placed(run, trained["prompt"])
-
     def bind(trained: dict[str, Any], frozen: Any) -> tuple[Any, Extra]:
         del frozen
-        return fold(trained)
+        return trained["params"], prompt.placed(run, trained["prompt"])
 
-    return methods.Method(init, bind, fold, shares=False)
+    return methods.Method(init, bind, bind, shares=False)

@@ -1,5 +1,6 @@
 """Prompt tuning (Lester et al., 2021): vectors in the frozen model's embedded input."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,11 +21,23 @@ def method(settings: Settings) -> methods.Method:
     def init(key: jax.Array, frozen: Any, start: methods.Start) -> jax.Array:
         return first_prompt(run, key, frozen, start)
 
-    def fold(trained: jax.Array) -> tuple[None, Extra]:
-        return None, placed(run, trained)
+    return folding(init, lambda trained, _: placed(run, trained))
 
-    def bind(trained: jax.Array, frozen: Any) -> tuple[Any, Extra]:
-        return frozen, placed(run, trained)
+
+def folding(init: Callable[..., Any], made: Callable[..., Extra]) -> methods.Method:
+    """A method whose trained tree makes a prompt, which is all that is shipped.
+
+    Args:
+      init: as Method's.
+      made: (trained, frozen) -> the prompt in its place; of `frozen` it reads
+        embeddings alone.
+    """
+
+    def fold(trained: Any, frozen: Any) -> tuple[None, Extra]:
+        return None, made(trained, frozen)
+
+    def bind(trained: Any, frozen: Any) -> tuple[Any, Extra]:
+        return frozen, made(trained, frozen)
 
     return methods.Method(init, bind, fold)
 

@@ -19,14 +19,11 @@ def method(settings: Settings) -> methods.Method:
         del key, start
         return trainable(frozen)
 
-    def fold(trained: Any) -> tuple[Any, Extra]:
-        return trained, Extra()
-
     def bind(trained: Any, frozen: Any) -> tuple[Any, Extra]:
         del frozen
         return trained, Extra()
 
-    return methods.Method(init, bind, fold, shares=False)
+    return methods.Method(init, bind, bind, shares=False)
 
 
 def trainable(frozen: Any) -> Any:

@@ -50,11 +50,12 @@ def show(sweep: Sequence[Settings]) -> None:
         shapes,
     )
     runs, method = [one.run for one in sweep], methods.of(sweep[0])
-    parts.penalty(sweep[0], method, trained, model.vocabulary)  # may raise UserError
+    # It may raise UserError.
+    parts.penalty(sweep[0], method, trained, shapes, model.vocabulary)
     computed = parts.computed_in(sweep[0], model)
     about = runs, method, trained, shapes, task.name, splits, computed
     print(report.introduction(*about))
-    params, extra = jax.eval_shape(method.fold, trained)
+    params, extra = jax.eval_shape(method.fold, trained, shapes)
     if params is not None or not extra.is_prompt:
         print(f"memory        not known: `plan` knows prompts alone, not {run.method}")
         return

@@ -233,12 +233,16 @@ def start(settings: Settings, task: Task, model: Model, prompt: Any = None) -> A
 
 
 def penalty(
-    settings: Settings, method: methods.Method, trained: Any, vocabulary: Vocabulary
+    settings: Settings,
+    method: methods.Method,
+    trained: Any,
+    frozen: Any,
+    vocabulary: Vocabulary,
 ) -> losses.Penalty | None:
     """What holds the prompt near wayward.text; None without such a text.
 
     Args:
-      trained: what the method trains, or its shapes.
+      trained, frozen: what the method trains and what stays, or their shapes.
 
     Raises:
       UserError: the text does not fit the prompt, the method or the vocabulary.
@@ -251,7 +255,7 @@ def penalty(
                 "near: give --gin.wayward.text=..., or leave the weight out"
             )
         return None
-    _, extra = jax.eval_shape(method.fold, trained)
+    _, extra = jax.eval_shape(method.fold, trained, frozen)
     if not method.shares or extra.prompt is None or not extra.is_prompt:
         raise UserError(
             f"wayward.text holds the prompt of a frozen model near a text, and METHOD "

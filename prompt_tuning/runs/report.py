@@ -31,7 +31,7 @@ def introduction(
       computed: the type that products are computed in.
     """
     run = runs[0]
-    params, extra = method.fold(trained)
+    params, extra = jax.eval_shape(method.fold, trained, frozen)
     count, model = _size(trained), _size(frozen if params is None else params)
     path = run.initial_checkpoint_path
     lines = [f"frozen model  {path}: {model:,} parameters"]

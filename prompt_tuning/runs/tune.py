@@ -100,7 +100,7 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     frozen = methods.left_frozen(model.params, members[0].state.trained)
     _check_shared(sweep, model.params, frozen)
     first, splits = members[0].state.trained, (data.training, data.development.examples)
-    penalty = parts.penalty(sweep[0], method, first, model.vocabulary)
+    penalty = parts.penalty(sweep[0], method, first, frozen, model.vocabulary)
     runs = [one.run for one in sweep]
     told = report.introduction(runs, method, first, frozen, task.name, splits, computed)
     print(told, flush=True)
@@ -138,7 +138,7 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     finally:  # after an error or Ctrl-C, too, finish writing the last state
         for member in members:
             checkpoints.finish(member.states)
-    _conclude(members, said, method, model, measure, data)
+    _conclude(members, said, method, model, frozen, measure, data)
 
 
 def _evaluate_again(
@@ -181,6 +181,7 @@ def _conclude(
     said: Sequence[dict[str, Any]],
     method: methods.Method,
     model: parts.Model,
+    frozen: Any,
     measure: Measure,
     data: Data,
 ) -> None:
@@ -196,7 +197,8 @@ def _conclude(
         tasks.write_predictions(records, member.folder / "predictions.jsonl")
         score = tasks.development_score(trained.metrics, data.training.sizes)
         about |= {"step": best, "score": score, "metrics": trained.metrics}
-        files = _ship(member.folder, method.fold(state.trained), model, about)
+        folded = method.fold(state.trained, frozen)
+        files = _ship(member.folder, folded, model, about)
         written = _write_results(member, best, majority, trained, data, measure)
     if len(members) == 1:  # those of a sweep are told side by side
         run, path = members[0].run, members[0].folder
@@ -240,7 +242,7 @@ def _members(
             array = _first_prompt(run, description, model)
         start = functools.partial(parts.start, settings, task, model, array)
         trained = start()
-        params, extra = methods.of(settings).fold(trained)
+        params, extra = methods.of(settings).fold(trained, model.params)
         if array is not None and extra.prompt is None:
             raise UserError(
                 f"PROMPT_INIT is 'file', but METHOD is {run.method!r}, which has no "
@@ -412,11 +414,11 @@ def _work(
     members: Sequence[Member], method: methods.Method, model: parts.Model, frozen: Any
 ) -> progress.Work:
     """What a step of these does, for the log."""
-    prompt = method.fold(members[0].state.trained)[1].prompt
+    _, extra = jax.eval_shape(method.fold, members[0].state.trained, frozen)
     return parts.work(
         model,
         [member.learning_rate for member in members],
-        prompt_length=len(prompt.vectors) if prompt else 0,
+        prompt_length=len(extra.prompt.vectors) if extra.prompt else 0,
         weights=len(jax.tree.leaves(frozen)) < len(jax.tree.leaves(model.params)),
     )
 

@@ -91,7 +91,7 @@ def test_steps_leave_what_is_frozen(trained):
 
 
 def test_binding_what_was_folded_changes_no_logit(trained):
-    params, extra = trained.method.fold(trained.tree)
+    params, extra = trained.method.fold(trained.tree, trained.left)
     bound = logits(*trained.method.bind(trained.tree, trained.left))
     kept = trained.left if params is None else params
     np.testing.assert_array_equal(logits(kept, extra), bound)

@@ -107,7 +107,7 @@ def test_of_rounded_weights_the_prompt_starts_from_what_they_stand_for():
 def test_the_frozen_model_is_passed_on_as_it_is():
     method = methods.of(Settings())
     params, extra = method.bind(tiny.prompt(), FROZEN)
-    assert params is FROZEN and method.fold(tiny.prompt())[0] is None
+    assert params is FROZEN and method.fold(tiny.prompt(), FROZEN)[0] is None
     assert extra.encoder is extra.decoder is extra.label_rows is None
     np.testing.assert_array_equal(extra.prompt.vectors, tiny.prompt())
 

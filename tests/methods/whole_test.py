@@ -34,7 +34,7 @@ def test_the_frozen_arrays_are_taken_over_and_none_is_left():
 
 def test_there_is_nothing_but_the_parameters():
     params = tiny.params()
-    assert WHOLE.bind(params, None) == (params, Extra()) == WHOLE.fold(params)
+    assert WHOLE.bind(params, None) == (params, Extra()) == WHOLE.fold(params, None)
 
 
 @pytest.mark.parametrize("kept", ["bfloat16", "int8"])

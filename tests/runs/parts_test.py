@@ -175,16 +175,17 @@ def test_a_text_that_no_prompt_can_be_held_near_is_refused(frozen, changes, prob
     task = parts.open_task(settings.run, model.vocabulary)
     trained = parts.start(settings, task, model)
     with pytest.raises(UserError, match=problem):
-        parts.penalty(settings, method, trained, model.vocabulary)
+        parts.penalty(settings, method, trained, model.params, model.vocabulary)
 
 
 def test_a_text_of_the_prompts_length_at_most_holds_it(frozen):
     settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen)
     model, method = parts.build(settings), methods.of(settings)
-    about = method, jnp.zeros((4, 16)), model.vocabulary
+    about = method, jnp.zeros((4, 16)), model.params, model.vocabulary
     assert parts.penalty(settings, *about) is None
     held = config.changed(settings, ["wayward.text=bird tool"])
-    found = parts.penalty(held, *about)(model.params, method.fold(about[1])[1])
+    _, extra = method.fold(about[1], model.params)
+    found = parts.penalty(held, *about)(model.params, extra)
     rows = model.params["token_embedder"]["embedding"]
     ids = np.array(model.vocabulary.encode("bird tool"))
     assert found == pytest.approx(0.01 * float((rows[ids] ** 2).sum()) / len(ids))
