@@ -171,7 +171,7 @@ def test_a_prefix_is_that_of_pefts_encoder(served, mlp):
         made = encoder(torch.arange(length)).numpy()
     heads = sizes.num_heads, sizes.head_dim
     made = made.reshape(length, layers, 2, *heads).transpose(2, 1, 0, 3, 4)
-    _, extra = method.fold(trained)
+    _, extra = method.fold(trained, None)
     for theirs, kind in zip(made, ("keys", "values"), strict=True):
         ours = jnp.concatenate(
             [getattr(extra.encoder, kind), getattr(extra.decoder, kind)]

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from prompt_tuning import methods
-from prompt_tuning.methods import layered
+from prompt_tuning.methods import layered, prompt
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Adapter, Extra, LayerExtra
 
@@ -44,14 +44,12 @@ def method(settings: Settings) -> methods.Method:
             for stack, layers in sizes.stacks.items()
         }
 
-    def fold(trained: dict[str, Any]) -> tuple[None, Extra]:
+    def made(trained: dict[str, Any], frozen: Any) -> Extra:
+        del frozen
         stacks = {
             stack: LayerExtra(**{place: Adapter(**own) for place, own in parts.items()})
             for stack, parts in trained.items()
         }
-        return None, Extra(**stacks)
+        return Extra(**stacks)
 
-    def bind(trained: dict[str, Any], frozen: Any) -> tuple[Any, Extra]:
-        return frozen, fold(trained)[1]
-
-    return methods.Method(init, bind, fold)
+    return prompt.folding(init, made)

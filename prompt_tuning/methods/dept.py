@@ -32,12 +32,10 @@ def method(settings: Settings) -> methods.Method:
             "up": jnp.zeros((options.rank, width)),
         }
 
-    def fold(trained: dict[str, Any]) -> tuple[None, Extra]:
+    def made(trained: dict[str, Any], frozen: Any) -> Extra:
+        del frozen
         down, up = (options.rate * trained[name] for name in ("down", "up"))
         placed = prompt.placed(run, trained["vectors"])
-        return None, placed._replace(input_shift=jnp.dot(down, up))
+        return placed._replace(input_shift=jnp.dot(down, up))
 
-    def bind(trained: dict[str, Any], frozen: Any) -> tuple[Any, Extra]:
-        return frozen, fold(trained)[1]
-
-    return methods.Method(init, bind, fold)
+    return prompt.folding(init, made)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from prompt_tuning import methods
-from prompt_tuning.methods import layered
+from prompt_tuning.methods import layered, prompt
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import AttentionExtra, Extra, LayerExtra
 
@@ -40,13 +40,11 @@ def method(settings: Settings) -> methods.Method:
         }
         return LayerExtra(**own, mlp_scale=trained["mlp"])
 
-    def fold(trained: dict[str, Any]) -> tuple[None, Extra]:
-        return None, Extra(
+    def made(trained: dict[str, Any], frozen: Any) -> Extra:
+        del frozen
+        return Extra(
             encoder=factors(trained["encoder"], "encoder"),
             decoder=factors(trained["decoder"], "decoder"),
         )
 
-    def bind(trained: dict[str, Any], frozen: Any) -> tuple[Any, Extra]:
-        return frozen, fold(trained)[1]
-
-    return methods.Method(init, bind, fold)
+    return prompt.folding(init, made)

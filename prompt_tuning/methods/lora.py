@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from prompt_tuning import methods
-from prompt_tuning.methods import layered
+from prompt_tuning.methods import layered, prompt
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import AttentionExtra, Extra, LayerExtra, LowRank
 
@@ -48,14 +48,12 @@ def method(settings: Settings) -> methods.Method:
             }
         )
 
-    def fold(trained: dict[str, Any]) -> tuple[None, Extra]:
+    def made(trained: dict[str, Any], frozen: Any) -> Extra:
+        del frozen
         stacks = {
             stack: LayerExtra(**{name: changes(own) for name, own in parts.items()})
             for stack, parts in trained.items()
         }
-        return None, Extra(**stacks)
+        return Extra(**stacks)
 
-    def bind(trained: dict[str, Any], frozen: Any) -> tuple[Any, Extra]:
-        return frozen, fold(trained)[1]
-
-    return methods.Method(init, bind, fold)
+    return prompt.folding(init, made)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from prompt_tuning import methods
-from prompt_tuning.methods import layered
+from prompt_tuning.methods import layered, prompt
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra, LayerExtra
 
@@ -59,13 +59,11 @@ def method(settings: Settings) -> methods.Method:
             )
         }
 
-    def fold(trained: dict[str, Any]) -> tuple[None, Extra]:
-        return None, Extra(**{stack: make(trained, stack) for stack in _STACKS})
+    def made(trained: dict[str, Any], frozen: Any) -> Extra:
+        del frozen
+        return Extra(**{stack: make(trained, stack) for stack in _STACKS})
 
-    def bind(trained: dict[str, Any], frozen: Any) -> tuple[Any, Extra]:
-        return frozen, fold(trained)[1]
-
-    return methods.Method(init, bind, fold)
+    return prompt.folding(init, made)
 
 
 def _linear(

@@ -41,20 +41,16 @@ def method(settings: Settings) -> methods.Method:
             "rows": {str(i): row for i, row in zip(ids, rows_CxD, strict=True)},
         }
 
-    def fold(trained: dict[str, Any]) -> tuple[None, Extra]:
+    def made(trained: dict[str, Any], frozen: Any) -> Extra:
+        del frozen
         vectors, rows = trained["vectors"], trained["rows"]
         placed = prompt.placed(run, vectors)
         if places:
             placed = Extra(Prompt(vectors, jnp.array(places, jnp.int32)))
         ids = jnp.array([int(i) for i in rows], jnp.int32)
-        return None, placed._replace(
-            label_rows=LabelRows(ids, jnp.stack([*rows.values()]))
-        )
+        return placed._replace(label_rows=LabelRows(ids, jnp.stack([*rows.values()])))
 
-    def bind(trained: dict[str, Any], frozen: Any) -> tuple[Any, Extra]:
-        return frozen, fold(trained)[1]
-
-    return methods.Method(init, bind, fold)
+    return prompt.folding(init, made)
 
 
 def _places(settings: Settings) -> tuple[int, ...]:

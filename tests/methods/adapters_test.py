@@ -26,7 +26,7 @@ def test_they_stand_where_their_paper_says(kind, number):
     layers = tiny.CONFIG.num_encoder_layers + tiny.CONFIG.num_decoder_layers
     count = sum(leaf.size for leaf in jax.tree.leaves(trained))
     assert count == number * layers * 2 * tiny.CONFIG.emb_dim * 5
-    _, extra = method.fold(trained)
+    _, extra = method.fold(trained, None)
     for stack in (extra.encoder, extra.decoder):
         assert stack.mlp_adapter is not None
         assert (stack.attention_adapter is not None) == (kind == "houlsby")

@@ -47,7 +47,7 @@ def test_a_token_is_shifted_by_its_position():
     """As if the frozen model's embedding of it were another."""
     method, trained = begun(**SMALL)
     trained["up"] = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16)) / RATE)
-    shift_SxD = method.fold(trained)[1].input_shift
+    shift_SxD = method.fold(trained, None)[1].input_shift
     expected = np.asarray(trained["down"] @ trained["up"]) * RATE**2
     np.testing.assert_allclose(shift_SxD, expected, rtol=1e-5)
     assert shift_SxD.shape == (4, 16) and np.abs(expected).max() > 0.1

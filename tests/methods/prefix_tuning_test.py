@@ -38,7 +38,7 @@ def test_its_parameters_are_those_of_figure_4(name):
     method, trained = begun(shapes, 100)
     assert count(trained) == parameters.prefix_trained(config, 100)
     expected = parameters.prefix(config, 100)
-    assert count(jax.eval_shape(method.fold, trained)) == expected
+    assert count(jax.eval_shape(method.fold, trained, None)) == expected
     assert count(begun(shapes, 100, mlp=False)[1]) == expected
 
 
@@ -47,7 +47,7 @@ def test_keys_and_values_are_the_mlps():
     method, trained = begun(hidden=7)
     rng = np.random.default_rng(0)
     trained = jax.tree.map(lambda x: np.float32(rng.normal(0, 0.5, x.shape)), trained)
-    _, extra = method.fold(trained)
+    _, extra = method.fold(trained, None)
     hidden = trained["hidden"]
     h_PxM = np.tanh(trained["rows"] @ hidden["kernel"] + hidden["bias"])
     for stack, layers in (("encoder", 1), ("decoder", 2)):
@@ -61,7 +61,7 @@ def test_keys_and_values_are_the_mlps():
 @pytest.mark.parametrize("mlp", [True, False])
 def test_it_may_start_with_keys_and_values_of_zero(mlp):
     method, trained = begun(mlp=mlp, hidden=7, zero=True)
-    made = jax.tree.leaves(method.fold(trained))
+    made = jax.tree.leaves(method.fold(trained, None))
     assert len(made) == 4 and all((leaf == 0).all() for leaf in made)
     grad = jax.grad(
         lambda trained: jnp.sum(

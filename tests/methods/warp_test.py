@@ -65,7 +65,7 @@ def test_vectors_stand_where_they_are_asked_to():
     method, trained = begun(places=(0, 2, -1))
     prompt = method.bind(trained, FROZEN)[1].prompt
     assert prompt.before.tolist() == [0, 2, END] and prompt.before.dtype == jnp.int32
-    assert begun()[0].fold(trained)[1].prompt.before.tolist() == [0, 0, 0]
+    assert begun()[0].fold(trained, None)[1].prompt.before.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
