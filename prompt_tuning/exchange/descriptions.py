@@ -222,7 +222,8 @@ def _checked(path: Path, found: dict[str, Any]) -> dict[str, Any]:
         wrong = ["label_words"]
     if not wrong and length is not None and not 1 <= length <= MOST_TOKENS:
         wrong = ["target_length"]
-    if not wrong and any("." not in name for name in found.get("options") or {}):
+    own = f"{found.get('method')}."
+    if not wrong and not all(x.startswith(own) for x in found.get("options") or {}):
         wrong = ["options"]
     if wrong:
         raise UserError(

@@ -37,7 +37,7 @@ def logits(model, params, extra):
     return np.asarray(model.apply({"params": params}, tiny.batch(), extra))
 
 
-@pytest.mark.parametrize("changes", [{}, {"tied_head": True}])
+@pytest.mark.parametrize("changes", [{}, {"tied_head": True}, {"param_dtype": "int8"}])
 def test_it_starts_as_prompt_tuning_does(changes):
     """T5 1.0's scaling of the outputs holds for the rows too."""
     changes = changes | {"scale_decoder_outputs": bool(changes)}
