@@ -5,6 +5,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from prompt_tuning import method_settings
+from prompt_tuning.method_settings import (
+    Adapters,
+    Decomposed,
+    Dept,
+    Lora,
+    PrefixTuning,
+    PTuning,
+    Residual,
+    Superpos,
+    Warp,
+)
 from prompt_tuning.sections import RUN, Section, setting
 
 MOST_TOKENS = 10**6  # of an input or an answer
@@ -134,8 +145,8 @@ class Run(Section):
     method: str = setting(
         "prompt",
         "what is trained: prompt; whole (the model, the paper's baseline); prepended "
-        "(both); or a prompt that is made of something else: residual, p_tuning, "
-        "decomposed, superpos",
+        "(both); or what docs/methods.md compares: residual, p_tuning, decomposed, "
+        "superpos, lora, ia3, adapters, prefix_tuning, warp, dept",
     )
     prompt_length: int = setting(100, "P (paper section 3.2)", least=1, most=10**5)
     prompt_init: str = setting(
@@ -363,10 +374,15 @@ class Settings:
     param_shardings: ParamShardings = ParamShardings()
     wayward: Wayward = Wayward()
     pretrain: Pretrain = Pretrain()
-    residual: method_settings.Residual = method_settings.Residual()
-    decomposed: method_settings.Decomposed = method_settings.Decomposed()
-    superpos: method_settings.Superpos = method_settings.Superpos()
-    p_tuning: method_settings.PTuning = method_settings.PTuning()
+    residual: Residual = dataclasses.field(default_factory=Residual)
+    decomposed: Decomposed = dataclasses.field(default_factory=Decomposed)
+    superpos: Superpos = dataclasses.field(default_factory=Superpos)
+    p_tuning: PTuning = dataclasses.field(default_factory=PTuning)
+    lora: Lora = dataclasses.field(default_factory=Lora)
+    adapters: Adapters = dataclasses.field(default_factory=Adapters)
+    prefix_tuning: PrefixTuning = dataclasses.field(default_factory=PrefixTuning)
+    warp: Warp = dataclasses.field(default_factory=Warp)
+    dept: Dept = dataclasses.field(default_factory=Dept)
 
 
 # What the user calls a section -> its class, and the field of Settings that holds it.

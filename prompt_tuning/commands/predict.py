@@ -87,7 +87,8 @@ def _single(settings: Any, source: Any, answers: bool) -> Any:
 
     run = settings.run
     frozen, params, extra = trained.load(settings, source)
-    model = Model(settings, frozen._replace(params=params))
+    model = frozen._replace(params=params)
+    model = Model(settings, model if extra.is_prompt else model._replace(extra=extra))
     words, most = trained.answers(settings, source, frozen) if answers else (None, 1)
     if answers:
         parts.scored_labels(run, words, frozen)  # raises, if there are none to score
@@ -107,7 +108,8 @@ def _single(settings: Any, source: Any, answers: bool) -> Any:
         template=run.inputs,
         in_front=in_front,
     )
-    model.put("prompt", prompt_PxD, facts)
+    # One that is not alone goes with all inputs, and is only counted here.
+    model.put("prompt", prompt_PxD[: None if extra.is_prompt else 0], facts)
     return model
 
 

@@ -338,12 +338,11 @@ def write_prompt(settings: Settings) -> Callable[[Any, Any], tuple[Any, Any]]:
     def write(state_dict: Any, parameter_infos: Any) -> tuple[Any, Any]:
         step, target = int(state_dict["state"]["step"]), state_dict["target"]
         params, extra = method.fold(target[_key(target)], target)
-        prompt_PxD = extra.prompt and extra.prompt.vectors
         with tempfile.TemporaryDirectory() as folder:
             exchange.save(
                 Path(folder),
                 params,
-                prompt_PxD,
+                extra,
                 model.network.config,
                 model.vocabulary,
                 about | {"step": step} | prompts.said(extra),

@@ -11,7 +11,7 @@ import prompt_tuning
 from prompt_tuning import config, files
 from prompt_tuning.errors import UserError
 from prompt_tuning.exchange import peft
-from prompt_tuning.exchange.names import DESCRIPTION, MOST_BYTES, PROMPT
+from prompt_tuning.exchange.names import DESCRIPTION, MOST_BYTES
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.outputs import warn
 from prompt_tuning.settings import MOST_TOKENS, Settings
@@ -212,6 +212,7 @@ _TYPES = dict.fromkeys(_SETTINGS.values(), str) | {
     "target_length": int,
     "ships_model": bool,
     "in_front": int,
+    "ships_extra": bool,
     "options": dict,
 }
 
@@ -227,7 +228,8 @@ def _checked(path: Path, found: dict[str, Any]) -> dict[str, Any]:
         wrong = ["label_words"]
     if not wrong and length is not None and not 1 <= length <= MOST_TOKENS:
         wrong = ["target_length"]
-    if not wrong and any("." not in name for name in found.get("options") or {}):
+    own = f"{found.get('method')}."
+    if not wrong and not all(x.startswith(own) for x in found.get("options") or {}):
         wrong = ["options"]
     if wrong:
         raise UserError(
@@ -258,7 +260,7 @@ def _found_path(description: Path, name: str) -> str:
 def _description_places(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path.with_suffix(".json")]
-    inside = [path / PROMPT.replace(".npy", ".json"), path / "model.json"]
+    inside = [path / f"{name}.json" for name in ("prompt", "model", "extra")]
     if path.parent.name == "checkpoints":  # a step of a run
         inside.append(path.parents[1] / DESCRIPTION)
     return [*inside, path / DESCRIPTION]

@@ -23,16 +23,10 @@ from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra
 
 NAMES = (
-    "prompt",
-    "whole",
-    "prepended",
-    "residual",
-    "p_tuning",
-    "decomposed",
-    "superpos",
+    *("prompt", "whole", "prepended"),
+    *("residual", "p_tuning", "decomposed", "superpos"),
+    *("lora", "ia3", "adapters", "prefix_tuning", "warp", "dept"),
 )
-# Those that ship a prompt alone, for which everything else then takes it.
-PROMPTS = ("prompt", "residual", "p_tuning", "decomposed", "superpos")
 
 
 class Start(NamedTuple):
@@ -41,11 +35,13 @@ class Start(NamedTuple):
     class_words: the task's, for the class-label initialiser; may be empty.
     encode: text -> token ids, without EOS.
     prompt_PxD: the prompt to start from (PROMPT_INIT=file), or None.
+    label_words: what the model writes for the task's labels; may be empty.
     """
 
     class_words: Sequence[str]
     encode: Callable[[str], Sequence[int]]
     prompt_PxD: np.ndarray | None = None
+    label_words: Sequence[str] = ()
 
 
 class Method(NamedTuple):
@@ -74,6 +70,11 @@ def of(settings: Settings) -> Method:
         set.
     """
     name = settings.run.method
+    if name == "bitfit":
+        raise UserError(
+            "METHOD is 'bitfit', which trains biases, and T5 has none: there is "
+            f"nothing to train; take one of {', '.join(NAMES)}"
+        )
     if name not in NAMES:
         raise UserError(f"METHOD is {name!r}; it must be one of {', '.join(NAMES)}")
     for section in method_settings.SECTIONS:

@@ -25,12 +25,12 @@ def method(settings: Settings) -> methods.Method:
 
 
 def folding(init: Callable[..., Any], made: Callable[..., Extra]) -> methods.Method:
-    """A method whose trained tree makes a prompt, which is all that is shipped.
+    """A method that trains inputs of the frozen network, or what makes them.
 
     Args:
       init: as Method's.
-      made: (trained, frozen) -> the prompt in its place; of `frozen` it reads
-        embeddings alone.
+      made: (trained, frozen) -> a prompt in its place, or what is more than that; of
+        `frozen` it reads embeddings alone.
     """
 
     def fold(trained: Any, frozen: Any) -> tuple[None, Extra]:

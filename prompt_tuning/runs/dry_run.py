@@ -56,8 +56,8 @@ def show(sweep: Sequence[Settings]) -> None:
     computed = parts.computed_in(sweep[0], model)
     about = runs, method, trained, shapes, task.name, splits, computed
     print(report.introduction(*about))
-    params, _ = jax.eval_shape(method.fold, trained, shapes)
-    if params is not None:
+    params, extra = jax.eval_shape(method.fold, trained, shapes)
+    if params is not None or not extra.is_prompt:
         print(f"memory        not known: `plan` knows prompts alone, not {run.method}")
         return
     config, lengths = model.network.config, splits[0].lengths

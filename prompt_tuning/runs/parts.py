@@ -50,12 +50,14 @@ class Model(NamedTuple):
     """A frozen model on its devices.
 
     params: the pretrained parameters; None if a command makes them or needs none.
+    extra: what goes with all inputs, of a method that trains more than a prompt.
     """
 
     mesh: Mesh
     network: Transformer
     params: Any
     vocabulary: Vocabulary
+    extra: Extra = Extra()
 
 
 def vocabulary_name(run: Run) -> str:
@@ -229,7 +231,8 @@ def start(settings: Settings, task: Task, model: Model, prompt: Any = None) -> A
     words = run.class_labels or task.class_words(run.train_split) or ()
     if run.prompt_init == "class_label":
         check_words(words, model.vocabulary)
-    first = methods.Start(words, model.vocabulary.encode, prompt)
+    labels = task.label_words() or ()
+    first = methods.Start(words, model.vocabulary.encode, prompt, labels)
     return methods.of(settings).init(jax.random.key(run.seed), model.params, first)
 
 
@@ -257,7 +260,7 @@ def penalty(
             )
         return None
     _, extra = jax.eval_shape(method.fold, trained, frozen)
-    if not method.shares or extra.prompt is None:
+    if not method.shares or extra.prompt is None or not extra.is_prompt:
         raise UserError(
             f"wayward.text holds the prompt of a frozen model near a text, and METHOD "
             f"is {settings.run.method!r}: leave wayward.text out, or set METHOD=prompt"

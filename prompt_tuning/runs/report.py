@@ -45,7 +45,7 @@ def introduction(
             f"prompt        {length} x {width} = {prompt:,} parameters, "
             f"{prompt / (model + prompt):.3%} of all; init {', '.join(inits)}"
         )
-    elif params is None:
+    if params is None and not extra.is_prompt:
         lines.append(f"{run.method:<13} {count:,} parameters, {count / model:.3%}")
     if len(runs) > 1:
         lines.append(f"together      {len(runs)} prompts, in one step")
@@ -82,6 +82,7 @@ def _rows(results: dict[str, Any]) -> Iterator[tuple]:
 _COLUMNS = {
     "prompt": ("untrained prompt", "trained prompt"),
     "model": ("pretrained model", "tuned model"),
+    "extra": ("untrained", "trained"),
 }
 
 

@@ -74,8 +74,8 @@ def train(sweep: Sequence[Settings]) -> None:
 
     While training, each MODEL_DIR gets config.gin, description.json, checkpoints/,
     train.jsonl and eval.jsonl; at the end prompt.npy and prompt.json or
-    model.safetensors (or both), predictions.jsonl, learning_curve.png and .pdf, and
-    metrics.json.
+    model.safetensors (or both), or extra.safetensors and extra.json; and
+    predictions.jsonl, learning_curve.png and .pdf, and metrics.json.
 
     Args:
       sweep: one run's settings, or those of several that one step can train.
@@ -244,7 +244,17 @@ def _members(
         start = functools.partial(parts.start, settings, task, model, array)
         trained = start()
         params, extra = methods.of(settings).fold(trained, model.params)
-        description = {**description, "ships_model": params is not None}
+        if array is not None and extra.prompt is None:
+            raise UserError(
+                f"PROMPT_INIT is 'file', but METHOD is {run.method!r}, which has no "
+                "prompt to start from one: leave PROMPT_INIT and PROMPT_FILE out"
+            )
+        description = {
+            **description,
+            "ships_model": params is not None,
+            "ships_extra": not extra.is_prompt,
+            "trained_parameters": sum(x.size for x in jax.tree.leaves(trained)),
+        }
         description |= prompts.said(extra)
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
@@ -429,9 +439,8 @@ def _ship(
 ) -> list[Path]:
     """Writes what `Method.fold` gives, and returns the files' paths."""
     params, extra = folded
-    prompt_PxD = extra.prompt and extra.prompt.vectors
     config, said = model.network.config, said | prompts.said(extra)
-    return exchange.save(path, params, prompt_PxD, config, model.vocabulary, said)
+    return exchange.save(path, params, extra, config, model.vocabulary, said)
 
 
 def _write_results(

@@ -24,6 +24,7 @@ from prompt_tuning.t5.extra import END, Extra, Prompt
 MOST_BYTES = (
     2**30
 )  # of the array: 409 prompts of the largest T5, 13,000 of the smallest
+NO_EXTRA = Extra()
 CAPACITY, LENGTH = 64, 160  # of the first array; the paper's prompts fit
 
 
@@ -39,12 +40,14 @@ class Own(NamedTuple):
     length_B: jax.Array
     in_front_B: jax.Array
 
-    def extra(self) -> Extra:
-        """The prompts as an input of the network."""
+    def extra(self, shared: Extra = NO_EXTRA) -> Extra:
+        """The prompts as an input of the network; `shared` goes before them."""
+        if shared.prompt is not None:
+            return shared
         places_1xP = jnp.arange(self.vectors_BxPxD.shape[1])[None]
         before_BxP = jnp.where(places_1xP < self.in_front_B[:, None], 0, END)
         mask_BxP = places_1xP < self.length_B[:, None]
-        return Extra(Prompt(self.vectors_BxPxD, before_BxP, mask_BxP))
+        return shared._replace(prompt=Prompt(self.vectors_BxPxD, before_BxP, mask_BxP))
 
 
 class Bank:

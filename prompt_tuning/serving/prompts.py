@@ -70,8 +70,9 @@ def read(path: str | os.PathLike, frozen: Frozen, **said: Any) -> tuple[Any, Fac
         vocabulary; it is no prompt alone but goes with weights of its own.
     """
     source = trained.find("", os.path.expanduser(os.fspath(path)))
-    run = trained.base_settings(folder(source.path), source).run
-    _check_method(source, run)
+    settings = trained.base_settings(folder(source.path), source)
+    run = settings.run
+    _check_method(source, settings)
     exchange.check(
         source.path,
         source.said,
@@ -91,11 +92,14 @@ def folder(path: Path) -> str:
     return str(found) if (found / "config.gin").is_file() else ""
 
 
-def _check_method(source: trained.Source, run: Run) -> None:
-    if run.method not in methods.PROMPTS or source.said.get("ships_model"):
+def _check_method(source: trained.Source, settings: Settings) -> None:
+    said, method = source.said, settings.run.method
+    extra = said.get("ships_extra") or exchange.find_extra(source.path)
+    if extra or said.get("ships_model") or not methods.of(settings).shares:
+        what = "more than a prompt" if extra else "weights of its own"
         raise UserError(
-            f"{source.path} is of METHOD={run.method}, which trains weights of its "
-            "own: it cannot share a frozen model with prompts; answer with it alone, "
+            f"{source.path} is of METHOD={method}, which trains {what}: it cannot "
+            "share a frozen model with prompts; answer with it alone, "
             f"`predict --gin.MODEL_DIR={source.path}`"
         )
 
@@ -187,7 +191,7 @@ def named(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-_HELD = exchange.PROMPT, exchange.PEFT, exchange.MODEL
+_HELD = exchange.PROMPT, exchange.PEFT, exchange.MODEL, exchange.EXTRA
 
 
 def _inside(folder: str) -> dict[str, str]:

@@ -67,6 +67,13 @@ def shifted(
     return jax.vmap(add)(x_BxLxD, positions_BxP, shift_BxPxD.astype(x_BxLxD.dtype))
 
 
+def moved(x_BxTxD: jax.Array, shift_SxD: jax.Array) -> jax.Array:
+    """x with a row of `shift_SxD` added to each of its first S positions."""
+    shift_TxD = shift_SxD[: x_BxTxD.shape[1]].astype(x_BxTxD.dtype)
+    missing = x_BxTxD.shape[1] - len(shift_TxD)
+    return x_BxTxD + jnp.pad(shift_TxD, ((0, missing), (0, 0)))[None]
+
+
 def _keys(prompt: Prompt, tokens_BxT: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Sort keys of the vectors [B, P] and tokens [B, T]: 2i+1 for token i."""
     batch, length = tokens_BxT.shape
