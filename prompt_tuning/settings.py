@@ -146,14 +146,17 @@ class Run(Section):
         "prompt",
         "what is trained: prompt; whole (the model, the paper's baseline); prepended "
         "(both); or what docs/methods.md compares: residual, p_tuning, decomposed, "
-        "superpos, lora, ia3, adapters, prefix_tuning, warp, dept",
+        "superpos, lora, ia3, adapters, prefix_tuning, warp, dept, soft_words",
     )
     prompt_length: int = setting(100, "P (paper section 3.2)", least=1, most=10**5)
     prompt_init: str = setting(
         "class_label",
         "how the prompt starts (paper section 3.2); string needs PROMPT_STRING, file "
-        "PROMPT_FILE",
-        choices=("class_label", "sampled_vocab", "random_uniform", "string", "file"),
+        "PROMPT_FILE, transfer transfer.bank",
+        choices=(
+            *("class_label", "sampled_vocab", "random_uniform", "string"),
+            *("file", "transfer"),
+        ),
         needs={"string": "prompt_string", "file": "prompt_file"},
     )
     prompt_string: str = setting("", "the text that the prompt starts from")
@@ -328,6 +331,23 @@ class Wayward(Section):
 
 
 @dataclasses.dataclass(frozen=True)
+class Transfer(Section):
+    """SPoT (Vu et al., 2022): start from a prompt of another task."""
+
+    SECTION = "transfer"
+    bank: str = setting(
+        "", "a folder of finished runs, or of prompt files, to start from", path=True
+    )
+    task: str = setting("", "the name of one of them, or of the task it was trained on")
+    probe: str = setting(
+        "",
+        "this task's own prompt at an early step: the one nearest to it is taken (mean "
+        "cosine of all pairs of vectors)",
+        path=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Pretrain(Section):
     """Making a frozen model from scratch (paper section 2.2)."""
 
@@ -373,6 +393,7 @@ class Settings:
     mesh: MeshShape = MeshShape()
     param_shardings: ParamShardings = ParamShardings()
     wayward: Wayward = Wayward()
+    transfer: Transfer = dataclasses.field(default_factory=Transfer)
     pretrain: Pretrain = Pretrain()
     residual: Residual = dataclasses.field(default_factory=Residual)
     decomposed: Decomposed = dataclasses.field(default_factory=Decomposed)
@@ -398,6 +419,7 @@ SECTIONS: dict[str, tuple[type, str]] = {
         MeshShape,
         ParamShardings,
         Wayward,
+        Transfer,
         Pretrain,
         *method_settings.SECTIONS,
     )

@@ -33,7 +33,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import description, weights
 from prompt_tuning.frozen.vocabulary import check_vocabulary, load_vocabulary
 from prompt_tuning.methods import prompt as prompts
-from prompt_tuning.runs import parts
+from prompt_tuning.runs import parts, transfer
 from prompt_tuning.settings import Run, Settings, Wayward
 from prompt_tuning.t5 import decoding, network
 from prompt_tuning.tasks_io import quiet, tasks
@@ -299,9 +299,8 @@ class FirstState(utils.TrainStateInitializer):
         """The state before the first step; SEED counts, `init_rng` does not."""
         del init_rng
         model, mesh = self._model, self._partitioner.mesh
-        run, prompt = model.settings.run, None
-        if run.prompt_init == "file":
-            prompt = exchange.load_prompt(Path(run.prompt_file))
+        run, found = model.settings.run, transfer.source(model.settings)
+        prompt = exchange.load_prompt(found.path) if found else None
         frozen = weights.load_frozen(run.initial_checkpoint_path, model.module, mesh)
         variables = {
             "params": model.first(model.settings, frozen, prompt),

@@ -25,7 +25,7 @@ from prompt_tuning.t5.extra import Extra
 NAMES = (
     *("prompt", "whole", "prepended"),
     *("residual", "p_tuning", "decomposed", "superpos"),
-    *("lora", "ia3", "adapters", "prefix_tuning", "warp", "dept"),
+    *("lora", "ia3", "adapters", "prefix_tuning", "warp", "dept", "soft_words"),
 )
 
 

@@ -83,7 +83,7 @@ def first_prompt(
         case "string":
             tokens = start.encode(run.prompt_string)
             init = initializers.string(embedding_VxD, tokens)
-        case _:  # "file"
+        case _:  # "file", "transfer"
             assert start.prompt_PxD is not None
             init = initializers.from_array(start.prompt_PxD)
     return init(key, (run.prompt_length, embedding_VxD.shape[1]))

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 
 from prompt_tuning import exchange, methods, partitioning
-from prompt_tuning.runs import parts, report, tune
+from prompt_tuning.runs import parts, report, transfer, tune
 from prompt_tuning.settings import Settings
 from prompt_tuning.training import plan
 
@@ -40,9 +39,8 @@ def show(sweep: Sequence[Settings]) -> None:
     splits = data.training, data.development.examples
     if run.decoding == "labels":
         data.development.labels()  # raises UserError if there are none
-    first = None
-    if run.prompt_init == "file":
-        first = exchange.load_prompt(Path(run.prompt_file))
+    found = transfer.source(sweep[0])
+    first = exchange.load_prompt(found.path) if found else None
     shapes = partitioning.param_shapes(model.network)
     trained = jax.eval_shape(
         lambda params: parts.start(

@@ -18,7 +18,7 @@ from prompt_tuning.settings import SECTIONS, Settings
 # data, how the prompt starts, its optimizer.
 _OF_ONE_STEP = re.compile(
     r"SEED|PROMPT_INIT|PROMPT_FILE|PROMPT_STRING|CLASS_LABELS|MODEL_DIR"
-    r"|(schedule|adafactor)\.\w+"
+    r"|(schedule|adafactor|transfer)\.\w+"
 )
 # Settings that tuning does not read, or that are each run's own.
 _NOT_SWEPT = re.compile(r"MODEL_DIR|(pretrain|inverse_square_root)\.\w+")

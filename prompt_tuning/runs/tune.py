@@ -22,7 +22,7 @@ from prompt_tuning import exchange, methods, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.methods import prompt as prompts
-from prompt_tuning.runs import figures, parts, report, results
+from prompt_tuning.runs import figures, parts, report, results, transfer
 from prompt_tuning.settings import Run, Settings
 from prompt_tuning.training import (
     batching,
@@ -238,16 +238,15 @@ def _members(
     members = []
     for settings, path, description in zip(sweep, folders, said, strict=True):
         run = settings.run
-        array = None
-        if run.prompt_init == "file":
-            array = _first_prompt(run, description, model)
+        source = transfer.source(settings)
+        array = source and transfer.load(source.path, run, description, model)
         start = functools.partial(parts.start, settings, task, model, array)
         trained = start()
         params, extra = methods.of(settings).fold(trained, model.params)
         if array is not None and extra.prompt is None:
             raise UserError(
-                f"PROMPT_INIT is 'file', but METHOD is {run.method!r}, which has no "
-                "prompt to start from one: leave PROMPT_INIT and PROMPT_FILE out"
+                f"PROMPT_INIT is {run.prompt_init!r}, but METHOD is {run.method!r}, "
+                "which has no prompt to start from one: leave PROMPT_INIT out"
             )
         description = {
             **description,
@@ -255,7 +254,7 @@ def _members(
             "ships_extra": not extra.is_prompt,
             "trained_parameters": sum(x.size for x in jax.tree.leaves(trained)),
         }
-        description |= prompts.said(extra)
+        description |= prompts.said(extra) | (source.said() if source else {})
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
         where = path / "checkpoints"
@@ -266,26 +265,6 @@ def _members(
         events = parts.events(path) if run.tensorboard else None
         members.append(Member(run, path, start, adafactor, rate, events, states, state))
     return members
-
-
-def _first_prompt(
-    run: Run, description: dict[str, Any], model: parts.Model
-) -> np.ndarray:
-    """The prompt of PROMPT_FILE, which must fit what is to be trained.
-
-    It may be of another task.
-    """
-    path = Path(run.prompt_file)
-    said = exchange.read_description(path)
-    exchange.check_start(path, said, run.prompt_place)
-    exchange.check(
-        path,
-        said,
-        frozen_model=description["frozen_fingerprint"],
-        name=run.initial_checkpoint_path,
-        vocabulary=model.vocabulary,
-    )
-    return exchange.load_prompt(path)
 
 
 def _check_shared(sweep: Sequence[Settings], params: Any, frozen: Any) -> None:

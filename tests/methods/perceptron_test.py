@@ -17,5 +17,5 @@ def test_it_starts_within_one_over_the_root_of_its_inputs():
     assert layer["kernel"].shape == (100, 50) and layer["bias"].shape == (50,)
     for values in jax.tree.leaves(layer):
         assert 0.095 < np.abs(values).max() <= 0.1
-        assert abs(values.mean()) < 0.02
+        assert abs(values.std() - 0.1 / np.sqrt(3)) < 0.01
     assert not np.isin(layer["bias"], layer["kernel"]).any()

@@ -35,7 +35,8 @@ def test_a_vector_is_itself_and_the_norm_of_an_mlp_of_it():
 
 def test_its_vectors_start_as_the_prompt_does_and_the_mlp_moves_each_by_one_norm():
     _, trained = begun()
-    rows = trained["vectors"][:, None] == tiny.params()["token_embedder"]["embedding"]
+    table_VxD = tiny.params()["token_embedder"]["embedding"]
+    rows = np.asarray(trained["vectors"])[:, None] == table_VxD[None]
     assert rows.all(-1).any(1).all(), "sampled from the vocabulary"
     moved = residual.prompt_of(trained) - trained["vectors"]
     np.testing.assert_allclose(np.square(moved).mean(1), 1, rtol=1e-3)

@@ -45,10 +45,11 @@ def check(prompts, numbers, length=8):
 def test_a_batch_gathers_its_own_prompts(mesh):
     prompts = filled(mesh, 3)
     check(prompts, [2, 0, 2, 1])
-    extra = prompts.gather(["0", "1", "2"], 8).extra()
-    assert extra.prompt.mask.tolist() == [[True] * 5 + [False] * 3] * 3
+    extra = prompts.gather(["0", "1", "2", "0"], 8).extra()
+    assert extra.prompt.mask.tolist() == [[True] * 5 + [False] * 3] * 4
     before_BxP = [row[:5] for row in extra.prompt.before.tolist()]
-    assert before_BxP == [[0] * 5, [END] * 5, [0, 0, END, END, END]]
+    around = [0, 0, END, END, END]
+    assert before_BxP == [[0] * 5, [END] * 5, around, [0] * 5]
 
 
 def test_a_prompt_is_replaced_and_removed(mesh):
