@@ -49,9 +49,9 @@ def source(settings: Settings) -> Source | None:
         return Source(Path(run.prompt_file)) if run.prompt_init == "file" else None
     if not options.bank or bool(options.task) == bool(options.probe):
         raise UserError(
-            "PROMPT_INIT=transfer needs transfer.bank, a folder of trained prompts, and "
-            "either transfer.task, the name of one, or transfer.probe, an early prompt "
-            "of this task to which the nearest is taken"
+            "PROMPT_INIT=transfer needs transfer.bank, a folder of trained prompts, "
+            "and either transfer.task, the name of one, or transfer.probe, an early "
+            "prompt of this task to which the nearest is taken"
         )
     bank = _bank(Path(options.bank))
     if options.task:

@@ -95,7 +95,7 @@ def test_a_run_goes_on_from_its_checkpoint_and_says_what_it_trains(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     trained(whole, frozen, "residual")
     out = capsys.readouterr().out
-    assert "residual      281 parameters" in out and "4 x 16 = 64" in out
+    assert "residual      277 parameters" in out and "4 x 16 = 64" in out
     trained(parts, frozen, "residual", TRAIN_STEPS=2)
     trained(parts, frozen, "residual")
     assert small.outcome(whole) == small.outcome(parts)

@@ -88,7 +88,7 @@ def test_options_that_nothing_reads_are_refused():
 def test_prompts_of_another_width_are_no_bank(bank, tmp_path):
     save(tmp_path, "wide", RNG.normal(size=(5, 9)))
     options = {"bank": str(bank), "probe": str(tmp_path / "wide.npy")}
-    with pytest.raises(UserError, match="8 wide, but .* is 9"):
+    with pytest.raises(UserError, match=r"8 wide, but .* is 9"):
         transfer.source(settings(**options))
 
 
