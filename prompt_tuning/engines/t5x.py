@@ -219,7 +219,7 @@ class PromptedT5(models.EncoderDecoderModel):
         """Of each parameter; axes that T5X has no rule for are not split."""
         specs = jax.tree.leaves(partitioning.logical_axes(self.module))
         # No shape depends on how a prompt starts, and this way needs no file or words.
-        run = dataclasses.replace(self.settings.run, prompt_init="random_uniform")
+        run = dataclasses.replace(self.settings.run, prompt_init="sampled_vocab")
         settings = dataclasses.replace(self.settings, run=run)
         axes = {}
 

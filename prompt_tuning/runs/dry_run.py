@@ -60,5 +60,6 @@ def show(sweep: Sequence[Settings]) -> None:
         return
     config, lengths = model.network.config, splits[0].lengths
     print()
-    for line in plan.describe(config, run, _mesh(sweep[0]), lengths):
+    own = plan.Trained(method, trained)
+    for line in plan.describe(config, run, _mesh(sweep[0]), lengths, own):
         print(line, flush=True)
