@@ -21,23 +21,24 @@ from prompt_tuning.t5.extra import Extra, LayerExtra
 def method(settings: Settings) -> methods.Method:
     """Trains {"vectors": [P, D], "shift": [encoder layers - 1, P, D]}.
 
-    The first layer's input is the vectors, which are trained already.
+    The first layer's input is the vectors, which are trained already; with one layer
+    there is nothing more.
     """
     run = settings.run
 
     def init(key: jax.Array, frozen: Any, start: methods.Start) -> dict[str, jax.Array]:
         vectors_PxD = prompt.first_prompt(run, key, frozen, start)
         further = layered.sizes(frozen).encoder - 1
-        return {
-            "vectors": vectors_PxD,
-            "shift": jnp.zeros((further, *vectors_PxD.shape)),
-        }
+        shift = {"shift": jnp.zeros((further, *vectors_PxD.shape))} if further else {}
+        return {"vectors": vectors_PxD} | shift
 
     def made(trained: dict[str, jax.Array], frozen: Any) -> Extra:
         del frozen
+        placed = prompt.placed(run, trained["vectors"])
+        if "shift" not in trained:
+            return placed
         first = jnp.zeros_like(trained["vectors"])[None]
         shift = jnp.concatenate([first, trained["shift"]])
-        placed = prompt.placed(run, trained["vectors"])
         return placed._replace(encoder=LayerExtra(shift=shift))
 
     return prompt.folding(init, made)

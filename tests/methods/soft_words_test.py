@@ -40,6 +40,11 @@ def test_its_parameters_are_a_prompt_for_each_layer_of_the_encoder():
     assert sum(sizes) == 3 * 2 * tiny.CONFIG.emb_dim
 
 
+def test_with_one_layer_it_is_a_prompt():
+    first = METHOD.init(jax.random.key(0), tiny.params(), START)
+    assert first.keys() == {"vectors"} and METHOD.fold(first, None)[1].is_prompt
+
+
 def test_a_shift_is_added_at_the_input_of_its_layer_alone():
     """Where the layers before add nothing, it is as if the vectors were shifted."""
     first, shift = trained(), np.full((2, 16), 0.5, np.float32)

@@ -73,7 +73,7 @@ def test_the_state_is_what_the_method_trains():
     tree = jax.eval_shape(lambda frozen: method.init(key, frozen, start), shapes)
     needed = plan.need(MODEL, plan.virtual_mesh(1, 1), WORK, plan.Trained(method, tree))
     values = 4 * 32 + 2 * 32 * 8 + 8 + 3 * 32
-    assert 2 * 4 * values <= needed.state < 2 * 4 * values + 64
+    assert 2 * 4 * values <= needed.state < 2 * 4 * values + 200
 
 
 def test_the_rest_is_what_the_compiled_step_holds():
