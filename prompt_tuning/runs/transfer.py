@@ -27,10 +27,18 @@ class Source(NamedTuple):
     path: Path
     similarity: float | None = None
 
-    def said(self) -> dict[str, Any]:
-        """What a run says of where it started."""
-        path = str(self.path.absolute())
-        return {"started_from": path, "similarity": self.similarity}
+
+def said(settings: Settings) -> dict[str, Any]:
+    """What a run says of the prompt that it found to start from.
+
+    Raises:
+      UserError: as `source`.
+    """
+    found = source(settings)
+    if found is None or settings.run.prompt_init == "file":
+        return {}
+    path = str(found.path.absolute())
+    return {"started_from": path, "similarity": found.similarity}
 
 
 def source(settings: Settings) -> Source | None:
@@ -69,11 +77,11 @@ def load(
     Args:
       description: of the run that starts.
     """
-    said = exchange.read_description(path)
-    exchange.check_start(path, said, run.prompt_place)
+    its = exchange.read_description(path)
+    exchange.check_start(path, its, run.prompt_place)
     exchange.check(
         path,
-        said,
+        its,
         frozen_model=description["frozen_fingerprint"],
         name=run.initial_checkpoint_path,
         vocabulary=model.vocabulary,
@@ -105,10 +113,10 @@ def _of_task(bank: Mapping[str, Path], options: Transfer) -> Path:
     tasks = {own: exchange.read_description(p).get("task") for own, p in bank.items()}
     found = [own for own, task in tasks.items() if task == name]
     if len(found) != 1:
-        said = ", ".join(f"{own} (of {task})" for own, task in tasks.items())
+        named = ", ".join(f"{own} (of {task})" for own, task in tasks.items())
         raise UserError(
             f"transfer.task is {name!r}, which {'several' if found else 'none'} of the "
-            f"prompts in {options.bank} are: give the name of one, of {said}"
+            f"prompts in {options.bank} are: give the name of one, of {named}"
         )
     return bank[found[0]]
 

@@ -222,7 +222,10 @@ def _descriptions(
         "data_fingerprint": data.training.fingerprint(),
         "eval_data_fingerprint": data.development.examples.fingerprint(),
     }
-    said = [exchange.description(one, **about) | made_of for one in sweep]
+    said = [
+        exchange.description(one, **about) | made_of | transfer.said(one)
+        for one in sweep
+    ]
     folder.check_same(sweep, said[0])
     return said
 
@@ -254,7 +257,7 @@ def _members(
             "ships_extra": not extra.is_prompt,
             "trained_parameters": sum(x.size for x in jax.tree.leaves(trained)),
         }
-        description |= prompts.said(extra) | (source.said() if source else {})
+        description |= prompts.said(extra)
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
         where = path / "checkpoints"

@@ -112,6 +112,5 @@ def test_what_contradicts_is_refused_before_training(
     frozen, tmp_path, capsys, flags, problem
 ):
     about = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path / "run"}
-    for more in ((), ("--dry_run",)):
-        code = small.main("train", *more, METHOD="p_tuning", **about, **flags)
-        assert code == 2 and re.search(problem, capsys.readouterr().err)
+    assert small.main("train", METHOD="p_tuning", **about, **flags) == 2
+    assert re.search(problem, capsys.readouterr().err)

@@ -55,7 +55,8 @@ def test_the_nearest_of_a_bank_is_taken(bank, tmp_path):
     assert found.path == bank / "c.npy"
     expected = {p: similarity(np.load(p), probe) for p in bank.glob("*.npy")}
     assert found.similarity == pytest.approx(max(expected.values()))
-    assert found.said()["started_from"] == str(bank / "c.npy")
+    said = transfer.said(settings(**options))
+    assert said == {"started_from": str(bank / "c.npy"), "similarity": found.similarity}
 
 
 def test_one_is_taken_by_its_name_or_its_task(bank):
