@@ -149,19 +149,17 @@ def _from_checkpoint(folder: Path) -> np.ndarray:
     with contextlib.suppress(UserError):  # its message is about frozen models
         tensors = formats.open_checkpoint(str(folder))
         tensor = formats.prompt_of(tensors)
-    prompt_PxD = None
-    if tensors and tensor is None:
-        prompt_PxD = _folded(folder, tensors)
-    if tensor is None and prompt_PxD is None:
+    if tensor is not None:
+        with _told(folder):
+            return np.asarray(tensor.read(tensor.all), np.float32)
+    prompt_PxD = _folded(folder, tensors) if tensors else None
+    if prompt_PxD is None:
         raise UserError(
             f"{folder} holds no {PROMPT} and is no checkpoint with a prompt; give a "
             "finished run, one step such as checkpoints/400 of ours or T5X's "
             "checkpoint_400, or a file"
         )
-    if tensor is None:
-        return prompt_PxD
-    with _told(folder):
-        return np.asarray(tensor.read(tensor.all), np.float32)
+    return prompt_PxD
 
 
 @contextlib.contextmanager
