@@ -178,7 +178,7 @@ def _told(folder: Path) -> Iterator[None]:
 
 def _folded(step: Path, tensors: Mapping[str, formats.Tensor]) -> np.ndarray | None:
     """The prompt [P, D] that a step of a run folds to; None if it makes none."""
-    file, said = step.absolute().parents[1] / "config.gin", read_description(step)
+    file, said = step.absolute().parent.parent / "config.gin", read_description(step)
     # A model is not read, but for its embeddings.
     names = [n for n in tensors if not n.startswith(_MODEL) or n.startswith(_TABLE)]
     of_model_alone = said.get("ships_model") and len(names) == len(tensors)
