@@ -20,6 +20,8 @@ _PLACES = {
     "pfeiffer": ("mlp_adapter",),
 }
 
+_STACKS = "encoder", "decoder"
+
 
 def method(settings: Settings) -> methods.Method:
     """Trains {stack: {place: {"down", "up"}}}, matrices of every layer."""
@@ -46,10 +48,12 @@ def method(settings: Settings) -> methods.Method:
 
     def made(trained: dict[str, Any], frozen: Any) -> Extra:
         del frozen
-        stacks = {
-            stack: LayerExtra(**{place: Adapter(**own) for place, own in parts.items()})
-            for stack, parts in trained.items()
-        }
-        return Extra(**stacks)
+        encoder, decoder = (_of_stack(trained[stack]) for stack in _STACKS)
+        return Extra(encoder=encoder, decoder=decoder)
 
     return prompt.folding(init, made)
+
+
+def _of_stack(trained: dict[str, Any]) -> LayerExtra:
+    by_place: dict[str, Any] = {name: Adapter(**own) for name, own in trained.items()}
+    return LayerExtra(**by_place)

@@ -32,7 +32,7 @@ def method(settings: Settings) -> methods.Method:
         }
 
     def factors(trained: dict[str, Any], stack: str) -> LayerExtra:
-        own = {
+        own: dict[str, Any] = {
             name: AttentionExtra(
                 key_scale=trained[name]["key"], value_scale=trained[name]["value"]
             )

@@ -41,19 +41,24 @@ def method(settings: Settings) -> methods.Method:
         }
 
     def changes(trained: dict[str, Any]) -> AttentionExtra:
-        return AttentionExtra(
-            **{
-                kernel: LowRank(own["down"], scale * own["up"])
-                for kernel, own in trained.items()
-            }
+        query, value = (
+            LowRank(trained[kernel]["down"], scale * trained[kernel]["up"])
+            for kernel in _KERNELS
         )
+        return AttentionExtra(query, value)
 
     def made(trained: dict[str, Any], frozen: Any) -> Extra:
         del frozen
-        stacks = {
-            stack: LayerExtra(**{name: changes(own) for name, own in parts.items()})
-            for stack, parts in trained.items()
-        }
-        return Extra(**stacks)
+        encoder, decoder = (
+            {name: changes(own) for name, own in trained[stack].items()}
+            for stack in ("encoder", "decoder")
+        )
+        return Extra(
+            encoder=LayerExtra(self_attention=encoder["self_attention"]),
+            decoder=LayerExtra(
+                self_attention=decoder["self_attention"],
+                cross_attention=decoder["cross_attention"],
+            ),
+        )
 
     return prompt.folding(init, made)

@@ -61,7 +61,8 @@ def method(settings: Settings) -> methods.Method:
 
     def made(trained: dict[str, Any], frozen: Any) -> Extra:
         del frozen
-        return Extra(**{stack: make(trained, stack) for stack in _STACKS})
+        encoder, decoder = (make(trained, stack) for stack in _STACKS)
+        return Extra(encoder=encoder, decoder=decoder)
 
     return prompt.folding(init, made)
 

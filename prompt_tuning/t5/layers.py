@@ -314,10 +314,9 @@ class Attention(nn.Module):
 
         Those of `front`, [P, H, K] or [B, P, H, K], go in front of x's own.
         """
-        key_BxLxHK = scaled(self.key(x_BxLxD), extra.key_scale)
+        key_BxLxHxK = self._split(scaled(self.key(x_BxLxD), extra.key_scale))
         value_BxLxHK = changed(self.value(x_BxLxD), x_BxLxD, extra.value)
-        value_BxLxHK = scaled(value_BxLxHK, extra.value_scale)
-        own = self._split(key_BxLxHK), self._split(value_BxLxHK)
+        own = key_BxLxHxK, self._split(scaled(value_BxLxHK, extra.value_scale))
         if front is None:
             return own
         keys, values = (_in_front(*pair) for pair in zip(front, own, strict=True))

@@ -188,6 +188,7 @@ SLOWLY = {"schedule.learning_rate": 0.003}
         ({"PROMPT_PLACE": "suffix"}, 0.1),
         ({"METHOD": "whole", **SLOWLY}, 0.01),
         ({"METHOD": "prepended", **SLOWLY}, 0.01),
+        ({"METHOD": "lora", **SLOWLY}, 0.01),
     ],
 )
 def test_twenty_steps_train_what_our_engine_does(settings, changes, least):
