@@ -247,7 +247,7 @@ def test_each_section_goes_where_it_belongs():
     )
     assert set(SECTIONS) == {
         *("Run", "T5Config", "schedule", "adafactor", "inverse_square_root", "mesh"),
-        *("param_shardings", "wayward", "pretrain"),
+        *("param_shardings", "wayward", "transfer", "pretrain"),
         *(section.SECTION for section in method_settings.SECTIONS),
     }
 

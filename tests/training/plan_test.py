@@ -100,8 +100,8 @@ def test_activations_shrink_with_the_batch_and_with_remat():
 
 
 def test_the_fewest_devices_are_found(monkeypatch):
-    def need(model, mesh, work, fully_sharded):
-        assert fully_sharded and 16 % mesh.shape["data"] == 0
+    def need(model, mesh, work, trained, fully_sharded):
+        assert trained is None and fully_sharded and 16 % mesh.shape["data"] == 0
         return plan.Need(800 // mesh.size, 0, 90, 10)
 
     monkeypatch.setattr(plan, "need", need)
