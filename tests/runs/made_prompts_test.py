@@ -17,7 +17,6 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 TEMPLATE = {"p_tuning.template": "[P*2] the bird {inputs} [P]", "p_tuning.hidden": 3}
 OPTIONS = {
     "residual": {"residual.bottleneck": 5},
-    "decomposed": {"decomposed.kind": "ulpt", "decomposed.projection": 3},
     "superpos": {"superpos.rows": 9, "PROMPT_INIT": "sampled_vocab"},
     "p_tuning": TEMPLATE,
 }
