@@ -344,7 +344,7 @@ def write_prompt(settings: Settings) -> Callable[[Any, Any], tuple[Any, Any]]:
                 extra,
                 model.network.config,
                 model.vocabulary,
-                about | {"step": step} | prompts.said(extra),
+                about | {"step": step} | prompts.said(settings.run, extra),
             )
             for file in Path(folder).iterdir() if outputs.is_writer() else ():
                 _copy(file, model_dir / file.name)

@@ -148,10 +148,10 @@ def check(
 
 def check_start(path: Path, said: Mapping[str, Any], place: str) -> None:
     """Raises UserError where a prompt to start from stood in another place."""
-    if said.get("in_front"):
+    if said.get("in_front") is not None:
         raise UserError(
-            f"the prompt to start from, {path}, stands on both sides of the input, but "
-            f"PROMPT_PLACE is {place!r}: take another PROMPT_FILE"
+            f"the prompt to start from, {path}, stands where a template said, but "
+            f"PROMPT_PLACE is {place!r}: take another one"
         )
     if said.get("place") not in (None, place):
         raise UserError(

@@ -116,7 +116,7 @@ def write(folder: Path, prompt_PxD: np.ndarray, about: Mapping[str, Any]) -> Non
     Raises:
       UserError: the prompt's place is not the input's front, where PEFT puts it.
     """
-    place = "around" if about.get("in_front") else about.get("place")
+    place = "around" if about.get("in_front") is not None else about.get("place")
     if place not in (None, "prefix"):
         raise UserError(
             f"PROMPT_PLACE of this prompt is {place!r}, but PEFT puts one in "

@@ -31,7 +31,7 @@ LSTM_LAYERS, MLP_LAYERS = 2, 3  # the mlp's; the LSTM has one of two behind it
 
 Tree = dict[str, Any]
 _DIRECTIONS = ("forward", "backward")
-_PART = re.compile(r"(\{inputs\}|\[P(?:\*\d+)?\])")
+_PART = re.compile(r"(\{inputs\}|\[P(?:\*\d{1,5})?\])")
 
 
 # The template

@@ -54,16 +54,16 @@ def placed(run: Run, prompt_PxD: jax.Array, in_front: int | None = None) -> Extr
     return Extra(prompt=_PLACES[run.prompt_place](prompt_PxD))
 
 
-def said(extra: Extra) -> dict[str, Any]:
-    """What a description says of a prompt that is not all at PROMPT_PLACE.
+def said(run: Run, extra: Extra) -> dict[str, Any]:
+    """What a description says of a prompt that does not stand at PROMPT_PLACE.
 
     in_front: so many of its vectors stand in front of the input, the others after it.
     """
-    if extra.prompt is None:
+    if extra.prompt is None or not extra.is_prompt:
         return {}
     found = int((extra.prompt.before != END).sum())
-    around = 0 < found < len(extra.prompt.before)
-    return {"place": None, "in_front": found} if around else {}
+    usual = 0 if run.prompt_place == "suffix" else len(extra.prompt.before)
+    return {} if found == usual else {"place": None, "in_front": found}
 
 
 def first_prompt(

@@ -199,6 +199,7 @@ def _conclude(
         score = tasks.development_score(trained.metrics, data.training.sizes)
         about |= {"step": best, "score": score, "metrics": trained.metrics}
         folded = method.fold(state.trained, frozen)
+        about |= prompts.said(member.run, folded[1])
         files = _ship(member.folder, folded, model, about)
         written = _write_results(member, best, majority, trained, data, measure)
     if len(members) == 1:  # those of a sweep are told side by side
@@ -257,7 +258,7 @@ def _members(
             "ships_extra": not extra.is_prompt,
             "trained_parameters": sum(x.size for x in jax.tree.leaves(trained)),
         }
-        description |= prompts.said(extra)
+        description |= prompts.said(run, extra)
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
         where = path / "checkpoints"
@@ -421,7 +422,7 @@ def _ship(
 ) -> list[Path]:
     """Writes what `Method.fold` gives, and returns the files' paths."""
     params, extra = folded
-    config, said = model.network.config, said | prompts.said(extra)
+    config = model.network.config
     return exchange.save(path, params, extra, config, model.vocabulary, said)
 
 

@@ -22,6 +22,7 @@ MODEL = network.Transformer(
 )
 FROZEN = tiny.params(MODEL)
 TABLE_VxD = FROZEN["token_embedder"]["embedding"]
+RUN = Run()
 TEMPLATE = "[P*2] the bird {inputs} [P]"
 WORDS = VOCABULARY.encode("the bird")
 
@@ -144,8 +145,26 @@ def test_the_words_stand_among_the_vectors_as_they_are_embedded():
     np.testing.assert_allclose(extra.prompt.vectors, np.array(rows), rtol=1e-5)
     front = 2 + len(WORDS)
     assert extra.prompt.before.tolist() == [0] * front + [-1]
-    assert prompt.said(extra) == {"place": None, "in_front": front}
-    assert prompt.said(methods.of(settings()).fold(begun()[1], FROZEN)[1]) == {}
+    assert prompt.said(RUN, extra) == {"place": None, "in_front": front}
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("", {}),
+        ("[P*5] {inputs}", {}),
+        ("{inputs} [P*5]", {"place": None, "in_front": 0}),
+        ("[P] {inputs} [P*4]", {"place": None, "in_front": 1}),
+    ],
+)
+def test_a_description_says_where_the_vectors_stand_unless_it_is_prompt_place(
+    template, said
+):
+    method, trained = begun(template=template)
+    assert prompt.said(RUN, method.fold(trained, FROZEN)[1]) == said
+    suffix = dataclasses.replace(RUN, prompt_place="suffix")
+    at_the_end = prompt.placed(suffix, trained["vectors"])
+    assert prompt.said(suffix, at_the_end) == {}
 
 
 def test_of_embeddings_of_a_text_it_is_that_text():
