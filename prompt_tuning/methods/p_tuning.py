@@ -1,6 +1,6 @@
 """P-tuning (Liu et al., 2021): a prompt through an encoder, in the places of a text.
 
-    --gin.METHOD=p_tuning --gin.PROMPT_LENGTH=8 \\
+    --gin.METHOD=p_tuning --gin.PROMPT_LENGTH=10 \\
     --gin.p_tuning.template="'[P*3] topic: {inputs} [P*3]'"
 
 The encoder, an LSTM or an MLP, mixes or maps trained vectors [N, D]; its outputs stand
