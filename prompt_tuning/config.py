@@ -20,7 +20,8 @@ from gin import config_parser
 
 from prompt_tuning import files
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import SECTIONS, Run, Settings, called
+from prompt_tuning.sections import called
+from prompt_tuning.settings import SECTIONS, Run, Settings
 
 # Installed, gin/ lies inside the package; in a checkout it lies beside it.
 _HERE = Path(__file__).resolve().parent

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import jax
 
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import path_problem
+from prompt_tuning.sections import path_problem
 
 
 def is_writer() -> bool:

@@ -1,136 +1,29 @@
 """The settings of a run: frozen values, with the paper's defaults."""
 
 import dataclasses
-import sys
-import typing
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from prompt_tuning.errors import UserError
+from prompt_tuning import method_settings
+from prompt_tuning.method_settings import (
+    Adapters,
+    Decomposed,
+    Dept,
+    Lora,
+    PrefixTuning,
+    PTuning,
+    Residual,
+    Superpos,
+    Warp,
+)
+from prompt_tuning.sections import RUN, Section, setting
 
-
-def setting(default: Any, text: str, **rules: Any) -> Any:
-    """A field of a section: its default, what it means, and the values it may have.
-
-    Args:
-      rules: `choices`, or for numbers `least` and `most` (inclusive), `below`; `keys`
-        that a dict may have, to numbers; `path` of a file or folder; `needs`, which
-        other field must be set for a value.
-    """
-    return dataclasses.field(default=default, metadata={"text": text} | rules)
-
-
-def check(section: Any, names: Mapping[str, str]) -> None:
-    """Raises UserError unless each field has its type and keeps its rules.
-
-    Args:
-      names: field -> what the user calls it.
-    """
-    for field in dataclasses.fields(section):
-        value, name = getattr(section, field.name), names[field.name]
-        problem = _wrong_type(value, field.type) or _broken_rule(value, field)
-        if problem:
-            raise UserError(f"{name} is {value!r}; it must be {problem}")
-        needed = "needs" in field.metadata and field.metadata["needs"].get(value)
-        if needed and not getattr(section, needed):
-            raise UserError(
-                f"{name} is {value!r}, but {names[needed]} is not set; give it, "
-                f"--gin.{names[needed]}=..., or another {name}"
-            )
-
-
-def called(section: str, field: str) -> str:
-    """What the user calls a field: those of a run have macros, others their section."""
-    return field.upper() if section == Run.SECTION else f"{section}.{field}"
-
-
-def _wrong_type(value: Any, expected: Any) -> str:
-    """What the value must be instead; "" if it has the expected type."""
-    kinds = typing.get_args(expected) or (expected,)
-    kinds = tuple(typing.get_origin(kind) or kind for kind in kinds)
-    if float in kinds and type(value) in (int, float):
-        return "" if abs(value) <= sys.float_info.max else "a finite number"
-    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        return "text of whole characters, in UTF-8"
-    # To Python True is an int; as a number in the settings it is a mistake.
-    if (type(value) is bool and bool not in kinds) or not isinstance(value, kinds):
-        if kinds == (float,):
-            return "a finite number"
-        return f"of type {' or '.join(kind.__name__ for kind in kinds)}"
-    return _wrong_items(value, typing.get_args(expected) or (expected,))
-
-
-def _wrong_items(value: Any, kinds: tuple[Any, ...]) -> str:
-    """The same of what a list or a dict holds."""
-    for kind in kinds:
-        if typing.get_origin(kind) is not type(value):
-            continue
-        expected = [item for item in typing.get_args(kind) if item is not ...]
-        rows = value.items() if isinstance(value, dict) else [(item,) for item in value]
-        if any(
-            _wrong_type(*pair)
-            for row in rows
-            for pair in zip(row, expected, strict=True)
-        ):
-            names = " to ".join(item.__name__ for item in expected)
-            return f"a {type(value).__name__} of {names}"
-    return ""
-
-
-def _broken_rule(value: Any, field: dataclasses.Field) -> str:
-    """What the value must be instead; "" if it keeps the rules of `setting`."""
-    rules = field.metadata
-    if value is None:
-        return ""
-    if "path" in rules and (problem := path_problem(value)):
-        return problem
-    if "keys" in rules:
-        if value.keys() - set(rules["keys"]):
-            return f"a dict with the keys {' and '.join(rules['keys'])}"
-        one = dataclasses.field(metadata={k: rules[k] for k in rules if k != "keys"})
-        one.type = int
-        problems = (_broken_rule(number, one) for number in value.values())
-        return next((f"a dict to {problem}" for problem in problems if problem), "")
-    if "choices" in rules and value not in rules["choices"]:
-        return f"one of {', '.join(map(str, rules['choices']))}"
-    number = "a whole number" if field.type is int else "a number"
-    if "least" in rules and value < rules["least"]:
-        return f"{number} of at least {rules['least']}"
-    if "most" in rules and value > rules["most"]:
-        return f"{number} of at most {rules['most']}"
-    if "below" in rules and value >= rules["below"]:
-        return f"{number} below {rules['below']}"
-    return ""
-
-
-def path_problem(path: str) -> str:
-    """What a path must be instead, where no file system can have it."""
-    if "\0" in path:
-        return "a path without zero bytes"
-    names = path.encode(errors="surrogateescape").split(b"/")
-    if max(map(len, names)) > _MOST_NAME or len(path) > _MOST_PATH:
-        return f"a path of names of at most {_MOST_NAME} bytes"
-    return ""
-
-
-_MOST_NAME, _MOST_PATH = 255, 4_000  # bytes; Linux's limits
 MOST_TOKENS = 10**6  # of an input or an answer
 _MANY = 10**9  # steps, and whatever else no run has so many of
 
 
 @dataclasses.dataclass(frozen=True)
-class _Section:
-    """A group of settings; raises UserError for values that break its rules."""
-
-    SECTION: ClassVar[str]
-
-    def __post_init__(self):
-        fields = [field.name for field in dataclasses.fields(self)]
-        check(self, {name: called(self.SECTION, name) for name in fields})
-
-
-@dataclasses.dataclass(frozen=True)
-class T5Config(_Section):
+class T5Config(Section):
     """The size and kind of a T5, and how it is stored and computed.
 
     The defaults describe pocket_nano, a T5 1.1. The size and kind of a frozen model
@@ -208,10 +101,10 @@ class T5Config(_Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class Run(_Section):
+class Run(Section):
     """A run: its data, its frozen model, what is trained; the paper's defaults."""
 
-    SECTION = "Run"
+    SECTION = RUN
     model_dir: str = setting(
         "", "the folder for everything that the run writes", path=True
     )
@@ -252,14 +145,18 @@ class Run(_Section):
     method: str = setting(
         "prompt",
         "what is trained: prompt; whole (the model, the paper's baseline); prepended "
-        "(both)",
+        "(both); or what docs/methods.md compares: residual, p_tuning, decomposed, "
+        "superpos, lora, ia3, adapters, prefix_tuning, warp, dept, soft_words",
     )
     prompt_length: int = setting(100, "P (paper section 3.2)", least=1, most=10**5)
     prompt_init: str = setting(
         "class_label",
         "how the prompt starts (paper section 3.2); string needs PROMPT_STRING, file "
-        "PROMPT_FILE",
-        choices=("class_label", "sampled_vocab", "random_uniform", "string", "file"),
+        "PROMPT_FILE, transfer transfer.bank",
+        choices=(
+            *("class_label", "sampled_vocab", "random_uniform", "string"),
+            *("file", "transfer"),
+        ),
         needs={"string": "prompt_string", "file": "prompt_file"},
     )
     prompt_string: str = setting("", "the text that the prompt starts from")
@@ -326,7 +223,7 @@ class Run(_Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule(_Section):
+class Schedule(Section):
     """The learning rate: constant, with the options of the paper's search (Table 6)."""
 
     SECTION = "schedule"
@@ -343,7 +240,7 @@ class Schedule(_Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class InverseSquareRoot(_Section):
+class InverseSquareRoot(Section):
     """T5's pre-training rate: scale / sqrt(max(step, constant_steps)).
 
     A cooldown after it is Zhai et al.'s (2022, "Scaling vision transformers").
@@ -370,7 +267,7 @@ class InverseSquareRoot(_Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class Adafactor(_Section):
+class Adafactor(Section):
     """Adafactor as the paper sets it (section 3), without momentum."""
 
     SECTION = "adafactor"
@@ -402,7 +299,7 @@ class Adafactor(_Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class MeshShape(_Section):
+class MeshShape(Section):
     """How many devices the batch and the weights are split over."""
 
     SECTION = "mesh"
@@ -413,7 +310,7 @@ class MeshShape(_Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class ParamShardings(_Section):
+class ParamShardings(Section):
     """How weights are split."""
 
     SECTION = "param_shardings"
@@ -425,7 +322,7 @@ class ParamShardings(_Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class Wayward(_Section):
+class Wayward(Section):
     """A prompt that is held near a text while it learns its task.
 
     After Khashabi et al. (2022), "Prompt Waywardness": such prompts exist for any text,
@@ -443,7 +340,24 @@ class Wayward(_Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class Pretrain(_Section):
+class Transfer(Section):
+    """SPoT (Vu et al., 2022): start from a prompt of another task."""
+
+    SECTION = "transfer"
+    bank: str = setting(
+        "", "a folder of finished runs, or of prompt files, to start from", path=True
+    )
+    task: str = setting("", "the name of one of them, or of the task it was trained on")
+    probe: str = setting(
+        "",
+        "this task's own prompt at an early step: the one nearest to it is taken (mean "
+        "cosine of all pairs of vectors)",
+        path=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrain(Section):
     """Making a frozen model (paper section 2.2)."""
 
     SECTION = "pretrain"
@@ -493,7 +407,17 @@ class Settings:
     mesh: MeshShape = MeshShape()
     param_shardings: ParamShardings = ParamShardings()
     wayward: Wayward = Wayward()
+    transfer: Transfer = dataclasses.field(default_factory=Transfer)
     pretrain: Pretrain = Pretrain()
+    residual: Residual = dataclasses.field(default_factory=Residual)
+    decomposed: Decomposed = dataclasses.field(default_factory=Decomposed)
+    superpos: Superpos = dataclasses.field(default_factory=Superpos)
+    p_tuning: PTuning = dataclasses.field(default_factory=PTuning)
+    lora: Lora = dataclasses.field(default_factory=Lora)
+    adapters: Adapters = dataclasses.field(default_factory=Adapters)
+    prefix_tuning: PrefixTuning = dataclasses.field(default_factory=PrefixTuning)
+    warp: Warp = dataclasses.field(default_factory=Warp)
+    dept: Dept = dataclasses.field(default_factory=Dept)
 
 
 # What the user calls a section -> its class, and the field of Settings that holds it.
@@ -509,6 +433,8 @@ SECTIONS: dict[str, tuple[type, str]] = {
         MeshShape,
         ParamShardings,
         Wayward,
+        Transfer,
         Pretrain,
+        *method_settings.SECTIONS,
     )
 }

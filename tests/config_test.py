@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from prompt_tuning import config
+from prompt_tuning import config, method_settings
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import (
     SECTIONS,
@@ -247,7 +247,8 @@ def test_each_section_goes_where_it_belongs():
     )
     assert set(SECTIONS) == {
         *("Run", "T5Config", "schedule", "adafactor", "inverse_square_root", "mesh"),
-        *("param_shardings", "wayward", "pretrain"),
+        *("param_shardings", "wayward", "transfer", "pretrain"),
+        *(section.SECTION for section in method_settings.SECTIONS),
     }
 
 

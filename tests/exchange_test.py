@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,6 +17,13 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import load_vocabulary
 from prompt_tuning.settings import Adafactor, Run, Settings
+from prompt_tuning.t5.extra import (
+    AttentionExtra,
+    Extra,
+    LabelRows,
+    LayerExtra,
+    LowRank,
+)
 from prompt_tuning.training import checkpoints, optimizer
 from prompt_tuning.training.step import new_state
 
@@ -48,6 +56,7 @@ def test_a_description_is_json_and_says_what_made_the_prompt():
     assert json.loads(json.dumps(said)) == said
     assert said == {
         "method": "prompt",
+        "options": None,
         "frozen_model": "pocket_nano",
         "frozen_fingerprint": "ab" * 32,
         "vocabulary": None,
@@ -215,7 +224,7 @@ def test_what_was_folded_is_written_with_what_it_says(tmp_path, model, prompt):
     written = exchange.save(
         tmp_path,
         params if model else None,
-        prompt_PxD if prompt else None,
+        tiny.extra(prompt_PxD if prompt else None),
         tiny.CONFIG,
         VOCABULARY,
         {"task": "t", "step": 5},
@@ -224,6 +233,7 @@ def test_what_was_folded_is_written_with_what_it_says(tmp_path, model, prompt):
     assert [path.name for path in written] == expected
     said = exchange.read_description(tmp_path)
     assert said["task"] == "t" and said["ships_model"] == bool(model)
+    assert said["ships_extra"] is False and exchange.find_extra(tmp_path) is None
     if model:
         assert weights.find_vocabulary(str(written[0])).read_bytes()
         found = safetensors.load_file(written[0])
@@ -233,6 +243,46 @@ def test_what_was_folded_is_written_with_what_it_says(tmp_path, model, prompt):
         assert about["config"]["emb_dim"] == 16 and about["step"] == 5
     if prompt:
         np.testing.assert_array_equal(exchange.load_prompt(tmp_path), tiny.prompt())
+
+
+EXTRA = Extra(
+    encoder=LayerExtra(
+        self_attention=AttentionExtra(
+            query=LowRank(jnp.ones((1, 16, 2)), jnp.ones((1, 2, 8))),
+            key_scale=jnp.ones((1, 8)),
+        )
+    ),
+    decoder=LayerExtra(keys=jnp.ones((2, 3, 2, 4)), values=jnp.zeros((2, 3, 2, 4))),
+    label_rows=LabelRows(jnp.array([7, 5]), jnp.ones((2, 16))),
+)
+
+
+def test_what_is_more_than_a_prompt_comes_back_whole(tmp_path):
+    given = tmp_path, None, EXTRA, tiny.CONFIG, VOCABULARY, {"task": "t"}
+    (path,) = exchange.save(*given)
+    assert path == tmp_path / "extra.safetensors" == exchange.find_extra(path)
+    said = exchange.read_description(tmp_path)
+    assert said == {"task": "t", "ships_model": False, "ships_extra": True}
+    found = exchange.load_extra(path)
+    assert jax.tree.structure(found) == jax.tree.structure(EXTRA)
+    jax.tree.map(np.testing.assert_array_equal, found, EXTRA)
+    names = set(safetensors.load_file(path))
+    assert {"encoder.self_attention.query.down", "label_rows.ids"} <= names
+
+
+@pytest.mark.parametrize(
+    ("arrays", "problem"),
+    [
+        ({"encoder.middle": np.ones(2)}, "holds encoder.middle, which has no place"),
+        ({}, "holds no arrays"),
+        ({"input_shift": np.full((2, 3), np.nan)}, "input_shift that are not finite"),
+        ({"label_rows.ids": np.ones(2)}, "cannot be read"),
+    ],
+)
+def test_an_extra_that_makes_no_sense_is_refused(tmp_path, arrays, problem):
+    safetensors.save_file(arrays, tmp_path / "extra.safetensors")
+    with pytest.raises(UserError, match=problem):
+        exchange.load_extra(tmp_path / "extra.safetensors")
 
 
 # Prompts

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from prompt_tuning import last_word, methods, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import Run
+from prompt_tuning.settings import Run, Settings
 from prompt_tuning.t5 import network
 from prompt_tuning.training import step
 
@@ -111,7 +111,9 @@ def stepped(data, model, fully_sharded=False, method="prompt"):
     # A gradient step, which a small error of the gradient moves by as little.
     sgd = optax.sgd(0.3)
     states = partitioning.placed((step.new_state(trained, sgd),), mesh)
-    take = jax.jit(step.make_step(WIDE, methods.of(Run(method=method)), [sgd]))
+    take = jax.jit(
+        step.make_step(WIDE, methods.of(Settings(Run(method=method))), [sgd])
+    )
     batch = partitioning.shard_batch(tiny.joint(tiny.batch()), mesh)
     with jax.set_mesh(mesh):
         found = take(states, frozen, batch, jax.random.key(0)[None])

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 
-from prompt_tuning import settings
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import (
     SECTIONS,
@@ -179,23 +178,3 @@ def test_a_learning_rate_is_a_finite_number_and_not_negative(rate, message):
 def test_each_section_keeps_its_rules(kind, wrong, message):
     with pytest.raises(UserError, match=message):
         kind(**wrong)
-
-
-def test_a_section_of_ones_own_is_checked_by_its_rules():
-    @dataclasses.dataclass(frozen=True)
-    class Own:
-        share: float | None = settings.setting(0.5, "a share", least=0, below=1)
-        words: list[str] | None = settings.setting(None, "words")
-
-    names = {"share": "SHARE", "words": "own.words"}
-    for good in (Own(), Own(0), Own(None, ["a"])):
-        settings.check(good, names)
-    for wrong, message in [
-        (Own(1.0), r"SHARE is 1\.0; it must be a number below 1"),
-        (Own(1), "SHARE is 1; it must be a number below 1"),
-        (Own(-0.5), r"SHARE is -0\.5; it must be a number of at least 0"),
-        (Own("a"), "SHARE is 'a'; it must be of type float or NoneType"),
-        (Own(words=("a",)), r"own\.words is \('a',\); it must be of type list or None"),
-    ]:
-        with pytest.raises(UserError, match=message):
-            settings.check(wrong, names)

@@ -10,7 +10,9 @@ from source import ROOT, imports, tree
 # A module imports from its own room and from the rooms in the rows above it.
 ORDER = """
 errors last_word memory
-files settings
+sections
+files method_settings
+settings
 outputs interrupts
 config partitioning
 t5

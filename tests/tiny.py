@@ -5,6 +5,7 @@ import hashlib
 import json
 
 import jax
+import jax.extend
 import numpy as np
 
 from prompt_tuning import partitioning
@@ -91,6 +92,14 @@ def lines(path):
     """A log's lines, without what differs between two runs of the same settings."""
     found = [json.loads(line) for line in path.read_text().splitlines()]
     return [{k: v for k, v in one.items() if k not in progress.SPEED} for one in found]
+
+
+def shapes_computed(jaxpr):
+    """Shapes of all that a jaxpr computes, inner ones included."""
+    for equation in jaxpr.eqns:
+        yield from (variable.aval.shape for variable in equation.outvars)
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            yield from shapes_computed(inner)
 
 
 @contextlib.contextmanager

@@ -65,6 +65,12 @@ def _check_ships_prompt(model_dir: str, said: Mapping[str, Any]) -> None:
     """Raises UserError for a run that trained the weights."""
     from prompt_tuning import exchange
 
+    if said.get("ships_extra"):
+        raise UserError(
+            f"METHOD of the run in {model_dir} is {said.get('method')}, which trains "
+            f"more than a prompt: take {exchange.EXTRA} and its JSON of the finished "
+            "run as they are"
+        )
     if said.get("ships_model"):
         raise UserError(
             f"METHOD of the run in {model_dir} is {said.get('method')}, which "

@@ -87,16 +87,18 @@ def _single(settings: Any, source: Any, answers: bool) -> Any:
 
     run = settings.run
     frozen, params, extra = trained.load(settings, source)
-    model = Model(settings, frozen._replace(params=params))
+    model = frozen._replace(params=params)
+    model = Model(settings, model if extra.is_prompt else model._replace(extra=extra))
     words, most = trained.answers(settings, source, frozen) if answers else (None, 1)
     if answers:
         parts.scored_labels(run, words, frozen)  # raises, if there are none to score
     prompt_PxD = np.zeros((0, frozen.network.config.emb_dim))
     if extra.prompt is not None:
         prompt_PxD = np.asarray(extra.prompt.vectors)
+    in_front = source.said.get("in_front")
     facts = prompts.Facts(
         length=len(prompt_PxD),
-        place=run.prompt_place,
+        place=run.prompt_place if in_front is None else "around",
         label_words=tuple(words) if words else None,
         target_length=most,
         task=run.mixture_or_task_name,
@@ -104,8 +106,10 @@ def _single(settings: Any, source: Any, answers: bool) -> Any:
         description=source.said,
         decoding=run.decoding,
         template=run.inputs,
+        in_front=in_front,
     )
-    model.put("prompt", prompt_PxD, facts)
+    # One that is not alone goes with all inputs, and is only counted here.
+    model.put("prompt", prompt_PxD[: None if extra.is_prompt else 0], facts)
     return model
 
 

@@ -32,7 +32,8 @@ from prompt_tuning.engines import gin_settings
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import description, weights
 from prompt_tuning.frozen.vocabulary import check_vocabulary, load_vocabulary
-from prompt_tuning.runs import parts
+from prompt_tuning.methods import prompt as prompts
+from prompt_tuning.runs import parts, transfer
 from prompt_tuning.settings import Run, Settings, Wayward
 from prompt_tuning.t5 import decoding, network
 from prompt_tuning.tasks_io import quiet, tasks
@@ -177,10 +178,10 @@ class PromptedT5(models.EncoderDecoderModel):
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
         self.parts = _model(settings)
+        self.settings = settings = methods.worded(settings, self.parts.vocabulary)
         self.task = _task(settings.run, self.parts.vocabulary)
-        self.method = methods.of(settings.run)
+        self.method = methods.of(settings)
         vocabulary = tasks.seqio_vocabulary(self.parts.vocabulary)
         super().__init__(
             self.parts.network,
@@ -190,14 +191,16 @@ class PromptedT5(models.EncoderDecoderModel):
             z_loss=1e-4,
         )
 
-    def first(self, run: Run, frozen: Any, prompt: Any = None) -> flax.core.FrozenDict:
+    def first(
+        self, settings: Settings, frozen: Any, prompt: Any = None
+    ) -> flax.core.FrozenDict:
         """T5X's parameters before the first step, as our engine starts.
 
         Args:
           prompt: the array [P, D] of PROMPT_FILE, where it starts from one.
         """
         whole = self.parts._replace(params=frozen)
-        return _joined(frozen, parts.start(run, self.task, whole, prompt))
+        return _joined(frozen, parts.start(settings, self.task, whole, prompt))
 
     def get_initial_variables(
         self, rng: jax.Array, input_shapes: Any, input_types: Any = None
@@ -216,11 +219,12 @@ class PromptedT5(models.EncoderDecoderModel):
         """Of each parameter; axes that T5X has no rule for are not split."""
         specs = jax.tree.leaves(partitioning.logical_axes(self.module))
         # No shape depends on how a prompt starts, and this way needs no file or words.
-        run = dataclasses.replace(self.settings.run, prompt_init="random_uniform")
+        run = dataclasses.replace(self.settings.run, prompt_init="sampled_vocab")
+        settings = dataclasses.replace(self.settings, run=run)
         axes = {}
 
         def first(frozen: Any) -> Any:
-            params = self.first(run, frozen)
+            params = self.first(settings, frozen)
             # An array that is trained now has the axes that it had when frozen.
             known = {
                 id(leaf): tuple(axis if axis != "features" else None for axis in spec)
@@ -295,12 +299,11 @@ class FirstState(utils.TrainStateInitializer):
         """The state before the first step; SEED counts, `init_rng` does not."""
         del init_rng
         model, mesh = self._model, self._partitioner.mesh
-        run, prompt = model.settings.run, None
-        if run.prompt_init == "file":
-            prompt = exchange.load_prompt(Path(run.prompt_file))
+        run, found = model.settings.run, transfer.source(model.settings)
+        prompt = exchange.load_prompt(found.path) if found else None
         frozen = weights.load_frozen(run.initial_checkpoint_path, model.module, mesh)
         variables = {
-            "params": model.first(run, frozen, prompt),
+            "params": model.first(model.settings, frozen, prompt),
             "params_axes": self.global_train_state_shape.params_axes,
         }
         state = train_state.FlaxOptimTrainState.create(
@@ -326,21 +329,22 @@ def write_prompt(settings: Settings) -> Callable[[Any, Any], tuple[Any, Any]]:
     and its JSON; and each step's prompt as prompt_STEP.npy. A method that changes the
     model writes model.safetensors, of the last step alone.
     """
-    model, method = _model(settings), methods.of(settings.run)
+    model = _model(settings)
+    settings = methods.worded(settings, model.vocabulary)
+    method = methods.of(settings)
     about, model_dir = _description(settings, model), epath.Path(settings.run.model_dir)
 
     def write(state_dict: Any, parameter_infos: Any) -> tuple[Any, Any]:
         step, target = int(state_dict["state"]["step"]), state_dict["target"]
-        params, extra = method.fold(target[_key(target)])
-        prompt_PxD = extra.prompt and extra.prompt.vectors
+        params, extra = method.fold(target[_key(target)], target)
         with tempfile.TemporaryDirectory() as folder:
             exchange.save(
                 Path(folder),
                 params,
-                prompt_PxD,
+                extra,
                 model.network.config,
                 model.vocabulary,
-                about | {"step": step},
+                about | {"step": step} | prompts.said(settings.run, extra),
             )
             for file in Path(folder).iterdir() if outputs.is_writer() else ():
                 _copy(file, model_dir / file.name)

@@ -4,7 +4,8 @@ A prompt is a .npy or .safetensors file [P, D] with a JSON of the same name besi
 its description: the method and its options, the frozen model, the vocabulary, the task
 and what is needed to predict with it, the score. Code that uses a prompt takes settings
 from the description (`said_settings`) and checks what it loads against it (`check`).
-Or it is a folder of PEFT's, whose adapter_config.json says less.
+Or it is a folder of PEFT's, whose adapter_config.json says less. What a method trains
+that is more than a prompt is a file of its own (extras.py).
 """
 
 from prompt_tuning.exchange.descriptions import (
@@ -15,12 +16,20 @@ from prompt_tuning.exchange.descriptions import (
     read_description,
     said_settings,
 )
-from prompt_tuning.exchange.names import DESCRIPTION, MODEL, MOST_BYTES, PROMPT
+from prompt_tuning.exchange.extras import find_extra, load_extra
+from prompt_tuning.exchange.names import (
+    DESCRIPTION,
+    EXTRA,
+    MODEL,
+    MOST_BYTES,
+    PROMPT,
+)
 from prompt_tuning.exchange.peft import WEIGHTS as PEFT
 from prompt_tuning.exchange.prompts import load_prompt, save, save_peft, save_prompt
 
 __all__ = [
     "DESCRIPTION",
+    "EXTRA",
     "MODEL",
     "MOST_BYTES",
     "PEFT",
@@ -29,6 +38,8 @@ __all__ = [
     "check_settings",
     "check_start",
     "description",
+    "find_extra",
+    "load_extra",
     "load_prompt",
     "read_description",
     "said_settings",

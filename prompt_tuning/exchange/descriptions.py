@@ -8,10 +8,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 import prompt_tuning
-from prompt_tuning import files
+from prompt_tuning import config, files
 from prompt_tuning.errors import UserError
 from prompt_tuning.exchange import peft
-from prompt_tuning.exchange.names import DESCRIPTION, MOST_BYTES, PROMPT
+from prompt_tuning.exchange.names import DESCRIPTION, MOST_BYTES
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.outputs import warn
 from prompt_tuning.settings import MOST_TOKENS, Settings
@@ -39,6 +39,7 @@ def description(
     name, module = run.mixture_or_task_name, run.mixture_or_task_module
     return {
         "method": run.method,
+        "options": _options(settings) or None,
         "frozen_model": _whole_path(run.initial_checkpoint_path),
         "frozen_fingerprint": frozen_model,
         "vocabulary": run.vocabulary and _whole_path(run.vocabulary),
@@ -60,6 +61,13 @@ def description(
         "seed": run.seed,
         "prompt_tuning": prompt_tuning.__version__,
     }
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """The options of the run's method, by the names that users type."""
+    own = f"{settings.run.method}."
+    named = config.named(settings).items()
+    return {name: value for name, value in named if name.startswith(own)}
 
 
 def _whole_path(name: str) -> str:
@@ -85,11 +93,9 @@ _SETTINGS = {
 
 def said_settings(said: Mapping[str, Any]) -> list[str]:
     """A description's settings as `NAME=VALUE`, to be read before the user's own."""
-    return [
-        f"{name}={said[key]!r}"
-        for name, key in _SETTINGS.items()
-        if said.get(key) is not None
-    ]
+    named = {name: said.get(key) for name, key in _SETTINGS.items()}
+    named |= said.get("options") or {}
+    return [f"{name}={value!r}" for name, value in named.items() if value is not None]
 
 
 def check_settings(path: Path, said: Mapping[str, Any], settings: Settings) -> None:
@@ -97,8 +103,14 @@ def check_settings(path: Path, said: Mapping[str, Any], settings: Settings) -> N
 
     The task may be another one: that is zero-shot transfer.
     """
-    for name in ("METHOD", "PROMPT_PLACE", "PROMPT_LENGTH"):
-        value, its = getattr(settings.run, name.lower()), said.get(_SETTINGS[name])
+    made = {
+        name: said.get(_SETTINGS[name])
+        for name in ("METHOD", "PROMPT_PLACE", "PROMPT_LENGTH")
+    } | (said.get("options") or {})
+    named = config.named(settings)
+    for name, its in made.items():
+        value = named.get(name)
+        value = list(value) if isinstance(value, tuple) else value
         if its is not None and value != its:
             raise UserError(
                 f"{name} is {value!r}, but {path} says {its!r}: leave {name} out, or "
@@ -136,6 +148,11 @@ def check(
 
 def check_start(path: Path, said: Mapping[str, Any], place: str) -> None:
     """Raises UserError where a prompt to start from stood in another place."""
+    if said.get("in_front") is not None:
+        raise UserError(
+            f"the prompt to start from, {path}, stands where a template said, but "
+            f"PROMPT_PLACE is {place!r}: take another one"
+        )
     if said.get("place") not in (None, place):
         raise UserError(
             f"PROMPT_PLACE is {place!r}, but the prompt to start from, {path}, says "
@@ -194,6 +211,9 @@ _TYPES = dict.fromkeys(_SETTINGS.values(), str) | {
     "wayward_text": str,
     "target_length": int,
     "ships_model": bool,
+    "in_front": int,
+    "ships_extra": bool,
+    "options": dict,
 }
 
 
@@ -208,6 +228,9 @@ def _checked(path: Path, found: dict[str, Any]) -> dict[str, Any]:
         wrong = ["label_words"]
     if not wrong and length is not None and not 1 <= length <= MOST_TOKENS:
         wrong = ["target_length"]
+    own = f"{found.get('method')}."
+    if not wrong and not all(x.startswith(own) for x in found.get("options") or {}):
+        wrong = ["options"]
     if wrong:
         raise UserError(
             f"{path} says {wrong[0]} {str(found[wrong[0]])[:80]!r}, which makes no "
@@ -237,7 +260,7 @@ def _found_path(description: Path, name: str) -> str:
 def _description_places(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path.with_suffix(".json")]
-    inside = [path / PROMPT.replace(".npy", ".json"), path / "model.json"]
+    inside = [path / f"{name}.json" for name in ("prompt", "model", "extra")]
     if path.parent.name == "checkpoints":  # a step of a run
         inside.append(path.parents[1] / DESCRIPTION)
     return [*inside, path / DESCRIPTION]

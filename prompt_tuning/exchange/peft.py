@@ -116,9 +116,10 @@ def write(folder: Path, prompt_PxD: np.ndarray, about: Mapping[str, Any]) -> Non
     Raises:
       UserError: the prompt's place is not the input's front, where PEFT puts it.
     """
-    if about.get("place") not in (None, "prefix"):
+    place = "around" if about.get("in_front") is not None else about.get("place")
+    if place not in (None, "prefix"):
         raise UserError(
-            f"PROMPT_PLACE of this prompt is {about['place']!r}, but PEFT puts one in "
+            f"PROMPT_PLACE of this prompt is {place!r}, but PEFT puts one in "
             "front of the input: its answers there would be others; train one with "
             "PROMPT_PLACE=prefix"
         )

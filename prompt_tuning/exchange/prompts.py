@@ -1,23 +1,27 @@
 """Prompts on disk: .npy and .safetensors files, PEFT's folders, checkpoints."""
 
+import collections
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from safetensors import numpy as safetensors
 
-from prompt_tuning import files
+from prompt_tuning import config, files, methods
 from prompt_tuning.errors import UserError
-from prompt_tuning.exchange import peft
-from prompt_tuning.exchange.names import MODEL, MOST_BYTES, PROMPT
+from prompt_tuning.exchange import extras, peft
+from prompt_tuning.exchange.descriptions import read_description
+from prompt_tuning.exchange.names import EXTRA, MODEL, MOST_BYTES, PROMPT
 from prompt_tuning.frozen import formats, weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.outputs import atomic, check_own_folder, write_json
 from prompt_tuning.settings import T5Config
+from prompt_tuning.t5.extra import Extra
 
 
 def save_prompt(path: Path, prompt_PxD: Any, said: Mapping[str, Any]) -> None:
@@ -51,7 +55,7 @@ def save_peft(folder: Path, prompt_PxD: Any, said: Mapping[str, Any]) -> None:
 def save(
     folder: Path,
     params: Any,
-    prompt_PxD: Any,
+    extra: Extra,
     config: T5Config,
     vocabulary: Vocabulary,
     said: Mapping[str, Any],
@@ -60,15 +64,22 @@ def save(
 
     Args:
       params: the weights, or None if they are the frozen model's.
-      prompt_PxD: the prompt, or None if there is none.
+      extra: a prompt [P, D] at PROMPT_PLACE, or what is more than that, or nothing.
     """
-    said = {**said, "ships_model": params is not None}
+    said = {
+        **said,
+        "ships_model": params is not None,
+        "ships_extra": not extra.is_prompt,
+    }
     written = []
     if params is not None:
         weights.save_frozen(folder / MODEL, params, config, vocabulary.file, said)
         written.append(folder / MODEL)
-    if prompt_PxD is not None:
-        save_prompt(folder / PROMPT, prompt_PxD, said)
+    if not extra.is_prompt:
+        extras.save_extra(folder / EXTRA, extra, said)
+        written.append(folder / EXTRA)
+    elif extra.prompt is not None:
+        save_prompt(folder / PROMPT, extra.prompt.vectors, said)
         written.append(folder / PROMPT)
     return written
 
@@ -134,19 +145,59 @@ def _from_safetensors(path: Path) -> np.ndarray:
 
 
 def _from_checkpoint(folder: Path) -> np.ndarray:
-    tensor = None
+    tensors, tensor = {}, None
     with contextlib.suppress(UserError):  # its message is about frozen models
-        tensor = formats.prompt_of(formats.open_checkpoint(str(folder)))
-    if tensor is None:
+        tensors = formats.open_checkpoint(str(folder))
+        tensor = formats.prompt_of(tensors)
+    if tensor is not None:
+        with _told(folder):
+            return np.asarray(tensor.read(tensor.all), np.float32)
+    prompt_PxD = _folded(folder, tensors) if tensors else None
+    if prompt_PxD is None:
         raise UserError(
             f"{folder} holds no {PROMPT} and is no checkpoint with a prompt; give a "
             "finished run, one step such as checkpoints/400 of ours or T5X's "
             "checkpoint_400, or a file"
         )
+    return prompt_PxD
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Tells what cannot be read in a checkpoint."""
     try:
-        return np.asarray(tensor.read(tensor.all), np.float32)
+        yield
     except formats.READ_ERRORS as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
             f"the prompt in {folder} cannot be read ({formats.first_line(error)}); "
             "copy the checkpoint again"
         ) from None
+
+
+def _folded(step: Path, tensors: Mapping[str, formats.Tensor]) -> np.ndarray | None:
+    """The prompt [P, D] that a step of a run folds to; None if it makes none."""
+    file, said = step.absolute().parent.parent / "config.gin", read_description(step)
+    # A model is not read, but for its embeddings.
+    names = [n for n in tensors if not n.startswith(_MODEL) or n.startswith(_TABLE)]
+    of_model_alone = said.get("ships_model") and len(names) == len(tensors)
+    if not file.is_file() or said.get("ships_extra") or of_model_alone:
+        return None
+    settings = config.load([str(file)])
+    # The frozen model's file is read only if the method asks for its embeddings.
+    name = settings.run.initial_checkpoint_path
+    frozen = collections.defaultdict(lambda: {"embedding": weights.embeddings(name)})
+    with _told(step):
+        trained = {
+            name.removeprefix(_TRAINED): tensors[name].read(tensors[name].all)
+            for name in names
+            if name.startswith(_TRAINED)
+        }
+        tree = traverse_util.unflatten_dict(trained, sep="/")
+        _, extra = methods.of(settings).fold(tree, frozen)
+    return None if extra.prompt is None else np.asarray(extra.prompt.vectors)
+
+
+_TRAINED, _MODEL = "trained/", "trained/params/"
+_TABLE = f"{_MODEL}token_embedder/"

@@ -3,23 +3,30 @@
     trained = method.init(key, frozen, start)
     params, extra = method.bind(trained, frozen)      # differentiated
     logits = model.apply({"params": params}, batch, extra)
-    params, extra = method.fold(trained)              # what is shipped
+    params, extra = method.fold(trained, frozen)      # what is shipped
 
 No other module asks which method it is.
 """
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
+from prompt_tuning import method_settings
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import Run
+from prompt_tuning.sections import Section, called
+from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra
 
-NAMES = ("prompt", "whole", "prepended")
+NAMES = (
+    *("prompt", "whole", "prepended"),
+    *("residual", "p_tuning", "decomposed", "superpos"),
+    *("lora", "ia3", "adapters", "prefix_tuning", "warp", "dept", "soft_words"),
+)
 
 
 class Start(NamedTuple):
@@ -28,11 +35,13 @@ class Start(NamedTuple):
     class_words: the task's, for the class-label initialiser; may be empty.
     encode: text -> token ids, without EOS.
     prompt_PxD: the prompt to start from (PROMPT_INIT=file), or None.
+    label_words: what the model writes for the task's labels; may be empty.
     """
 
     class_words: Sequence[str]
     encode: Callable[[str], Sequence[int]]
     prompt_PxD: np.ndarray | None = None
+    label_words: Sequence[str] = ()
 
 
 class Method(NamedTuple):
@@ -41,28 +50,76 @@ class Method(NamedTuple):
     init: (key, frozen, start) -> the trained tree, in float32. It may contain arrays of
       `frozen`, which are then trained and no longer frozen (`left_frozen`).
     bind: (trained, frozen) -> (the network's parameters, its other inputs).
-    fold: trained -> (parameters, extra) to be shipped, without what only training
-      needs; the parameters are None if they are the frozen model's.
+    fold: (trained, frozen) -> (parameters, extra) to be shipped, without what only
+      training needs; the parameters are None if they are the frozen model's. Of
+      `frozen` it reads embeddings alone.
     shares: the frozen model stays whole, so that several runs can share it in one step.
     """
 
     init: Callable[[jax.Array, Any, Start], Any]
     bind: Callable[[Any, Any], tuple[Any, Extra]]
-    fold: Callable[[Any], tuple[Any, Extra]]
+    fold: Callable[[Any, Any], tuple[Any, Extra]]
     shares: bool = True
 
 
-def of(run: Run) -> Method:
+def of(settings: Settings) -> Method:
     """The method of a run.
 
     Raises:
-      UserError: METHOD is not the name of a method.
+      UserError: METHOD is not the name of a method, or an option of another method is
+        set.
     """
-    if run.method not in NAMES:
+    name = settings.run.method
+    if name == "bitfit":
         raise UserError(
-            f"METHOD is {run.method!r}; it must be one of {', '.join(NAMES)}"
+            "METHOD is 'bitfit', which trains biases, and T5 has none: there is "
+            f"nothing to train; take one of {', '.join(NAMES)}"
         )
-    return importlib.import_module(f"prompt_tuning.methods.{run.method}").method(run)
+    if name not in NAMES:
+        raise UserError(f"METHOD is {name!r}; it must be one of {', '.join(NAMES)}")
+    for section in method_settings.SECTIONS:
+        if name != section.SECTION:
+            _check_unset(settings, section)
+    return importlib.import_module(f"prompt_tuning.methods.{name}").method(settings)
+
+
+class Vocabulary(Protocol):
+    """What a method needs of the frozen model's vocabulary."""
+
+    def encode(self, text: str, /) -> Sequence[int]:
+        """Token ids, without EOS."""
+        ...
+
+    def decode(self, ids: Sequence[int], /) -> str:
+        """The text of token ids."""
+        ...
+
+
+def worded(settings: Settings, vocabulary: Vocabulary) -> Settings:
+    """The settings, with the token ids of the texts that are options of the method.
+
+    Raises:
+      UserError: such a text contradicts the vocabulary or another setting.
+    """
+    name = settings.run.method
+    if name not in NAMES:
+        return settings  # `of` says so
+    module = importlib.import_module(f"prompt_tuning.methods.{name}")
+    of_method = getattr(module, "worded", None)
+    return of_method(settings, vocabulary) if of_method else settings
+
+
+def _check_unset(settings: Settings, section: type[Section]) -> None:
+    """Raises UserError for an option that this run's method does not have."""
+    its = getattr(settings, section.SECTION)
+    for field in dataclasses.fields(section):
+        value, option = getattr(its, field.name), called(section.SECTION, field.name)
+        if value != field.default:
+            raise UserError(
+                f"{option} is {value!r}, but METHOD is {settings.run.method!r}, which "
+                f"has no such option: leave {option} out, or set "
+                f"METHOD={section.SECTION}"
+            )
 
 
 def left_frozen(frozen: Any, trained: Any) -> Any:

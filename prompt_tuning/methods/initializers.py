@@ -11,6 +11,7 @@ import numpy as np
 
 from prompt_tuning.errors import UserError
 
+COMMON = 5_000  # ids; the most common tokens are first (paper section 3.2)
 Initializer = Callable[[jax.Array, tuple[int, int]], jax.Array]
 
 
@@ -23,7 +24,7 @@ def random_uniform(scale: float = 0.5) -> Initializer:
     return init
 
 
-def sampled_vocab(embedding_VxD: jax.Array, population: int = 5_000) -> Initializer:
+def sampled_vocab(embedding_VxD: jax.Array, population: int = COMMON) -> Initializer:
     """Embeddings of tokens drawn from the `population` most common ones.
 
     SentencePiece orders its pieces by likelihood, so these are the first ids (paper
@@ -43,7 +44,7 @@ def sampled_vocab(embedding_VxD: jax.Array, population: int = 5_000) -> Initiali
 def class_labels(
     embedding_VxD: jax.Array,
     labels: Sequence[Sequence[int]],
-    population: int = 5_000,
+    population: int = COMMON,
 ) -> Initializer:
     """One position for each label; the rest is sampled from the vocabulary.
 
@@ -68,7 +69,7 @@ def class_labels(
 
 
 def string(
-    embedding_VxD: jax.Array, tokens: Sequence[int], population: int = 5_000
+    embedding_VxD: jax.Array, tokens: Sequence[int], population: int = COMMON
 ) -> Initializer:
     """The embeddings of a text's tokens, cut at P; the rest is sampled."""
     return class_labels(embedding_VxD, [[token] for token in tokens], population)

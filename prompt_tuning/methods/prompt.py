@@ -1,36 +1,69 @@
 """Prompt tuning (Lester et al., 2021): vectors in the frozen model's embedded input."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from prompt_tuning import methods
 from prompt_tuning.methods import initializers
-from prompt_tuning.settings import Run
+from prompt_tuning.settings import Run, Settings
 from prompt_tuning.t5 import layers, placing
-from prompt_tuning.t5.extra import Extra
+from prompt_tuning.t5.extra import END, Extra
 
 _PLACES = {"prefix": placing.prefix, "suffix": placing.suffix}
 
 
-def method(run: Run) -> methods.Method:
+def method(settings: Settings) -> methods.Method:
     """Trains a prompt [P, D]."""
+    run = settings.run
 
     def init(key: jax.Array, frozen: Any, start: methods.Start) -> jax.Array:
         return first_prompt(run, key, frozen, start)
 
-    def fold(trained: jax.Array) -> tuple[None, Extra]:
-        return None, placed(run, trained)
+    return folding(init, lambda trained, _: placed(run, trained))
 
-    def bind(trained: jax.Array, frozen: Any) -> tuple[Any, Extra]:
-        return frozen, placed(run, trained)
+
+def folding(init: Callable[..., Any], made: Callable[..., Extra]) -> methods.Method:
+    """A method that trains inputs of the frozen network, or what makes them.
+
+    Args:
+      init: as Method's.
+      made: (trained, frozen) -> a prompt in its place, or what is more than that; of
+        `frozen` it reads embeddings alone.
+    """
+
+    def fold(trained: Any, frozen: Any) -> tuple[None, Extra]:
+        return None, made(trained, frozen)
+
+    def bind(trained: Any, frozen: Any) -> tuple[Any, Extra]:
+        return frozen, made(trained, frozen)
 
     return methods.Method(init, bind, fold)
 
 
-def placed(run: Run, prompt_PxD: jax.Array) -> Extra:
-    """The prompt as an input of the network, at PROMPT_PLACE."""
+def placed(run: Run, prompt_PxD: jax.Array, in_front: int | None = None) -> Extra:
+    """The prompt as an input of the network, at PROMPT_PLACE.
+
+    Args:
+      in_front: so many vectors stand in front of the input and the others after it,
+        whatever PROMPT_PLACE is.
+    """
+    if in_front is not None:
+        return Extra(prompt=placing.around(prompt_PxD, in_front))
     return Extra(prompt=_PLACES[run.prompt_place](prompt_PxD))
+
+
+def said(run: Run, extra: Extra) -> dict[str, Any]:
+    """What a description says of a prompt that does not stand at PROMPT_PLACE.
+
+    in_front: so many of its vectors stand in front of the input, the others after it.
+    """
+    if extra.prompt is None or not extra.is_prompt:
+        return {}
+    found = int((extra.prompt.before != END).sum())
+    usual = 0 if run.prompt_place == "suffix" else len(extra.prompt.before)
+    return {} if found == usual else {"place": None, "in_front": found}
 
 
 def first_prompt(
@@ -50,7 +83,7 @@ def first_prompt(
         case "string":
             tokens = start.encode(run.prompt_string)
             init = initializers.string(embedding_VxD, tokens)
-        case _:  # "file"
+        case _:  # "file", "transfer"
             assert start.prompt_PxD is not None
             init = initializers.from_array(start.prompt_PxD)
     return init(key, (run.prompt_length, embedding_VxD.shape[1]))

@@ -7,26 +7,23 @@ import jax.numpy as jnp
 
 from prompt_tuning import methods
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import Run
+from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra
 
 
-def method(run: Run) -> methods.Method:
+def method(settings: Settings) -> methods.Method:
     """Trains the parameter tree."""
-    del run
+    del settings
 
     def init(key: jax.Array, frozen: Any, start: methods.Start) -> Any:
         del key, start
         return trainable(frozen)
 
-    def fold(trained: Any) -> tuple[Any, Extra]:
-        return trained, Extra()
-
     def bind(trained: Any, frozen: Any) -> tuple[Any, Extra]:
         del frozen
         return trained, Extra()
 
-    return methods.Method(init, bind, fold, shares=False)
+    return methods.Method(init, bind, bind, shares=False)
 
 
 def trainable(frozen: Any) -> Any:

@@ -31,7 +31,7 @@ def combined(prompts: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndar
 
 
 # What the prompts of a sum must say alike, if they say it.
-_SHARED = "frozen_fingerprint", "vocabulary_fingerprint", "place", "method"
+_SHARED = "frozen_fingerprint", "vocabulary_fingerprint", "place", "in_front", "method"
 
 
 # What a description says of one prompt, and not of a sum.
@@ -55,7 +55,9 @@ def write(path: Path, terms: Sequence[Term]) -> None:
             )
         for key in _SHARED:
             one, another = first.said.get(key), other.said.get(key)
-            if None not in (one, another) and one != another:
+            # Without in_front a prompt stands on one side of the input.
+            known = None not in (one, another) or key == "in_front"
+            if known and one != another:
                 raise UserError(
                     f"{key} is {one!r} in {first.path}, but {another!r} in "
                     f"{other.path}: prompts to be added share it"

@@ -119,11 +119,11 @@ def _weights(module: layers.Attention, stack: str, x_BxQxD: jax.Array, *of: Any)
       of: what the call is given besides x.
     """
     if stack == "encoder":
-        bias_1xHxQxL, mask_BxL, _ = of  # the last: keys in front, of which are none
+        bias_1xHxQxL, mask_BxL, *_ = of  # the rest is trained, and nothing here
         bias = bias_1xHxQxL + attention.visible(mask_BxL)[:, None, None]
         source_BxLxD = x_BxQxD
     else:
-        source_BxLxD, bias = of
+        source_BxLxD, bias, *_ = of
     keys_BxLxHxK, _ = module.keys_values(source_BxLxD)
     query_BxQxHK = module.query(x_BxQxD)
     query_BxQxHxK = query_BxQxHK.reshape(

@@ -65,6 +65,11 @@ def read(
     """
     path, said, run = source.path, source.said, settings.run
     exchange.check_settings(path, said, settings)
+    if said.get("ships_extra"):
+        raise UserError(
+            f"{path} is of METHOD={run.method}, which trains more than a prompt: there "
+            "is nothing here that reads it; give a prompt"
+        )
     prompt_PxD = exchange.load_prompt(path)
     frozen, missing = None, "it does not say which its frozen model is"
     if named:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from prompt_tuning import partitioning
+from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import description
 from prompt_tuning.frozen.vocabulary import load_vocabulary
@@ -107,7 +107,8 @@ def needs(settings: Settings, devices: int) -> tuple[float | None, int | None]:
     work = plan.Workload(
         prompts, run.batch_size, **lengths, num_microbatches=run.num_microbatches
     )
-    step = plan.step_flops(config, work, weights=run.method != "prompt")
+    shares = methods.of(settings).shares
+    step = plan.step_flops(config, work, weights=not shares)
     known = devices and run.method == "prompt"
     mesh = max(devices // settings.mesh.model, 1), settings.mesh.model
     return float(step * run.train_steps), _bytes(config, work, mesh) if known else None

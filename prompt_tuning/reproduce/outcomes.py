@@ -91,9 +91,10 @@ def _facts(path: Path, settings: Settings) -> dict[str, Any]:
     frozen = parameters(T5Config(**settings.model))
     said = exchange.read_description(path)
     prompt = said.get("length", 0) * said.get("width", 0)
-    whole = settings.run.method != "prompt"
+    whole = said.get("ships_model", settings.run.method != "prompt")
+    counted = frozen if whole else prompt  # by a run that did not count
     return {
-        "trained_parameters": frozen if whole else prompt,
+        "trained_parameters": said.get("trained_parameters", counted),
         "frozen_parameters": 0 if whole else frozen,
         "steps": len(lines),
         "seconds": sum(seconds),

@@ -8,7 +8,7 @@ from prompt_tuning import config
 from prompt_tuning.errors import UserError
 from prompt_tuning.runs import report, results
 from prompt_tuning.runs.results import Result
-from prompt_tuning.settings import called
+from prompt_tuning.sections import called
 from prompt_tuning.training import folder
 
 # Where a run is made, not what it is: settings that do not set two runs apart.

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 
 from prompt_tuning import exchange, methods, partitioning
-from prompt_tuning.runs import parts, report, tune
+from prompt_tuning.runs import parts, report, transfer, tune
 from prompt_tuning.settings import Settings
 from prompt_tuning.training import plan
 
@@ -34,29 +33,33 @@ def show(sweep: Sequence[Settings]) -> None:
     """
     run = sweep[0].run
     model = parts.outlined(sweep[0], plan.virtual_mesh(*_mesh(sweep[0])))
+    sweep = [methods.worded(one, model.vocabulary) for one in sweep]
     task = parts.open_task(run, model.vocabulary)
     data = tune.read_splits(run, task)
     splits = data.training, data.development.examples
     if run.decoding == "labels":
         data.development.labels()  # raises UserError if there are none
-    first = None
-    if run.prompt_init == "file":
-        first = exchange.load_prompt(Path(run.prompt_file))
+    found = transfer.source(sweep[0])
+    first = exchange.load_prompt(found.path) if found else None
     shapes = partitioning.param_shapes(model.network)
     trained = jax.eval_shape(
-        lambda params: parts.start(run, task, model._replace(params=params), first),
+        lambda params: parts.start(
+            sweep[0], task, model._replace(params=params), first
+        ),
         shapes,
     )
-    runs, method = [one.run for one in sweep], methods.of(run)
-    parts.penalty(sweep[0], method, trained, model.vocabulary)  # may raise UserError
+    runs, method = [one.run for one in sweep], methods.of(sweep[0])
+    # It may raise UserError.
+    parts.penalty(sweep[0], method, trained, shapes, model.vocabulary)
     computed = parts.computed_in(sweep[0], model)
     about = runs, method, trained, shapes, task.name, splits, computed
     print(report.introduction(*about))
-    params, _ = method.fold(trained)
-    if params is not None:
+    params, extra = jax.eval_shape(method.fold, trained, shapes)
+    if params is not None or not extra.is_prompt:
         print(f"memory        not known: `plan` knows prompts alone, not {run.method}")
         return
     config, lengths = model.network.config, splits[0].lengths
     print()
-    for line in plan.describe(config, run, _mesh(sweep[0]), lengths):
+    own = plan.Trained(method, trained)
+    for line in plan.describe(config, run, _mesh(sweep[0]), lengths, own):
         print(line, flush=True)

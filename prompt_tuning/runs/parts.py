@@ -50,12 +50,14 @@ class Model(NamedTuple):
     """A frozen model on its devices.
 
     params: the pretrained parameters; None if a command makes them or needs none.
+    extra: what goes with all inputs, of a method that trains more than a prompt.
     """
 
     mesh: Mesh
     network: Transformer
     params: Any
     vocabulary: Vocabulary
+    extra: Extra = Extra()
 
 
 def vocabulary_name(run: Run) -> str:
@@ -151,8 +153,12 @@ def _sum_of_bits(x: jax.Array) -> jax.Array:
 
 
 def resolved(settings: Settings, model: Model) -> Settings:
-    """The settings with every field of T5Config set, as the model was built."""
+    """The settings with every field of T5Config set, as the model was built.
+
+    Texts that are options of the method have their token ids.
+    """
     config = dataclasses.asdict(model.network.config)
+    settings = methods.worded(settings, model.vocabulary)
     return dataclasses.replace(settings, model=config)
 
 
@@ -215,26 +221,32 @@ def check_no_templates(run: Run, name: str) -> None:
         )
 
 
-def start(run: Run, task: Task, model: Model, prompt: Any = None) -> Any:
+def start(settings: Settings, task: Task, model: Model, prompt: Any = None) -> Any:
     """What the run's method trains, as it is before the first step.
 
     Args:
       prompt: the array [P, D] of PROMPT_FILE, if the run starts from one.
     """
+    run = settings.run
     words = run.class_labels or task.class_words(run.train_split) or ()
     if run.prompt_init == "class_label":
         check_words(words, model.vocabulary)
-    first = methods.Start(words, model.vocabulary.encode, prompt)
-    return methods.of(run).init(jax.random.key(run.seed), model.params, first)
+    labels = task.label_words() or ()
+    first = methods.Start(words, model.vocabulary.encode, prompt, labels)
+    return methods.of(settings).init(jax.random.key(run.seed), model.params, first)
 
 
 def penalty(
-    settings: Settings, method: methods.Method, trained: Any, vocabulary: Vocabulary
+    settings: Settings,
+    method: methods.Method,
+    trained: Any,
+    frozen: Any,
+    vocabulary: Vocabulary,
 ) -> losses.Penalty | None:
     """What holds the prompt near wayward.text; None without such a text.
 
     Args:
-      trained: what the method trains, or its shapes.
+      trained, frozen: what the method trains and what stays, or their shapes.
 
     Raises:
       UserError: the text does not fit the prompt, the method or the vocabulary.
@@ -247,8 +259,8 @@ def penalty(
                 "near: give --gin.wayward.text=..., or leave the weight out"
             )
         return None
-    _, extra = jax.eval_shape(method.fold, trained)
-    if not method.shares or extra.prompt is None:
+    _, extra = jax.eval_shape(method.fold, trained, frozen)
+    if not method.shares or extra.prompt is None or not extra.is_prompt:
         raise UserError(
             f"wayward.text holds the prompt of a frozen model near a text, and METHOD "
             f"is {settings.run.method!r}: leave wayward.text out, or set METHOD=prompt"

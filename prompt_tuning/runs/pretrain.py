@@ -80,6 +80,7 @@ def _from_initial(settings: Settings) -> Settings:
 
 def _pretrain(settings: Settings, path: Path) -> Path:
     run = dataclasses.replace(settings.run, method="whole")
+    method = methods.of(dataclasses.replace(settings, run=run))
     model = parts.build(settings, frozen=bool(settings.pretrain.initial))
     # A step donates the parameters, so nothing else may hold them.
     initial, model = model.params, model._replace(params=None)
@@ -119,7 +120,7 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     fit = functools.partial(
         loop.fit,
         frozen=None,
-        step_fn=step.make_step(model.network, methods.of(run), [adafactor]),
+        step_fn=step.make_step(model.network, method, [adafactor]),
         period=run.eval_period,
         at_period=at_period,
         at_stop=at_stop,

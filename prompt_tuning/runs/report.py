@@ -1,5 +1,6 @@
 """What a run prints: introduction, table of scores."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def introduction(
       computed: the type that products are computed in.
     """
     run = runs[0]
-    params, extra = method.fold(trained)
+    params, extra = jax.eval_shape(method.fold, trained, frozen)
     count, model = _size(trained), _size(frozen if params is None else params)
     path = run.initial_checkpoint_path
     lines = [f"frozen model  {path}: {model:,} parameters"]
@@ -40,12 +41,13 @@ def introduction(
     if extra.prompt:
         length, width = extra.prompt.vectors.shape
         inits = dict.fromkeys(run.prompt_init for run in runs)
-        prompt = length * width
+        vectors = length * width
         lines.append(
-            f"prompt        {length} x {width} = {prompt:,} parameters, "
-            f"{prompt / (model + prompt):.3%} of all; init {', '.join(inits)}"
+            f"prompt        {length} x {width} = {vectors:,} parameters, "
+            f"{vectors / (model + vectors):.3%} of all; init {', '.join(inits)}"
         )
-    elif params is None:
+    made_of_more = extra.prompt and count != math.prod(extra.prompt.vectors.shape)
+    if params is None and (made_of_more or not extra.is_prompt):
         lines.append(f"{run.method:<13} {count:,} parameters, {count / model:.3%}")
     if len(runs) > 1:
         lines.append(f"together      {len(runs)} prompts, in one step")
@@ -82,6 +84,7 @@ def _rows(results: dict[str, Any]) -> Iterator[tuple]:
 _COLUMNS = {
     "prompt": ("untrained prompt", "trained prompt"),
     "model": ("pretrained model", "tuned model"),
+    "extra": ("untrained", "trained"),
 }
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 from prompt_tuning import config, methods
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import SECTIONS, Settings, called
+from prompt_tuning.sections import called
+from prompt_tuning.settings import SECTIONS, Settings
 
 # The settings in which runs trained in one compiled step may differ: the order of the
 # data, how the prompt starts, its optimizer.
 _OF_ONE_STEP = re.compile(
     r"SEED|PROMPT_INIT|PROMPT_FILE|PROMPT_STRING|CLASS_LABELS|MODEL_DIR"
-    r"|(schedule|adafactor)\.\w+"
+    r"|(schedule|adafactor|transfer)\.\w+"
 )
 # Settings that tuning does not read, or that are each run's own.
 _NOT_SWEPT = re.compile(r"MODEL_DIR|(pretrain|inverse_square_root)\.\w+")
@@ -144,7 +145,7 @@ def together(runs: Sequence[Settings]) -> list[list[Settings]]:
             for name, value in config.named(one).items()
             if not _OF_ONE_STEP.fullmatch(name)
         }
-        shares = methods.of(one.run).shares
+        shares = methods.of(one).shares
         group = next((g for k, g in groups if shares and k == key), None)
         if group is None:
             groups.append((key, group := []))

@@ -12,7 +12,8 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.methods import prompt as prompts
 from prompt_tuning.runs import parts
-from prompt_tuning.settings import MeshShape, Settings, path_problem
+from prompt_tuning.sections import path_problem
+from prompt_tuning.settings import MeshShape, Settings
 from prompt_tuning.t5.extra import Extra
 
 
@@ -92,6 +93,8 @@ def load(
             name=name,
             vocabulary=model.vocabulary,
         )
+    if said.get("ships_extra") or exchange.find_extra(path):
+        return model, model.params, _extra(source, model)
     prompt_PxD = exchange.load_prompt(path)
     width = model.network.config.emb_dim
     if prompt_PxD.shape[1] != width:
@@ -101,7 +104,35 @@ def load(
             "model that the prompt was trained on, or another prompt"
         )
     placed = jax.device_put(prompt_PxD, partitioning.replicated(model.mesh))
-    return model, model.params, prompts.placed(settings.run, placed)
+    extra = prompts.placed(settings.run, placed, said.get("in_front"))
+    return model, model.params, extra
+
+
+def _extra(source: Source, model: parts.Model) -> Extra:
+    """What a method trained that is more than a prompt, on the model's devices.
+
+    Raises:
+      UserError: it is not there, or does not fit the model.
+    """
+    path = exchange.find_extra(source.path)
+    if path is None:
+        raise UserError(
+            f"{source.path} is of METHOD={source.said.get('method')}, which ships "
+            f"{exchange.EXTRA}, and that is not there: give the folder of the finished "
+            "run"
+        )
+    extra = exchange.load_extra(path)
+    tokens = jax.ShapeDtypeStruct((1, 2), "int32")
+    names = "encoder_input_tokens", "decoder_input_tokens"
+    variables, batch = {"params": model.params}, dict.fromkeys(names, tokens)
+    try:
+        jax.eval_shape(model.network.apply, variables, batch, extra)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} does not fit the frozen model ({str(error).splitlines()[0]}): "
+            "give the frozen model that it was trained on"
+        ) from None
+    return jax.device_put(extra, partitioning.replicated(model.mesh))
 
 
 def shipped_model(source: Source) -> Path | None:

@@ -21,7 +21,8 @@ from jax.sharding import Mesh
 from prompt_tuning import exchange, methods, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
-from prompt_tuning.runs import figures, parts, report, results
+from prompt_tuning.methods import prompt as prompts
+from prompt_tuning.runs import figures, parts, report, results, transfer
 from prompt_tuning.settings import Run, Settings
 from prompt_tuning.training import (
     batching,
@@ -73,8 +74,8 @@ def train(sweep: Sequence[Settings]) -> None:
 
     While training, each MODEL_DIR gets config.gin, description.json, checkpoints/,
     train.jsonl and eval.jsonl; at the end prompt.npy and prompt.json or
-    model.safetensors (or both), predictions.jsonl, learning_curve.png and .pdf, and
-    metrics.json.
+    model.safetensors (or both), or extra.safetensors and extra.json; and
+    predictions.jsonl, learning_curve.png and .pdf, and metrics.json.
 
     Args:
       sweep: one run's settings, or those of several that one step can train.
@@ -95,12 +96,12 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     data = read_splits(run, task)
     sweep = [parts.resolved(one, model) for one in sweep]
     said = _descriptions(sweep, task, model, data)
-    method = methods.of(run)
+    method = methods.of(sweep[0])
     members = _members(sweep, folders, task, model, said)
     frozen = methods.left_frozen(model.params, members[0].state.trained)
     _check_shared(sweep, model.params, frozen)
     first, splits = members[0].state.trained, (data.training, data.development.examples)
-    penalty = parts.penalty(sweep[0], method, first, model.vocabulary)
+    penalty = parts.penalty(sweep[0], method, first, frozen, model.vocabulary)
     runs = [one.run for one in sweep]
     told = report.introduction(runs, method, first, frozen, task.name, splits, computed)
     print(told, flush=True)
@@ -138,7 +139,7 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     finally:  # after an error or Ctrl-C, too, finish writing the last state
         for member in members:
             checkpoints.finish(member.states)
-    _conclude(members, said, method, model, measure, data)
+    _conclude(members, said, method, model, frozen, measure, data)
 
 
 def _evaluate_again(
@@ -181,6 +182,7 @@ def _conclude(
     said: Sequence[dict[str, Any]],
     method: methods.Method,
     model: parts.Model,
+    frozen: Any,
     measure: Measure,
     data: Data,
 ) -> None:
@@ -196,7 +198,9 @@ def _conclude(
         tasks.write_predictions(records, member.folder / "predictions.jsonl")
         score = tasks.development_score(trained.metrics, data.training.sizes)
         about |= {"step": best, "score": score, "metrics": trained.metrics}
-        files = _ship(member.folder, method.fold(state.trained), model, about)
+        folded = method.fold(state.trained, frozen)
+        about |= prompts.said(member.run, folded[1])
+        files = _ship(member.folder, folded, model, about)
         written = _write_results(member, best, majority, trained, data, measure)
     if len(members) == 1:  # those of a sweep are told side by side
         run, path = members[0].run, members[0].folder
@@ -219,7 +223,10 @@ def _descriptions(
         "data_fingerprint": data.training.fingerprint(),
         "eval_data_fingerprint": data.development.examples.fingerprint(),
     }
-    said = [exchange.description(one, **about) | made_of for one in sweep]
+    said = [
+        exchange.description(one, **about) | made_of | transfer.said(one)
+        for one in sweep
+    ]
     folder.check_same(sweep, said[0])
     return said
 
@@ -235,13 +242,23 @@ def _members(
     members = []
     for settings, path, description in zip(sweep, folders, said, strict=True):
         run = settings.run
-        array = None
-        if run.prompt_init == "file":
-            array = _first_prompt(run, description, model)
-        start = functools.partial(parts.start, run, task, model, array)
+        source = transfer.source(settings)
+        array = source and transfer.load(source.path, run, description, model)
+        start = functools.partial(parts.start, settings, task, model, array)
         trained = start()
-        params, _ = methods.of(run).fold(trained)
-        description = {**description, "ships_model": params is not None}
+        params, extra = methods.of(settings).fold(trained, model.params)
+        if array is not None and extra.prompt is None:
+            raise UserError(
+                f"PROMPT_INIT is {run.prompt_init!r}, but METHOD is {run.method!r}, "
+                "which has no prompt to start from one: leave PROMPT_INIT out"
+            )
+        description = {
+            **description,
+            "ships_model": params is not None,
+            "ships_extra": not extra.is_prompt,
+            "trained_parameters": sum(x.size for x in jax.tree.leaves(trained)),
+        }
+        description |= prompts.said(run, extra)
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
         where = path / "checkpoints"
@@ -252,26 +269,6 @@ def _members(
         events = parts.events(path) if run.tensorboard else None
         members.append(Member(run, path, start, adafactor, rate, events, states, state))
     return members
-
-
-def _first_prompt(
-    run: Run, description: dict[str, Any], model: parts.Model
-) -> np.ndarray:
-    """The prompt of PROMPT_FILE, which must fit what is to be trained.
-
-    It may be of another task.
-    """
-    path = Path(run.prompt_file)
-    said = exchange.read_description(path)
-    exchange.check_start(path, said, run.prompt_place)
-    exchange.check(
-        path,
-        said,
-        frozen_model=description["frozen_fingerprint"],
-        name=run.initial_checkpoint_path,
-        vocabulary=model.vocabulary,
-    )
-    return exchange.load_prompt(path)
 
 
 def _check_shared(sweep: Sequence[Settings], params: Any, frozen: Any) -> None:
@@ -402,11 +399,11 @@ def _work(
     members: Sequence[Member], method: methods.Method, model: parts.Model, frozen: Any
 ) -> progress.Work:
     """What a step of these does, for the log."""
-    prompt = method.fold(members[0].state.trained)[1].prompt
+    _, extra = jax.eval_shape(method.fold, members[0].state.trained, frozen)
     return parts.work(
         model,
         [member.learning_rate for member in members],
-        prompt_length=len(prompt.vectors) if prompt else 0,
+        prompt_length=len(extra.prompt.vectors) if extra.prompt else 0,
         weights=len(jax.tree.leaves(frozen)) < len(jax.tree.leaves(model.params)),
     )
 
@@ -425,9 +422,8 @@ def _ship(
 ) -> list[Path]:
     """Writes what `Method.fold` gives, and returns the files' paths."""
     params, extra = folded
-    prompt_PxD = extra.prompt and extra.prompt.vectors
     config = model.network.config
-    return exchange.save(path, params, prompt_PxD, config, model.vocabulary, said)
+    return exchange.save(path, params, extra, config, model.vocabulary, said)
 
 
 def _write_results(

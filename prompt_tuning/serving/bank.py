@@ -24,6 +24,7 @@ from prompt_tuning.t5.extra import END, Extra, Prompt
 MOST_BYTES = (
     2**30
 )  # of the array: 409 prompts of the largest T5, 13,000 of the smallest
+NO_EXTRA = Extra()
 CAPACITY, LENGTH = 64, 160  # of the first array; the paper's prompts fit
 
 
@@ -31,21 +32,22 @@ class Own(NamedTuple):
     """The prompts of a batch, one for each row.
 
     vectors_BxPxD: 0 after a prompt's end.
-    length_B: int32. at_end_B: bool, before the input's EOS instead of in front.
+    length_B: int32. in_front_B: int32, how many vectors stand in front of the input;
+      the others stand after it, before its EOS.
     """
 
     vectors_BxPxD: jax.Array
     length_B: jax.Array
-    at_end_B: jax.Array
+    in_front_B: jax.Array
 
-    def extra(self) -> Extra:
-        """The prompts as an input of the network."""
-        shape = self.vectors_BxPxD.shape[:2]
-        before_BxP = jnp.broadcast_to(
-            jnp.where(self.at_end_B, END, 0)[:, None].astype(jnp.int32), shape
-        )
-        mask_BxP = jnp.arange(shape[1])[None] < self.length_B[:, None]
-        return Extra(Prompt(self.vectors_BxPxD, before_BxP, mask_BxP))
+    def extra(self, shared: Extra = NO_EXTRA) -> Extra:
+        """The prompts as an input of the network; `shared` goes before them."""
+        if shared.prompt is not None:
+            return shared
+        places_1xP = jnp.arange(self.vectors_BxPxD.shape[1])[None]
+        before_BxP = jnp.where(places_1xP < self.in_front_B[:, None], 0, END)
+        mask_BxP = places_1xP < self.length_B[:, None]
+        return shared._replace(prompt=Prompt(self.vectors_BxPxD, before_BxP, mask_BxP))
 
 
 class Bank:
@@ -54,15 +56,19 @@ class Bank:
     def __init__(self, width: int, mesh: Mesh, most_bytes: int = MOST_BYTES) -> None:
         self.lock = threading.RLock()
         self._mesh, self._width, self._most_bytes = mesh, width, most_bytes
-        self._prompts: dict[str, tuple[np.ndarray, bool]] = {}
+        self._prompts: dict[str, tuple[np.ndarray, int]] = {}
         self._rows: collections.OrderedDict[str, int] = collections.OrderedDict()
         self._array_NxPxD = self._zeros(self._within(CAPACITY, LENGTH, 1), LENGTH)
 
-    def add(self, name: str, prompt_PxD: np.ndarray, at_end: bool) -> None:
-        """Adds a prompt, or replaces the one of this name."""
+    def add(self, name: str, prompt_PxD: np.ndarray, in_front: int) -> None:
+        """Adds a prompt, or replaces the one of this name.
+
+        Args:
+          in_front: so many vectors stand in front of the input, the others after it.
+        """
         with self.lock:
             self._rows.pop(name, None)
-            self._prompts[name] = np.asarray(prompt_PxD, np.float32), at_end
+            self._prompts[name] = np.asarray(prompt_PxD, np.float32), in_front
             self._admit([name])
 
     def remove(self, name: str) -> None:
@@ -96,7 +102,7 @@ class Bank:
             batch = {
                 "row": np.array([self._rows[name] for name in names], np.int32),
                 "length": np.array([len(prompt) for prompt, _ in found], np.int32),
-                "at_end": np.array([at_end for _, at_end in found]),
+                "in_front": np.array([front for _, front in found], np.int32),
             }
             rows = partitioning.host_rows(self._mesh, len(names))
             placed = partitioning.shard_batch(
@@ -105,7 +111,7 @@ class Bank:
             vectors_BxLxD = _gather(self._mesh)(
                 self._array_NxPxD, placed["row"], length
             )
-        return Own(vectors_BxLxD, placed["length"], placed["at_end"])
+        return Own(vectors_BxLxD, placed["length"], placed["in_front"])
 
     def _admit(self, names: Sequence[str]) -> None:
         """Brings prompts into the array, those used last at the end of `_rows`."""

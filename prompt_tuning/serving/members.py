@@ -118,7 +118,7 @@ def load(settings: Settings, paths: Sequence[str], place: str = "prefix") -> Mem
         asked = not source.said.get("place") or place != Run.prompt_place
         given = {"place": place} if asked else {}
         prompt_PxD, facts[path] = prompts.read(path, frozen, **given)
-        held.add(path, prompt_PxD, facts[path].place == "suffix")
+        held.add(path, prompt_PxD, facts[path].leading)
     return Members(model, held, facts)
 
 

@@ -59,7 +59,7 @@ class Model:
         self.vocabulary, self.mesh = model.vocabulary, model.mesh
         self.network, self.params, self._model = model.network, model.params, model
         self._bank = bank.Bank(model.network.config.emb_dim, model.mesh)
-        self._bank.add("", np.zeros((0, model.network.config.emb_dim)), False)
+        self._bank.add("", np.zeros((0, model.network.config.emb_dim)), 0)
         self._facts: dict[str, prompts_.Facts] = {}
         data = model.mesh.shape["data"]
         self._sizes, self._ahead = {data, settings.run.batch_size}, False
@@ -91,7 +91,7 @@ class Model:
         if not isinstance(name, str) or not name:
             raise UserError(f"a prompt's name is {name!r}; it must be some text")
         with self._bank.lock:
-            self._bank.add(name, prompt_PxD, facts.place == "suffix")
+            self._bank.add(name, prompt_PxD, facts.leading)
             self._facts[name] = facts
 
     def remove(self, name: str) -> None:

@@ -18,6 +18,7 @@ from prompt_tuning.serving.batches import Row
 from prompt_tuning.settings import T5Config
 from prompt_tuning.t5 import beams as beam_search
 from prompt_tuning.t5 import decoding
+from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import batching
 
@@ -48,7 +49,7 @@ def decoded(
         seed=np.array([row.seed % 2**32 for row in batch], np.uint32),
         number=np.array([row.number for row in batch], np.uint32),
     )
-    given = model.params, inputs_BxL, own
+    given = model.params, inputs_BxL, own, model.extra
     with jax.set_mesh(model.mesh):
         if beams > 1:
             return jax.device_get(programs.searched(*given, how["most"], beams, length))
@@ -69,7 +70,8 @@ def scored(
     inputs_BxL, own = _inputs(model.mesh, prompts, batch, ahead)
     labels = _placed(model.mesh, labels=labels_BxCxS)["labels"]
     with jax.set_mesh(model.mesh):
-        return jax.device_get(programs.scored(model.params, inputs_BxL, own, labels))
+        given = model.params, inputs_BxL, own, model.extra
+        return jax.device_get(programs.scored(*given, labels))
 
 
 class _Programs(NamedTuple):
@@ -90,28 +92,32 @@ def _programs(config: T5Config, mesh: Mesh) -> _Programs:
         params: Any,
         inputs_BxL: jax.Array,
         own: bank.Own,
+        shared: Extra,
         sampling: decoding.Sampling,
         length: int,
     ) -> Any:
-        given = network, params, inputs_BxL, own.extra(), sampling
+        given = network, params, inputs_BxL, own.extra(shared), sampling
         return decoding.sampled(*given, length, inputs_BxL.shape[1])
 
     def searched(
         params: Any,
         inputs_BxL: jax.Array,
         own: bank.Own,
+        shared: Extra,
         most_B: jax.Array,
         beams: int,
         length: int,
     ) -> Any:
-        given = network, params, inputs_BxL, own.extra(), most_B
+        given = network, params, inputs_BxL, own.extra(shared), most_B
         return beam_search.search(*given, beams, length, inputs_BxL.shape[1])
 
-    def scored(params: Any, inputs_BxL: jax.Array, own: bank.Own, labels: Any) -> Any:
-        given = network, params, inputs_BxL, own.extra(), labels
+    def scored(
+        params: Any, inputs_BxL: jax.Array, own: bank.Own, shared: Extra, labels: Any
+    ) -> Any:
+        given = network, params, inputs_BxL, own.extra(shared), labels
         return decoding.label_scores(*given, inputs_BxL.shape[1])
 
-    return _Programs(jit(sampled, 4), jit(searched, 4, 5), jit(scored))
+    return _Programs(jit(sampled, 5), jit(searched, 5, 6), jit(scored))
 
 
 def _inputs(

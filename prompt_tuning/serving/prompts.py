@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from prompt_tuning import config, exchange
+from prompt_tuning import config, exchange, methods
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.runs import trained
@@ -19,11 +19,12 @@ ANSWER = 64  # tokens of the longest answer, where a prompt does not say
 class Facts(NamedTuple):
     """What is known of a prompt.
 
-    length: P. place: "prefix" or "suffix". label_words: what it answers, if it answers
-    labels. target_length: tokens of its longest answer, EOS included. task: the one it
-    was trained on, if known. path: where it is from. description: all that it says of
-    itself. decoding: "greedy" or "labels". input_length: the most tokens of an input,
-    where a run set that. template: INPUTS, of a run on the user's own file.
+    length: P. place: "prefix", "suffix" or, if it says so of itself, "around" the
+    input, `in_front` of its vectors in front. label_words: what it answers, if it
+    answers labels. target_length: tokens of its longest answer, EOS included. task: the
+    one it was trained on, if known. path: where it is from. description: all that it
+    says of itself. decoding: "greedy" or "labels". input_length: the most tokens of an
+    input, where a run set that. template: INPUTS, of a run on the user's own file.
     """
 
     length: int
@@ -36,6 +37,14 @@ class Facts(NamedTuple):
     decoding: str = "greedy"
     input_length: int | None = None
     template: str | None = None
+    in_front: int | None = None
+
+    @property
+    def leading(self) -> int:
+        """How many of its vectors stand in front of the input."""
+        if self.in_front is not None:
+            return self.in_front
+        return 0 if self.place == "suffix" else self.length
 
 
 class Frozen(NamedTuple):
@@ -61,8 +70,9 @@ def read(path: str | os.PathLike, frozen: Frozen, **said: Any) -> tuple[Any, Fac
         vocabulary; it is no prompt alone but goes with weights of its own.
     """
     source = trained.find("", os.path.expanduser(os.fspath(path)))
-    run = trained.base_settings(folder(source.path), source).run
-    _check_method(source, run)
+    settings = trained.base_settings(folder(source.path), source)
+    run = settings.run
+    _check_method(source, settings)
     exchange.check(
         source.path,
         source.said,
@@ -82,11 +92,14 @@ def folder(path: Path) -> str:
     return str(found) if (found / "config.gin").is_file() else ""
 
 
-def _check_method(source: trained.Source, run: Run) -> None:
-    if run.method != "prompt" or source.said.get("ships_model"):
+def _check_method(source: trained.Source, settings: Settings) -> None:
+    said, method = source.said, settings.run.method
+    extra = said.get("ships_extra") or exchange.find_extra(source.path)
+    if extra or said.get("ships_model") or not methods.of(settings).shares:
+        what = "more than a prompt" if extra else "weights of its own"
         raise UserError(
-            f"{source.path} is of METHOD={run.method}, which trains weights of its "
-            "own: it cannot share a frozen model with prompts; answer with it alone, "
+            f"{source.path} is of METHOD={method}, which trains {what}: it cannot "
+            "share a frozen model with prompts; answer with it alone, "
             f"`predict --gin.MODEL_DIR={source.path}`"
         )
 
@@ -124,9 +137,10 @@ def _facts(
     lengths = run.task_feature_lengths or {}
     words = given.get("label_words") or said.get("label_words")
     most = given.get("target_length") or said.get("target_length") or ANSWER
+    in_front, place = said.get("in_front"), given.get("place") or run.prompt_place
     facts = Facts(
         length=len(prompt_PxD),
-        place=given.get("place") or run.prompt_place,
+        place=place if in_front is None else "around",
         label_words=tuple(words) if words else None,
         target_length=lengths.get("targets", most),
         task=given.get("task") or said.get("task"),
@@ -135,13 +149,14 @@ def _facts(
         decoding=given.get("decoding") or run.decoding,
         input_length=lengths.get("inputs"),
         template=run.inputs,
+        in_front=in_front,
     )
     return check(facts)
 
 
 def check(facts: Facts) -> Facts:
     """The facts, if they make sense together; else a UserError."""
-    if facts.place not in ("prefix", "suffix"):
+    if facts.place not in ("prefix", "suffix") and facts.in_front is None:
         raise UserError(f"place is {facts.place!r}; it must be prefix or suffix")
     if facts.decoding not in ("greedy", "labels"):
         raise UserError(f"decoding is {facts.decoding!r}; it must be greedy or labels")
@@ -176,7 +191,7 @@ def named(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-_HELD = exchange.PROMPT, exchange.PEFT, exchange.MODEL
+_HELD = exchange.PROMPT, exchange.PEFT, exchange.MODEL, exchange.EXTRA
 
 
 def _inside(folder: str) -> dict[str, str]:

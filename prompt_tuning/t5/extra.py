@@ -37,6 +37,27 @@ class Adapter(NamedTuple):
     up: jax.Array  # [layers, R, D]
 
 
+class LowRank(NamedTuple):
+    """A change of a frozen kernel [I, O] of every layer, beside it: x down up."""
+
+    down: jax.Array  # [layers, I, R]
+    up: jax.Array  # [layers, R, O]
+
+
+class AttentionExtra(NamedTuple):
+    """Inputs of an attention of every layer; the arrays' first axis is the layer.
+
+    query, value: changes of those kernels, [D, H*K].
+    key_scale, value_scale: [layers, H*K], factors of the keys and values of x, changes
+      included, but not of those in front.
+    """
+
+    query: LowRank | None = None
+    value: LowRank | None = None
+    key_scale: jax.Array | None = None
+    value_scale: jax.Array | None = None
+
+
 class LayerExtra(NamedTuple):
     """Inputs of the layers of one stack; the arrays' first axis is the layer.
 
@@ -50,6 +71,8 @@ class LayerExtra(NamedTuple):
       prompt's vectors. For the encoder only, and only with a prompt.
     attention_adapter: applied to self-attention's output, before the residual sum.
     mlp_adapter: applied to the MLP's output, before the residual sum.
+    self_attention, cross_attention: of these attentions; the encoder has no second.
+    mlp_scale: [layers, F], factors of the MLP's hidden activation, wo's input.
     """
 
     keys: jax.Array | None = None
@@ -58,6 +81,9 @@ class LayerExtra(NamedTuple):
     shift: jax.Array | None = None
     attention_adapter: Adapter | None = None
     mlp_adapter: Adapter | None = None
+    self_attention: AttentionExtra = AttentionExtra()
+    cross_attention: AttentionExtra = AttentionExtra()
+    mlp_scale: jax.Array | None = None
 
     @property
     def stacked(self) -> "LayerExtra":
@@ -90,9 +116,19 @@ class LabelRows(NamedTuple):
 
 
 class Extra(NamedTuple):
-    """All the network's inputs besides tokens. `Extra()` has none."""
+    """All the network's inputs besides tokens. `Extra()` has none.
+
+    input_shift: [S, D], added to the embedded input, the first row to its first token;
+      tokens after the S first stay as they are.
+    """
 
     prompt: Prompt | None = None
     encoder: LayerExtra | None = None
     decoder: LayerExtra | None = None
     label_rows: LabelRows | None = None
+    input_shift: jax.Array | None = None
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether there is a prompt and nothing else, or nothing at all."""
+        return not jax.tree.leaves(self._replace(prompt=None))

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from prompt_tuning.t5 import attention, products
-from prompt_tuning.t5.extra import Adapter
+from prompt_tuning.t5.extra import Adapter, AttentionExtra, LowRank
 
 KeysValues = tuple[jax.Array, jax.Array]
+FROZEN = AttentionExtra()  # as the kernels are
 
 
 def named(init: Callable[..., jax.Array], axes: tuple[str, ...]) -> Callable[..., Any]:
@@ -214,7 +215,10 @@ class MLP(nn.Module):
     gated: bool = True
 
     @nn.compact
-    def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
+    def __call__(
+        self, x_BxTxD: jax.Array, scale_F: jax.Array | None = None
+    ) -> jax.Array:
+        """[B, T, D] -> [B, T, D]; `scale_F` are factors of wo's input."""
         emb_dim = x_BxTxD.shape[-1]
 
         def into(name: str) -> jax.Array:
@@ -231,7 +235,7 @@ class MLP(nn.Module):
         h_BxTxF = ACTIVATIONS[self.activation](into("wi_0" if self.gated else "wi"))
         if self.gated:
             h_BxTxF *= into("wi_1")
-        h_BxTxF = Dropout(self.dropout_rate)(h_BxTxF)
+        h_BxTxF = scaled(Dropout(self.dropout_rate)(h_BxTxF), scale_F)
         return Dense(
             self.mlp_dim,
             emb_dim,
@@ -249,6 +253,21 @@ def adapted(x_BxTxD: jax.Array, adapter: Adapter | None) -> jax.Array:
         return x_BxTxD
     down_DxR, up_RxD = (kernel.astype(x_BxTxD.dtype) for kernel in adapter)
     return x_BxTxD + jnp.dot(jax.nn.relu(jnp.dot(x_BxTxD, down_DxR)), up_RxD)
+
+
+def changed(y: jax.Array, x: jax.Array, by: LowRank | None) -> jax.Array:
+    """y + x down up, with one layer's change; y [..., O] and x [..., I]."""
+    if by is None:
+        return y
+    down_IxR, up_RxO = (kernel.astype(x.dtype) for kernel in by)
+    return y + jnp.dot(jnp.dot(x, down_IxR), up_RxO)
+
+
+def scaled(y: jax.Array, scale: jax.Array | None) -> jax.Array:
+    """y [..., O] times one layer's factors [O]; y if there are none."""
+    if scale is None:
+        return y
+    return y * scale.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
 
 class Attention(nn.Module):
@@ -282,14 +301,22 @@ class Attention(nn.Module):
     def _joined(self, x_BxQxHxK: jax.Array) -> jax.Array:
         return self.out(x_BxQxHxK.reshape(*x_BxQxHxK.shape[:-2], -1))
 
+    def _queries(self, x_BxQxD: jax.Array, extra: AttentionExtra) -> jax.Array:
+        return self._split(changed(self.query(x_BxQxD), x_BxQxD, extra.query))
+
     def keys_values(
-        self, x_BxLxD: jax.Array, front: KeysValues | None = None
+        self,
+        x_BxLxD: jax.Array,
+        front: KeysValues | None = None,
+        extra: AttentionExtra = FROZEN,
     ) -> KeysValues:
         """Keys and values [B, L, H, K] of the positions that can be attended to.
 
         Those of `front`, [P, H, K] or [B, P, H, K], go in front of x's own.
         """
-        own = self._split(self.key(x_BxLxD)), self._split(self.value(x_BxLxD))
+        key_BxLxHxK = self._split(scaled(self.key(x_BxLxD), extra.key_scale))
+        value_BxLxHK = changed(self.value(x_BxLxD), x_BxLxD, extra.value)
+        own = key_BxLxHxK, self._split(scaled(value_BxLxHK, extra.value_scale))
         if front is None:
             return own
         keys, values = (_in_front(*pair) for pair in zip(front, own, strict=True))
@@ -300,17 +327,19 @@ class Attention(nn.Module):
         x_BxQxD: jax.Array,
         keys_values: KeysValues,
         bias: jax.Array,
+        extra: AttentionExtra = FROZEN,
     ) -> jax.Array:
         """Attends from x to `keys_values`.
 
         Args:
           bias: added to the scores; [B or 1, H or 1, Q or 1, L], MASKED where a
             position must not be attended to.
+          extra: of its query alone; `keys_values` has seen to the rest.
 
         Returns:
           [B, Q, D]
         """
-        query_BxQxHxK = self._split(self.query(x_BxQxD))
+        query_BxQxHxK = self._queries(x_BxQxD, extra)
         return self._joined(
             attention.attend(
                 query_BxQxHxK, *keys_values, bias, self.dtype, self.dropout
@@ -323,6 +352,7 @@ class Attention(nn.Module):
         bias_1xHxQxL: jax.Array,
         mask_BxL: jax.Array,
         front: KeysValues | None = None,
+        extra: AttentionExtra = FROZEN,
     ) -> jax.Array:
         """Attends from each position of x to all where `mask_BxL` is True: [B, Q, D].
 
@@ -330,21 +360,25 @@ class Attention(nn.Module):
         there are keys in `front` (then L is P+Q). `attention` must be "plain" unless
         padding comes last.
         """
-        keys_values = self.keys_values(x_BxQxD, front)
+        keys_values = self.keys_values(x_BxQxD, front, extra)
         drops = self.dropout_rate > 0 and self.has_rng("dropout")
         best = None
         if self.attention == "auto" and not drops and front is None:
             best = attention.best_here(keys_values[0], self.dtype)
         if best is None:
             bias = bias_1xHxQxL + attention.visible(mask_BxL)[:, None, None]
-            return self(x_BxQxD, keys_values, bias)
-        query_BxQxHxK = self._split(self.query(x_BxQxD))
+            return self(x_BxQxD, keys_values, bias, extra)
+        query_BxQxHxK = self._queries(x_BxQxD, extra)
         return self._joined(
             best(query_BxQxHxK, *keys_values, bias_1xHxQxL[0], mask_BxL)
         )
 
     def across(
-        self, x_BxQxD: jax.Array, encoded_BxLxD: jax.Array, bias: jax.Array
+        self,
+        x_BxQxD: jax.Array,
+        encoded_BxLxD: jax.Array,
+        bias: jax.Array,
+        extra: AttentionExtra = FROZEN,
     ) -> jax.Array:
         """Attends from x to the keys and values of `encoded_BxLxD`.
 
@@ -353,9 +387,14 @@ class Attention(nn.Module):
         q (W x) = (q W) x.
         """
         if x_BxQxD.shape[1] >= self.head_dim:
-            return self(x_BxQxD, self.keys_values(encoded_BxLxD), bias)
+            keys_values = self.keys_values(encoded_BxLxD, None, extra)
+            return self(x_BxQxD, keys_values, bias, extra)
         batch, queries, _ = x_BxQxD.shape
-        query_BxQxHxD = self.key.backwards(self._split(self.query(x_BxQxD)))
+        query_BxQxHxK = self._queries(x_BxQxD, extra)
+        # A key's factors are as well its query's.
+        query_BxQxHK = query_BxQxHxK.reshape(batch, queries, -1)
+        query_BxQxHxK = self._split(scaled(query_BxQxHK, extra.key_scale))
+        query_BxQxHxD = self.key.backwards(query_BxQxHxK)
         query_BxHQxD = query_BxQxHxD.swapaxes(1, 2).reshape(batch, -1, self.emb_dim)
         scores = products.matmul_transposed(query_BxHQxD, encoded_BxLxD, self.dtype)
         scores_BxHxQxL = scores.reshape(batch, self.num_heads, queries, -1)
@@ -366,7 +405,19 @@ class Attention(nn.Module):
         x_BxHxQxD = x_BxHQxD.reshape(batch, self.num_heads, queries, self.emb_dim)
         x_BxHxQxD = (x_BxHxQxD / sums_BxHxQx1).astype(scores.dtype)
         x_BxQxHxD = x_BxHxQxD.swapaxes(1, 2)
-        return self.out(self.value.of_heads(x_BxQxHxD))
+        value_BxQxHK = self.value.of_heads(x_BxQxHxD)
+        if extra.value is not None:
+            value_BxQxHK += _of_heads(x_BxQxHxD, extra.value)
+        return self.out(scaled(value_BxQxHK, extra.value_scale))
+
+
+def _of_heads(x_BxQxHxD: jax.Array, by: LowRank) -> jax.Array:
+    """Each head's inputs times its part of the change of a kernel: [B, Q, H*K]."""
+    down_DxR, up_RxHK = (kernel.astype(x_BxQxHxD.dtype) for kernel in by)
+    batch, queries, heads, _ = x_BxQxHxD.shape
+    up_RxHxK = up_RxHK.reshape(len(up_RxHK), heads, -1)
+    y_BxQxHxK = jnp.einsum("bqhr,rhk->bqhk", jnp.dot(x_BxQxHxD, down_DxR), up_RxHxK)
+    return y_BxQxHxK.reshape(batch, queries, -1)
 
 
 def _in_front(front: jax.Array, own_BxQxHxK: jax.Array) -> jax.Array:
@@ -412,3 +463,20 @@ def embedding_table(params: dict) -> jax.Array:
     if "embedding_scale" in kept:
         table_VxD *= kept["embedding_scale"][:, None]
     return table_VxD
+
+
+def embeddings_of(params: dict, ids: Any) -> jax.Array:
+    """The rows of `embedding_table` of these ids [N]: [N, D]; it makes no other."""
+    rows = jax.tree.map(lambda kept: kept[ids], params["token_embedder"])
+    return embedding_table({"token_embedder": rows})
+
+
+def head_rows(params: dict, ids_C: jax.Array) -> jax.Array:
+    """The frozen model's output embeddings [C, D] of some tokens, in float32."""
+    if "logits_dense" not in params["decoder"]:
+        return embedding_table(params)[ids_C]
+    kept = params["decoder"]["logits_dense"]
+    rows_CxD = kept["kernel"][:, ids_C].T.astype(jnp.float32)
+    if "kernel_scale" in kept:
+        rows_CxD *= kept["kernel_scale"][ids_C][:, None]
+    return rows_CxD

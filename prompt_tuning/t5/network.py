@@ -16,86 +16,20 @@ unchanged. What is trained is an input (extra.py), not a parameter: its gradient
 no mask, and the pretrained tree does not change.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from prompt_tuning import partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import T5Config
-from prompt_tuning.t5 import attention, layers, placing, products
+from prompt_tuning.t5 import attention, blocks, layers, placing, products
 from prompt_tuning.t5.extra import Extra, LabelRows, LayerExtra
 
 Layers = nn.Module | list[nn.Module]
 NO_EXTRA = Extra()
 NO_LAYER_EXTRA = LayerExtra()
-
-
-class Cache(NamedTuple):
-    """A layer's keys and values [B, L, H, K], kept while decoding.
-
-    For all layers, each is a list with one item per layer or, if layers are scanned, an
-    array [layers, B, L, H, K].
-
-    own: self-attention's, with those in front first.
-    across: cross-attention's.
-    """
-
-    own: layers.KeysValues
-    across: layers.KeysValues
-
-
-class EncoderContext(NamedTuple):
-    """Inputs that all layers of the encoder share."""
-
-    bias_1xHxQxL: jax.Array
-    mask_BxL: jax.Array
-    positions_BxP: jax.Array | None  # of the prompt's vectors
-
-
-class DecoderContext(NamedTuple):
-    """Inputs that all layers of the decoder share; the biases include the masks."""
-
-    encoded_BxLxD: jax.Array
-    self_bias: jax.Array  # [1 or B, H, S, L]
-    cross_bias: jax.Array  # [B, 1, 1, L]
-
-
-class StepContext(NamedTuple):
-    """Inputs that all layers of the decoder share at one position."""
-
-    position: jax.Array
-    self_bias: jax.Array  # [1 or B, H, 1, L]
-    cross_bias: jax.Array  # [B, 1, 1, L]
-
-
-def _attention(config: T5Config) -> layers.Attention:
-    return layers.Attention(
-        config.num_heads,
-        config.head_dim,
-        config.emb_dim,
-        products.factors(config.dtype),
-        config.param_dtype,
-        config.dropout_rate,
-        config.attention,
-    )
-
-
-def _mlp(config: T5Config) -> layers.MLP:
-    return layers.MLP(
-        config.mlp_dim,
-        products.factors(config.dtype),
-        config.param_dtype,
-        config.dropout_rate,
-        config.activation,
-        config.gated_mlp,
-    )
-
-
-def _norm(config: T5Config) -> layers.RMSNorm:
-    return layers.RMSNorm(products.result(config.dtype), config.layer_norm_epsilon)
 
 
 def _relative_bias(config: T5Config, bidirectional: bool) -> layers.RelativeBias:
@@ -105,110 +39,6 @@ def _relative_bias(config: T5Config, bidirectional: bool) -> layers.RelativeBias
         config.relpos_max_distance,
         bidirectional,
     )
-
-
-class EncoderLayer(nn.Module):
-    """Self-attention and MLP, each with a norm before and a residual sum after."""
-
-    config: T5Config
-
-    def setup(self):
-        self.pre_attention_layer_norm = _norm(self.config)
-        self.attention = _attention(self.config)
-        self.pre_mlp_layer_norm = _norm(self.config)
-        self.mlp = _mlp(self.config)
-        self.dropout = layers.Dropout(self.config.dropout_rate)
-
-    def __call__(
-        self, x_BxLxD: jax.Array, extra: LayerExtra, context: EncoderContext
-    ) -> tuple[jax.Array, tuple[()]]:
-        """(x [B, L, D], nothing)"""
-        x_BxLxD = partitioning.split_batch(x_BxLxD)
-        if extra.shift is not None:
-            assert context.positions_BxP is not None  # see _check_shift
-            x_BxLxD = placing.shifted(x_BxLxD, extra.shift, context.positions_BxP)
-        h_BxLxD = self.attention.within(
-            self.pre_attention_layer_norm(x_BxLxD),
-            context.bias_1xHxQxL,
-            context.mask_BxL,
-            extra.front,
-        )
-        x_BxLxD += layers.adapted(self.dropout(h_BxLxD), extra.attention_adapter)
-        h_BxLxD = self.mlp(self.pre_mlp_layer_norm(x_BxLxD))
-        return x_BxLxD + layers.adapted(self.dropout(h_BxLxD), extra.mlp_adapter), ()
-
-
-class DecoderLayer(nn.Module):
-    """Causal self-attention, cross-attention to the encoder, and MLP."""
-
-    config: T5Config
-
-    def setup(self):
-        self.pre_self_attention_layer_norm = _norm(self.config)
-        self.self_attention = _attention(self.config)
-        self.pre_cross_attention_layer_norm = _norm(self.config)
-        self.encoder_decoder_attention = _attention(self.config)
-        self.pre_mlp_layer_norm = _norm(self.config)
-        self.mlp = _mlp(self.config)
-        self.dropout = layers.Dropout(self.config.dropout_rate)
-
-    def __call__(
-        self, x_BxSxD: jax.Array, extra: LayerExtra, context: DecoderContext
-    ) -> tuple[jax.Array, tuple[()]]:
-        """All positions at once: (x [B, S, D], nothing)."""
-        x_BxSxD = partitioning.split_batch(x_BxSxD)
-        h_BxSxD = self.pre_self_attention_layer_norm(x_BxSxD)
-        keys_values = self.self_attention.keys_values(h_BxSxD, extra.front)
-        h_BxSxD = self.self_attention(h_BxSxD, keys_values, context.self_bias)
-        x_BxSxD += layers.adapted(self.dropout(h_BxSxD), extra.attention_adapter)
-        h_BxSxD = self.encoder_decoder_attention.across(
-            self.pre_cross_attention_layer_norm(x_BxSxD),
-            context.encoded_BxLxD,
-            context.cross_bias,
-        )
-        return self._through_mlp(x_BxSxD + self.dropout(h_BxSxD), extra), ()
-
-    def step(
-        self,
-        x_Bx1xD: jax.Array,
-        kept: tuple[Cache, LayerExtra],
-        context: StepContext,
-    ) -> tuple[jax.Array, layers.KeysValues]:
-        """One position: (x [B, 1, D], the cache's `own` with this position written).
-
-        The keys in front are in the cache from the start.
-        """
-        cache, extra = kept
-        x_Bx1xD = partitioning.split_batch(x_Bx1xD)
-        h_Bx1xD = self.pre_self_attention_layer_norm(x_Bx1xD)
-        place = extra.length + context.position
-        keys, values = (
-            jax.lax.dynamic_update_slice_in_dim(old, new, place, axis=1)
-            for old, new in zip(
-                cache.own, self.self_attention.keys_values(h_Bx1xD), strict=True
-            )
-        )
-        keys_values = keys, values
-        h_Bx1xD = self.self_attention(h_Bx1xD, keys_values, context.self_bias)
-        x_Bx1xD += layers.adapted(self.dropout(h_Bx1xD), extra.attention_adapter)
-        h_Bx1xD = self.encoder_decoder_attention(
-            self.pre_cross_attention_layer_norm(x_Bx1xD),
-            cache.across,
-            context.cross_bias,
-        )
-        return self._through_mlp(x_Bx1xD + self.dropout(h_Bx1xD), extra), keys_values
-
-    def _through_mlp(self, x_BxSxD: jax.Array, extra: LayerExtra) -> jax.Array:
-        h_BxSxD = self.mlp(self.pre_mlp_layer_norm(x_BxSxD))
-        return x_BxSxD + layers.adapted(self.dropout(h_BxSxD), extra.mlp_adapter)
-
-    def start(
-        self, encoded_BxLxD: jax.Array, extra: LayerExtra, context: tuple[()]
-    ) -> tuple[jax.Array, Cache]:
-        """(the encoder's output, a cache without any position)"""
-        own = self.self_attention.keys_values(encoded_BxLxD[:, :0], extra.front)
-        across = self.encoder_decoder_attention.keys_values(encoded_BxLxD)
-        return encoded_BxLxD, Cache(own, across)
 
 
 def _layers(
@@ -267,8 +97,8 @@ class Encoder(nn.Module):
     def setup(self):
         config = self.config
         self.relpos_bias = _relative_bias(config, bidirectional=True)
-        self.layers = _layers(EncoderLayer, config, config.num_encoder_layers)
-        self.encoder_norm = _norm(config)
+        self.layers = _layers(blocks.EncoderLayer, config, config.num_encoder_layers)
+        self.encoder_norm = blocks.norm(config)
         self.dropout = layers.Dropout(config.dropout_rate)
 
     def __call__(
@@ -283,7 +113,7 @@ class Encoder(nn.Module):
         bias = self.relpos_bias(front + length, front + length)[:, :, front:]
         front_BxP = jnp.broadcast_to(_front_mask(extra), (batch, front))
         mask_BxL = jnp.concatenate([front_BxP, mask_BxL], axis=1)
-        context = EncoderContext(bias, mask_BxL, positions_BxP)
+        context = blocks.EncoderContext(bias, mask_BxL, positions_BxP)
         x_BxLxD = self.dropout(x_BxLxD)
         x_BxLxD, _ = _run(self.layers, x_BxLxD, extra.stacked, context)
         return self.dropout(self.encoder_norm(x_BxLxD))
@@ -302,9 +132,9 @@ class Decoder(nn.Module):
         config = self.config
         self.relpos_bias = _relative_bias(config, bidirectional=False)
         self.layers = _layers(
-            DecoderLayer, config, config.num_decoder_layers, "start", "step"
+            blocks.DecoderLayer, config, config.num_decoder_layers, "start", "step"
         )
-        self.decoder_norm = _norm(config)
+        self.decoder_norm = blocks.norm(config)
         self.dropout = layers.Dropout(config.dropout_rate)
         if config.tied_head:
             return
@@ -355,12 +185,14 @@ class Decoder(nn.Module):
         """Logits [B, S, V] of all positions at once (teacher forcing)."""
         self_bias = self._self_bias(x_BxSxD.shape[1], extra)
         cross_bias = attention.visible(mask_BxL[:, None, None, :])
-        context = DecoderContext(encoded_BxLxD, self_bias, cross_bias)
+        context = blocks.DecoderContext(encoded_BxLxD, self_bias, cross_bias)
         x_BxSxD = self.dropout(x_BxSxD)
         x_BxSxD, _ = _run(self.layers, x_BxSxD, extra.stacked, context)
         return self._logits(x_BxSxD, label_rows)
 
-    def start(self, encoded_BxLxD: jax.Array, length: int, extra: LayerExtra) -> Cache:
+    def start(
+        self, encoded_BxLxD: jax.Array, length: int, extra: LayerExtra
+    ) -> blocks.Cache:
         """The cache before the first of `length` positions."""
         _, cache = _run(self.layers, encoded_BxLxD, extra.stacked, (), "start")
 
@@ -373,19 +205,19 @@ class Decoder(nn.Module):
     def step(
         self,
         x_Bx1xD: jax.Array,
-        cache: Cache,
+        cache: blocks.Cache,
         mask_BxL: jax.Array,
         index: jax.Array,
         extra: LayerExtra,
         label_rows: LabelRows | None,
-    ) -> tuple[jax.Array, Cache]:
+    ) -> tuple[jax.Array, blocks.Cache]:
         """Logits [B, V] of position `index`, and the cache with that position added."""
         length = jax.tree.leaves(cache.own)[0].shape[-3] - extra.length
         self_bias = jax.lax.dynamic_slice_in_dim(
             self._self_bias(length, extra), index, 1, axis=2
         )
         cross_bias = attention.visible(mask_BxL[:, None, None, :])
-        context = StepContext(index, self_bias, cross_bias)
+        context = blocks.StepContext(index, self_bias, cross_bias)
         kept = cache, extra.stacked
         x_Bx1xD, own = _run(self.layers, x_Bx1xD, kept, context, "step")
         return self._logits(x_Bx1xD, label_rows)[:, 0], cache._replace(own=own)
@@ -446,6 +278,8 @@ class Transformer(nn.Module):
         """
         _check_shift(extra)
         x_BxLxD = self.token_embedder(tokens_BxT)
+        if extra.input_shift is not None:
+            x_BxLxD = placing.moved(x_BxLxD, extra.input_shift)
         mask_BxL, positions_BxP = tokens_BxT != placing.PAD_ID, None
         if extra.prompt is not None:
             x_BxLxD, mask_BxL, positions_BxP = placing.combine(
@@ -470,7 +304,7 @@ class Transformer(nn.Module):
 
     def start_cache(
         self, encoded_BxLxD: jax.Array, length: int, extra: Extra = NO_EXTRA
-    ) -> Cache:
+    ) -> blocks.Cache:
         """The cache of every layer, for up to `length` positions."""
         return self.decoder.start(
             encoded_BxLxD, length, extra.decoder or NO_LAYER_EXTRA
@@ -479,11 +313,11 @@ class Transformer(nn.Module):
     def decode_step(
         self,
         token_B: jax.Array,
-        cache: Cache,
+        cache: blocks.Cache,
         mask_BxL: jax.Array,
         index: jax.Array,
         extra: Extra = NO_EXTRA,
-    ) -> tuple[jax.Array, Cache]:
+    ) -> tuple[jax.Array, blocks.Cache]:
         """Logits [B, V] after `token_B` at position `index`, and the new cache."""
         x_Bx1xD = self.token_embedder(token_B[:, None])
         own = extra.decoder or NO_LAYER_EXTRA, extra.label_rows

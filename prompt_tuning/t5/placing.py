@@ -19,6 +19,12 @@ def suffix(vectors: jax.Array) -> Prompt:
     return Prompt(vectors, jnp.full(vectors.shape[-2], END, jnp.int32))
 
 
+def around(vectors: jax.Array, in_front: int) -> Prompt:
+    """The first vectors in front of the input, the others after it, before its EOS."""
+    places = jnp.arange(vectors.shape[-2], dtype=jnp.int32)
+    return Prompt(vectors, jnp.where(places < in_front, 0, END))
+
+
 def combine(
     prompt: Prompt, x_BxTxD: jax.Array, tokens_BxT: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -59,6 +65,13 @@ def shifted(
         return place.add(shift_PxD, mode="promise_in_bounds", unique_indices=True)
 
     return jax.vmap(add)(x_BxLxD, positions_BxP, shift_BxPxD.astype(x_BxLxD.dtype))
+
+
+def moved(x_BxTxD: jax.Array, shift_SxD: jax.Array) -> jax.Array:
+    """x with a row of `shift_SxD` added to each of its first S positions."""
+    shift_TxD = shift_SxD[: x_BxTxD.shape[1]].astype(x_BxTxD.dtype)
+    missing = x_BxTxD.shape[1] - len(shift_TxD)
+    return x_BxTxD + jnp.pad(shift_TxD, ((0, missing), (0, 0)))[None]
 
 
 def _keys(prompt: Prompt, tokens_BxT: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -27,7 +27,7 @@ import numpy as np
 from prompt_tuning import files, outputs
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import Vocabulary
-from prompt_tuning.settings import path_problem
+from prompt_tuning.sections import path_problem
 from prompt_tuning.training.own_text import HELD_OUT
 
 SUFFIXES = (".txt", ".txt.xz")

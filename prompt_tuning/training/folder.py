@@ -187,6 +187,7 @@ MADE_OF = {
     "frozen_checksum": "frozen model",
     "vocabulary_fingerprint": "vocabulary",
     "label_words": "label words",
+    "started_from": "prompt to start from",
     "data_fingerprint": "training data",
     "eval_data_fingerprint": "validation data",
 }

@@ -61,8 +61,7 @@ def near_text(ids: Sequence[int], weight: float) -> Penalty:
     ids_P = np.asarray(ids, np.int32)
 
     def penalty(params: Any, extra: Extra) -> jax.Array:
-        rows = jax.tree.map(lambda x: x[ids_P], params["token_embedder"])
-        text_PxD = layers.embedding_table({"token_embedder": rows})
+        text_PxD = layers.embeddings_of(params, ids_P)
         assert extra.prompt is not None
         apart_PxD = extra.prompt.vectors[: len(ids_P)] - text_PxD
         return weight * jnp.sum(jnp.square(apart_PxD)) / len(ids_P)

@@ -17,7 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import Adafactor, Run, T5Config
+from prompt_tuning.settings import Adafactor, Run, Settings, T5Config
 from prompt_tuning.t5 import network
 from prompt_tuning.training import losses, optimizer, step
 
@@ -147,10 +147,26 @@ def virtual_mesh(data: int, model: int) -> Mesh:
     )
 
 
+class Trained(NamedTuple):
+    """A method that leaves the frozen model whole, and the shapes of what it trains."""
+
+    method: methods.Method
+    tree: Any
+
+
+def _prompt(model: network.Transformer, work: Workload) -> Trained:
+    shape = work.prompt_length, model.config.emb_dim
+    return Trained(methods.of(Settings()), jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
 def need(
-    model: network.Transformer, mesh: Mesh, work: Workload, **sharding: bool
+    model: network.Transformer,
+    mesh: Mesh,
+    work: Workload,
+    trained: Trained | None = None,
+    **sharding: bool,
 ) -> Need:
-    """What one prompt-tuning step needs on each device of `mesh`.
+    """What one step needs on each device of `mesh`; by default of prompt tuning.
 
     Weights and state are exact. For the rest the step is compiled for the mesh in
     float32, and its bytes are scaled to the width of the model's activations: compiled
@@ -164,10 +180,11 @@ def need(
         model.config, dtype="float32", param_dtype="float32", attention="plain"
     )
     wide = network.Transformer(config)
-    arguments = _arguments(wide, mesh, work, **sharding)
+    method, tree = trained or _prompt(model, work)
+    arguments = _arguments(wide, mesh, work, tree, **sharding)
     states = arguments[0]
-    step_fn = step.make_step(wide, _METHOD, [_ADAFACTOR], work.num_microbatches)
-    forward_fn = functools.partial(_loss, wide, work.num_microbatches)
+    step_fn = step.make_step(wide, method, [_ADAFACTOR], work.num_microbatches)
+    forward_fn = functools.partial(_loss, wide, method, work.num_microbatches)
     both, forward = (_temporaries(fn, arguments, mesh) for fn in (step_fn, forward_fn))
     width = 0.5 if model.config.dtype == "bfloat16" else 1
     return Need(
@@ -181,7 +198,6 @@ def need(
 
 
 _ADAFACTOR = optimizer.adafactor(0.3, Adafactor())
-_METHOD = methods.of(Run())
 
 
 def _shard_bytes(x: jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:
@@ -190,6 +206,7 @@ def _shard_bytes(x: jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:
 
 def _loss(
     model: network.Transformer,
+    method: methods.Method,
     parts: int,
     states: step.States,
     frozen: Any,
@@ -198,25 +215,27 @@ def _loss(
 ) -> jax.Array:
     """The forward pass: the loss of as many examples as one microbatch has."""
     batch = jax.tree.map(lambda x: x[::parts, 0], batch)
-    params, extra = _METHOD.bind(states[0].trained, frozen)
+    params, extra = method.bind(states[0].trained, frozen)
     logits_BxSxV = model.apply({"params": params}, batch, extra)
     targets = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
     return losses.cross_entropy(logits_BxSxV, *targets)[0]
 
 
 def _arguments(
-    model: network.Transformer, mesh: Mesh, work: Workload, **sharding: bool
+    model: network.Transformer,
+    mesh: Mesh,
+    work: Workload,
+    trained: Any = None,
+    **sharding: bool,
 ) -> tuple:
-    """The step's arguments, as shapes with shardings."""
+    """The step's arguments, as shapes with shardings; by default of a prompt."""
+    trained = _prompt(model, work).tree if trained is None else trained
 
     def struct(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
     whole = partitioning.replicated(mesh)
-    prompt = jax.ShapeDtypeStruct(
-        (work.prompt_length, model.config.emb_dim), jnp.float32
-    )
-    states = jax.eval_shape(lambda p: (step.new_state(p, _ADAFACTOR),), prompt)
+    states = jax.eval_shape(lambda x: (step.new_state(x, _ADAFACTOR),), trained)
     rngs = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
     states, rngs = jax.tree.map(lambda x: struct(x, whole), (states, rngs))
     params = jax.tree.map(
@@ -246,7 +265,7 @@ def _temporaries(fn: Any, arguments: tuple, mesh: Mesh) -> int:
 
 
 def smallest_meshes(
-    model: network.Transformer, work: Workload
+    model: network.Transformer, work: Workload, trained: Trained | None = None
 ) -> dict[str, tuple[Mesh, Need]]:
     """The smallest mesh on which the step fits, and its need, by device in MEMORY.
 
@@ -259,7 +278,7 @@ def smallest_meshes(
     while devices <= min(MOST_DEVICES, jax.device_count()) and len(fits) < len(MEMORY):
         data = math.gcd(devices, work.batch_size // work.num_microbatches)
         mesh = virtual_mesh(data, devices // data)
-        needed = need(model, mesh, work, fully_sharded=True)
+        needed = need(model, mesh, work, trained, fully_sharded=True)
         for chip, memory in MEMORY.items():
             if needed.total <= SHARE * memory * 1e9:
                 fits.setdefault(chip, (mesh, needed))
@@ -268,13 +287,18 @@ def smallest_meshes(
 
 
 def describe(
-    config: T5Config, run: Run, mesh: tuple[int, int], lengths: Mapping[str, int]
+    config: T5Config,
+    run: Run,
+    mesh: tuple[int, int],
+    lengths: Mapping[str, int],
+    trained: Trained | None = None,
 ) -> Iterator[str]:
     """Lines that say what a training step needs on a mesh, and the fewest devices.
 
     Args:
       mesh: numbers of devices along "data" and along "model".
       lengths: of inputs and targets, in tokens.
+      trained: by default a prompt.
     """
     model = network.Transformer(config)
     work = Workload(
@@ -287,7 +311,7 @@ def describe(
     devices = virtual_mesh(data, along)
     partitioning.check_batch_size(work.batch_size, devices, work.num_microbatches)
     partitioning.check_mesh(model, devices)
-    needed = need(model, devices, work)
+    needed = need(model, devices, work, trained)
     kept = "computed again" if config.remat else "all kept"
     yield (
         f"model     {count(model):,} parameters in {config.param_dtype}, activations "
@@ -301,7 +325,7 @@ def describe(
     rows = needed._asdict() | {"total": needed.total}
     yield from (f"  {_ROWS[row]:<34}{size / 1e9:8.2f}" for row, size in rows.items())
     yield from ("", "fewest devices, weights and batch split over all of them", "")
-    fits = smallest_meshes(model, work)
+    fits = smallest_meshes(model, work, trained)
     for chip, memory in MEMORY.items():
         text = "does not fit"
         if chip in fits:
@@ -312,7 +336,7 @@ def describe(
 
 _ROWS = {
     "weights": "frozen weights",
-    "state": "prompt, optimizer",
+    "state": "what is trained, optimizer",
     "activations": "activations for the backward pass",
     "temporaries": "other temporaries",
     "total": "total",

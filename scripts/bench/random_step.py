@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from prompt_tuning import memory, methods, partitioning
-from prompt_tuning.settings import Adafactor, Run, T5Config
+from prompt_tuning.settings import Adafactor, Settings, T5Config
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import batching, optimizer, step
 
@@ -70,7 +70,7 @@ def build(
     shaped = {k: v.reshape(batch_size, prompts, -1) for k, v in made.items()}
     return Parts(
         mesh,
-        step.make_step(model, methods.of(Run()), optimizers, parts),
+        step.make_step(model, methods.of(Settings()), optimizers, parts),
         partitioning.placed(tuple(states), mesh),
         params,
         partitioning.shard_batch(shaped, mesh),

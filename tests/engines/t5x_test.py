@@ -148,7 +148,8 @@ class Own:
     def __init__(self, settings):
         self.model, run = parts.build(settings), settings.run
         task = parts.open_task(run, self.model.vocabulary)
-        self.method, self.first = methods.of(run), parts.start(run, task, self.model)
+        self.method = methods.of(settings)
+        self.first = parts.start(settings, task, self.model)
         self.frozen = methods.left_frozen(self.model.params, self.first)
         self.adafactor = optimizer.of(settings)
 
@@ -187,6 +188,7 @@ SLOWLY = {"schedule.learning_rate": 0.003}
         ({"PROMPT_PLACE": "suffix"}, 0.1),
         ({"METHOD": "whole", **SLOWLY}, 0.01),
         ({"METHOD": "prepended", **SLOWLY}, 0.01),
+        ({"METHOD": "lora", **SLOWLY}, 0.01),
     ],
 )
 def test_twenty_steps_train_what_our_engine_does(settings, changes, least):

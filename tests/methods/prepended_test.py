@@ -7,11 +7,11 @@ import optax
 import tiny
 
 from prompt_tuning import methods
-from prompt_tuning.settings import Run
+from prompt_tuning.settings import Run, Settings
 from prompt_tuning.training import step
 
 RUN = Run(method="prepended", prompt_length=3, prompt_init="sampled_vocab")
-PREPENDED = methods.of(RUN)
+PREPENDED = methods.of(Settings(RUN))
 START = methods.Start(class_words=(), encode=list)
 KEY = jax.random.key(0)
 
@@ -19,7 +19,7 @@ KEY = jax.random.key(0)
 def test_it_starts_as_prompt_tuning_and_model_tuning_do():
     frozen = tiny.params()
     trained = PREPENDED.init(KEY, frozen, START)
-    prompt = methods.of(Run(prompt_length=3, prompt_init="sampled_vocab"))
+    prompt = methods.of(Settings(Run(prompt_length=3, prompt_init="sampled_vocab")))
     np.testing.assert_array_equal(trained["prompt"], prompt.init(KEY, frozen, START))
     taken = map(jax.tree.leaves, (trained["params"], frozen))
     assert all(mine is theirs for mine, theirs in zip(*taken, strict=True))

@@ -12,7 +12,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import load_vocabulary
 from prompt_tuning.methods import prompt
-from prompt_tuning.settings import Run
+from prompt_tuning.settings import Run, Settings
 from prompt_tuning.t5 import network
 
 VOCABULARY = load_vocabulary(str(weights.POCKET / weights.VOCABULARY))
@@ -29,7 +29,7 @@ def first_prompt(array=None, **changes):
     start = methods.Start(LABELS, VOCABULARY.encode, array)
     key = jax.random.key(run.seed)
     made = np.asarray(prompt.first_prompt(run, key, FROZEN, start))
-    again = methods.of(run).init(key, FROZEN, start)
+    again = methods.of(Settings(run)).init(key, FROZEN, start)
     np.testing.assert_array_equal(made, again)
     return made
 
@@ -105,9 +105,9 @@ def test_of_rounded_weights_the_prompt_starts_from_what_they_stand_for():
 
 
 def test_the_frozen_model_is_passed_on_as_it_is():
-    method = methods.of(Run())
+    method = methods.of(Settings())
     params, extra = method.bind(tiny.prompt(), FROZEN)
-    assert params is FROZEN and method.fold(tiny.prompt())[0] is None
+    assert params is FROZEN and method.fold(tiny.prompt(), FROZEN)[0] is None
     assert extra.encoder is extra.decoder is extra.label_rows is None
     np.testing.assert_array_equal(extra.prompt.vectors, tiny.prompt())
 
@@ -115,7 +115,9 @@ def test_the_frozen_model_is_passed_on_as_it_is():
 @pytest.mark.parametrize("place", ["prefix", "suffix"])
 def test_the_prompt_stands_where_prompt_place_says(place):
     """A prompt of embeddings is as good as their tokens in the input."""
-    bound = methods.of(Run(prompt_place=place)).bind(TABLE_VxD[[20, 21]], FROZEN)
+    bound = methods.of(Settings(Run(prompt_place=place))).bind(
+        TABLE_VxD[[20, 21]], FROZEN
+    )
     inputs = [20, 21, 7, 8] if place == "prefix" else [7, 8, 20, 21]
     encoded = [
         MODEL.apply(

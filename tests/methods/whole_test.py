@@ -9,11 +9,11 @@ import tiny
 
 from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import Run
+from prompt_tuning.settings import Run, Settings
 from prompt_tuning.t5 import network
 from prompt_tuning.t5.extra import Extra
 
-WHOLE = methods.of(Run(method="whole"))
+WHOLE = methods.of(Settings(Run(method="whole")))
 START = methods.Start(class_words=(), encode=list)
 
 
@@ -34,7 +34,7 @@ def test_the_frozen_arrays_are_taken_over_and_none_is_left():
 
 def test_there_is_nothing_but_the_parameters():
     params = tiny.params()
-    assert WHOLE.bind(params, None) == (params, Extra()) == WHOLE.fold(params)
+    assert WHOLE.bind(params, None) == (params, Extra()) == WHOLE.fold(params, None)
 
 
 @pytest.mark.parametrize("kept", ["bfloat16", "int8"])
@@ -43,4 +43,4 @@ def test_weights_are_trained_in_float32_alone(name, kept):
     run = Run(method=name, prompt_length=3, prompt_init="random_uniform")
     expected = f"METHOD trains the weights, but T5Config.param_dtype is {kept}: "
     with pytest.raises(UserError, match=expected):
-        methods.of(run).init(jax.random.key(0), kept_as(kept), START)
+        methods.of(Settings(run)).init(jax.random.key(0), kept_as(kept), START)

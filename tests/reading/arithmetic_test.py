@@ -35,6 +35,7 @@ def test_a_tasks_vector_is_applied_to_another_start(tmp_path):
         (term(2, START[:1]), r"p1 is \(3, 16\) \(length, width\), but p2 is \(1, 16\)"),
         (term(2, START, frozen_fingerprint="g"), "'f' in p1, but 'g' in p2"),
         (term(2, START, ships_model=True), "p2 goes with weights"),
+        (term(2, START, in_front=2), "in_front is None in p1, but 2 in p2"),
     ],
 )
 def test_what_cannot_be_added_is_refused(tmp_path, other, problem):

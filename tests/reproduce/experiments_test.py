@@ -66,7 +66,7 @@ def test_parameters_of_methods_are_those_by_hand():
     assert parameters.prompt(base, 100) == 100 * 768
     assert parameters.warp(base, 100) == 102 * 768
     assert parameters.prefix(base, 1) == 2 * 24 * 12 * 64
-    mlp = 768 * 800 + 800 * (2 * 24 * 768) + 2 * 24 * 768
+    mlp = 768 * 800 + 800 + 800 * (2 * 24 * 768) + 2 * 24 * 768
     assert parameters.prefix_trained(base, 10) == 10 * 768 + mlp
 
 

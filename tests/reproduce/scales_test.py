@@ -91,7 +91,7 @@ def lower(settings):
     states, params, batch, rngs = plan._arguments(
         model, mesh, work, fully_sharded=sharded
     )
-    method, adafactor = methods.of(run), optimizer.of(settings)
+    method, adafactor = methods.of(settings), optimizer.of(settings)
     trained = states[0].trained
     if run.method == "whole":
         trained = method.init(None, params, None)

@@ -138,12 +138,12 @@ def test_templates_beside_a_seqio_task_are_refused(frozen, template):
 
 def test_class_words_that_the_vocabulary_cannot_write_are_named(frozen):
     for words in (["food", "a  b"], ["\uff21"]):
-        run = small.settings(INITIAL_CHECKPOINT_PATH=frozen, CLASS_LABELS=words)
-        model = parts.build(run)
-        task = parts.open_task(run.run, model.vocabulary)
+        settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, CLASS_LABELS=words)
+        model = parts.build(settings)
+        task = parts.open_task(settings.run, model.vocabulary)
         with pytest.raises(UserError, match=f"label {re.escape(repr(words[-1]))}"):
-            parts.start(run.run, task, model)
-        random = dataclasses.replace(run.run, prompt_init="sampled_vocab")
+            parts.start(settings, task, model)
+        random = config.changed(settings, ["PROMPT_INIT=sampled_vocab"])
         assert parts.start(random, task, model).shape == (4, 16)
 
 
@@ -151,7 +151,7 @@ def test_a_start_has_the_tasks_own_words_in_its_prompt(frozen):
     settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen)
     model = parts.build(settings)
     task = parts.open_task(settings.run, model.vocabulary)
-    prompt_PxD = parts.start(settings.run, task, model)
+    prompt_PxD = parts.start(settings, task, model)
     table_VxD = model.params["token_embedder"]["embedding"]
     for row, word in zip(prompt_PxD, small.LABELS, strict=False):
         (token,) = model.vocabulary.encode(word)
@@ -171,21 +171,21 @@ def test_a_start_has_the_tasks_own_words_in_its_prompt(frozen):
 )
 def test_a_text_that_no_prompt_can_be_held_near_is_refused(frozen, changes, problem):
     settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, **changes)
-    model, method = parts.build(settings), methods.of(settings.run)
-    trained = parts.start(
-        settings.run, parts.open_task(settings.run, model.vocabulary), model
-    )
+    model, method = parts.build(settings), methods.of(settings)
+    task = parts.open_task(settings.run, model.vocabulary)
+    trained = parts.start(settings, task, model)
     with pytest.raises(UserError, match=problem):
-        parts.penalty(settings, method, trained, model.vocabulary)
+        parts.penalty(settings, method, trained, model.params, model.vocabulary)
 
 
 def test_a_text_of_the_prompts_length_at_most_holds_it(frozen):
     settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen)
-    model, method = parts.build(settings), methods.of(settings.run)
-    about = method, jnp.zeros((4, 16)), model.vocabulary
+    model, method = parts.build(settings), methods.of(settings)
+    about = method, jnp.zeros((4, 16)), model.params, model.vocabulary
     assert parts.penalty(settings, *about) is None
     held = config.changed(settings, ["wayward.text=bird tool"])
-    found = parts.penalty(held, *about)(model.params, method.fold(about[1])[1])
+    _, extra = method.fold(about[1], model.params)
+    found = parts.penalty(held, *about)(model.params, extra)
     rows = model.params["token_embedder"]["embedding"]
     ids = np.array(model.vocabulary.encode("bird tool"))
     assert found == pytest.approx(0.01 * float((rows[ids] ** 2).sum()) / len(ids))

@@ -19,6 +19,9 @@ def mesh():
     return partitioning.mesh(2, 4)
 
 
+FRONT = 5, 0, 2  # vectors in front of the input: all, none, or some of them
+
+
 def prompt(number, length=5):
     return np.full((length, WIDTH), number + 1, np.float32)
 
@@ -26,7 +29,7 @@ def prompt(number, length=5):
 def filled(mesh, count, most_bytes=bank.MOST_BYTES):
     prompts = bank.Bank(WIDTH, mesh, most_bytes)
     for number in range(count):
-        prompts.add(str(number), prompt(number), at_end=bool(number % 2))
+        prompts.add(str(number), prompt(number), in_front=FRONT[number % 3])
     return prompts
 
 
@@ -36,20 +39,22 @@ def check(prompts, numbers, length=8):
     for row, number in enumerate(numbers):
         expected = np.pad(prompt(number), ((0, length - 5), (0, 0)))
         np.testing.assert_array_equal(own.vectors_BxPxD[row], expected)
-        assert own.length_B[row] == 5 and own.at_end_B[row] == number % 2
+        assert own.length_B[row] == 5 and own.in_front_B[row] == FRONT[number % 3]
 
 
 def test_a_batch_gathers_its_own_prompts(mesh):
     prompts = filled(mesh, 3)
     check(prompts, [2, 0, 2, 1])
-    extra = prompts.gather(["0", "1"], 8).extra()
-    assert extra.prompt.mask.tolist() == [[True] * 5 + [False] * 3] * 2
-    assert extra.prompt.before.tolist() == [[0] * 8, [END] * 8]
+    extra = prompts.gather(["0", "1", "2", "0"], 8).extra()
+    assert extra.prompt.mask.tolist() == [[True] * 5 + [False] * 3] * 4
+    before_BxP = [row[:5] for row in extra.prompt.before.tolist()]
+    around = [0, 0, END, END, END]
+    assert before_BxP == [[0] * 5, [END] * 5, around, [0] * 5]
 
 
 def test_a_prompt_is_replaced_and_removed(mesh):
     prompts = filled(mesh, 2)
-    prompts.add("1", prompt(3), at_end=True)
+    prompts.add("1", prompt(3), in_front=0)
     own = prompts.gather(["0", "1"], 5)
     np.testing.assert_array_equal(own.vectors_BxPxD[1], prompt(3))
     prompts.remove("0")
@@ -61,13 +66,13 @@ def test_the_array_doubles_up_to_its_bytes_and_then_the_oldest_make_room(mesh):
     prompts = filled(mesh, 64, most_bytes=100 * ROW)
     assert prompts.capacity == 64 == prompts.on_devices
     for number in range(64, 120):
-        prompts.add(str(number), prompt(number), at_end=bool(number % 2))
+        prompts.add(str(number), prompt(number), in_front=FRONT[number % 3])
     assert prompts.capacity == 100 == prompts.on_devices
     prompts.gather(["119", "118"], 8)
     with tiny.compilations() as compilations:
         prompts.gather(["0", "1"], 8)  # they come back from the host
         prompts.remove("7")
-        prompts.add("7", prompt(7), at_end=True)
+        prompts.add("7", prompt(7), in_front=0)
         prompts.gather(["7", "0"], 8)
     assert not compilations
     assert prompts.on_devices == 100
@@ -84,7 +89,7 @@ def test_a_batch_of_more_prompts_than_the_bytes_allow_is_answered(mesh):
 
 def test_a_longer_prompt_than_any_before_widens_the_array(mesh):
     prompts = filled(mesh, 3)
-    prompts.add("long", np.ones((bank.LENGTH + 1, WIDTH)), at_end=False)
+    prompts.add("long", np.ones((bank.LENGTH + 1, WIDTH)), in_front=bank.LENGTH + 1)
     own = prompts.gather(["long", "1"], bank.LENGTH + 9)
     assert own.length_B.tolist() == [bank.LENGTH + 1, 5]
     assert own.vectors_BxPxD[0].sum() == (bank.LENGTH + 1) * WIDTH

@@ -10,7 +10,7 @@ import tiny
 
 from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import Adafactor, Run
+from prompt_tuning.settings import Adafactor, Settings
 from prompt_tuning.t5 import network
 from prompt_tuning.training import (
     checkpoints,
@@ -23,7 +23,7 @@ from prompt_tuning.training import (
 
 ADAFACTOR = optimizer.adafactor(0.3, Adafactor())
 RNGS = jax.random.key(0)[None]
-PROMPT = methods.of(Run())
+PROMPT = methods.of(Settings())
 STEP = step.make_step(tiny.MODEL, PROMPT, [ADAFACTOR])
 
 

@@ -13,8 +13,9 @@ import tiny
 
 from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
+from prompt_tuning.method_settings import Residual
 from prompt_tuning.runs import parameters
-from prompt_tuning.settings import Adafactor, Run, T5Config
+from prompt_tuning.settings import Adafactor, Run, Settings, T5Config
 from prompt_tuning.t5 import network
 from prompt_tuning.training import losses, optimizer, plan, step
 
@@ -41,7 +42,7 @@ WORK = plan.Workload(prompt_length=4, batch_size=16, inputs=32, targets=4)
 def step_of(model):
     """The step of prompt tuning."""
     adafactor = optimizer.adafactor(0.3, Adafactor())
-    return step.make_step(model, methods.of(Run()), [adafactor])
+    return step.make_step(model, methods.of(Settings()), [adafactor])
 
 
 def test_bytes_of_weights_follow_from_shapes_and_types():
@@ -60,6 +61,19 @@ def test_bytes_of_weights_follow_from_shapes_and_types():
     assert needed.activations + needed.temporaries == pytest.approx(
         (alone.activations + alone.temporaries) / 2, abs=2
     )
+
+
+def test_the_state_is_what_the_method_trains():
+    """The MLP of residual prompt tuning, and its second moments, are in it."""
+    run = Run(method="residual", prompt_length=4, prompt_init="sampled_vocab")
+    method = methods.of(Settings(run, residual=Residual(bottleneck=8)))
+    start = methods.Start((), list)
+    shapes = partitioning.param_shapes(MODEL)
+    key = jax.random.key(0)
+    tree = jax.eval_shape(lambda frozen: method.init(key, frozen, start), shapes)
+    needed = plan.need(MODEL, plan.virtual_mesh(1, 1), WORK, plan.Trained(method, tree))
+    values = 4 * 32 + 2 * 32 * 8 + 8 + 3 * 32
+    assert 2 * 4 * values <= needed.state < 2 * 4 * values + 200
 
 
 def test_the_rest_is_what_the_compiled_step_holds():
@@ -86,8 +100,8 @@ def test_activations_shrink_with_the_batch_and_with_remat():
 
 
 def test_the_fewest_devices_are_found(monkeypatch):
-    def need(model, mesh, work, fully_sharded):
-        assert fully_sharded and 16 % mesh.shape["data"] == 0
+    def need(model, mesh, work, trained, fully_sharded):
+        assert trained is None and fully_sharded and 16 % mesh.shape["data"] == 0
         return plan.Need(800 // mesh.size, 0, 90, 10)
 
     monkeypatch.setattr(plan, "need", need)

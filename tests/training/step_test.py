@@ -13,14 +13,14 @@ import pytest
 import tiny
 
 from prompt_tuning import methods, partitioning
-from prompt_tuning.settings import Adafactor, Run
+from prompt_tuning.settings import Adafactor, Run, Settings
 from prompt_tuning.t5 import network
 from prompt_tuning.training import losses, optimizer, step
 
 ADAFACTOR = optimizer.adafactor(0.3, Adafactor())
 SGD = optax.sgd(0.1)
 RNGS = jax.random.key(0)[None]
-PROMPT, WHOLE = (methods.of(Run(method=name)) for name in ("prompt", "whole"))
+PROMPT, WHOLE = (methods.of(Settings(Run(method=name))) for name in ("prompt", "whole"))
 
 
 @pytest.fixture(scope="module")
@@ -157,14 +157,6 @@ def test_model_tuning_is_the_same_step_in_the_other_argument(params):
     assert all(jax.tree.leaves(changed)), "every weight is trained"
 
 
-def shapes_computed(jaxpr):
-    """Shapes of all that a jaxpr computes, inner ones included."""
-    for equation in jaxpr.eqns:
-        yield from (variable.aval.shape for variable in equation.outvars)
-        for inner in jax.extend.core.jaxprs_in_params(equation.params):
-            yield from shapes_computed(inner)
-
-
 def test_prompt_tuning_computes_no_gradient_of_a_weight(params):
     """Nothing in its step has a kernel's shape; it costs two thirds of the other."""
     sizes = {"vocab_size": 41, "emb_dim": 18, "head_dim": 5, "mlp_dim": 23}
@@ -183,7 +175,7 @@ def test_prompt_tuning_computes_no_gradient_of_a_weight(params):
         take = step.make_step(model, method, [SGD])
         arguments = (step.new_state(trained, SGD),), frozen, batch, RNGS
         jaxpr = jax.make_jaxpr(take)(*arguments).jaxpr
-        found[name] = kernels & set(shapes_computed(jaxpr))
+        found[name] = kernels & set(tiny.shapes_computed(jaxpr))
         flops[name] = jax.jit(take).lower(*arguments).cost_analysis()["flops"]
     assert not found["prompt"] and found["weights"] == found["whole"] == kernels
     assert flops["prompt"] < 0.75 * flops["weights"]

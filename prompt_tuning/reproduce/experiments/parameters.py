@@ -46,7 +46,7 @@ def prefix(config: T5Config, length: int) -> int:
 def prefix_trained(config: T5Config, length: int) -> int:
     """Prefix tuning as it is trained: P vectors, and the MLP that makes the prefix."""
     width, out = config.emb_dim, 2 * _layers(config) * config.emb_dim
-    return length * width + width * BOTTLENECK + BOTTLENECK * out + out
+    return (length + BOTTLENECK) * width + BOTTLENECK + (BOTTLENECK + 1) * out
 
 
 COUNTS: dict[str, Callable[[T5Config, int], int]] = {

@@ -1,0 +1,115 @@
+"""Runs of methods that fold to a prompt: it is found, served and exported as one."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import small
+
+from prompt_tuning import exchange
+from prompt_tuning.frozen.vocabulary import load_vocabulary
+from prompt_tuning.frozen.weights import fingerprint
+from prompt_tuning.serving import prompts
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+TEMPLATE = {"p_tuning.template": "[P*2] the bird {inputs} [P]", "p_tuning.hidden": 3}
+OPTIONS = {
+    "residual": {"residual.bottleneck": 5},
+    "superpos": {"superpos.rows": 9, "PROMPT_INIT": "sampled_vocab"},
+    "p_tuning": TEMPLATE,
+}
+
+
+def command(*arguments):
+    module = "--gin.MIXTURE_OR_TASK_MODULE=small"
+    return small.cli.main([arguments[0], module, *map(str, arguments[1:])])
+
+
+def trained(folder, frozen, method, *arguments, **changes):
+    length = {"PROMPT_LENGTH": 5} if method == "p_tuning" else {}
+    changes = {"TRAIN_STEPS": 4, "EVAL_PERIOD": 2} | length | OPTIONS[method] | changes
+    return small.trained(folder, frozen, *arguments, METHOD=method, **changes)
+
+
+@pytest.fixture(scope="module", params=OPTIONS)
+def folder(request, tmp_path_factory, frozen):
+    """The second of two runs that were trained in one step."""
+    path = tmp_path_factory.mktemp(request.param)
+    return trained(path, frozen, request.param, "--sweep=SEED=0,1") / "seed_1"
+
+
+def test_a_run_is_found_again_with_nothing_but_its_folder(folder, tmp_path, capsys):
+    said = json.loads((folder / "prompt.json").read_text())
+    assert not said["ships_extra"] and not said["ships_model"]
+    assert said["options"].keys() >= OPTIONS[said["method"]].keys() - {"PROMPT_INIT"}
+    shapes = {small.prompt(folder.parent / f"seed_{seed}").shape for seed in (0, 1)}
+    assert shapes == {(said["length"], 16)}
+    capsys.readouterr()
+    assert command("evaluate", f"--prompt={folder}") == 0
+    expected = json.loads((folder / "metrics.json").read_text())["trained"]
+    assert json.loads(capsys.readouterr().out)["metrics"] == expected["metrics"]
+    rows = small.lines(folder / "predictions.jsonl")
+    source = tmp_path / "in.txt"
+    source.write_text("".join(row["inputs"] + "\n" for row in rows))
+    assert command("predict", f"--gin.MODEL_DIR={folder}", f"--input={source}") == 0
+    said = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [one["prediction"] for one in said] == [row["prediction"] for row in rows]
+
+
+def test_a_state_folds_to_the_prompt_that_was_shipped(folder, tmp_path):
+    said = json.loads((folder / "prompt.json").read_text())
+    step = exchange.load_prompt(folder / "checkpoints" / str(said["step"]))
+    np.testing.assert_allclose(step, small.prompt(folder), rtol=1e-6, atol=1e-6)
+    output = tmp_path / "out.npy"
+    flags = f"--gin.MODEL_DIR={folder}", f"--output={output}"
+    assert command("export", *flags) == 0
+    np.testing.assert_allclose(np.load(output), step)
+    assert exchange.read_description(output).get("in_front") == said.get("in_front")
+
+
+def test_it_is_served_beside_other_prompts(folder, frozen):
+    vocabulary = load_vocabulary(str(frozen.parent / "spiece.model"))
+    model = prompts.Frozen(str(frozen), fingerprint(str(frozen)), 16, vocabulary)
+    prompt_PxD, facts = prompts.read(folder, model)
+    np.testing.assert_array_equal(prompt_PxD, small.prompt(folder))
+    around = facts.description["method"] == "p_tuning"
+    assert facts.place == ("around" if around else "prefix")
+    assert facts.leading == len(prompt_PxD) - around
+
+
+def test_what_stands_around_the_input_is_no_prompt_of_pefts(folder, capsys, tmp_path):
+    """Nor to start another from; the others are."""
+    around = folder.parent.name.startswith("p_tuning")
+    flags = f"--gin.MODEL_DIR={folder}", "--format=peft", f"--output={tmp_path / 'p'}"
+    assert command("export", *flags) == (2 if around else 0)
+    assert ("'around', but PEFT puts" in capsys.readouterr().err) == around
+
+
+def test_a_run_goes_on_from_its_checkpoint_and_says_what_it_trains(
+    frozen, tmp_path, capsys
+):
+    """In two sittings it ends where it ends in one."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trained(whole, frozen, "residual")
+    out = capsys.readouterr().out
+    assert "residual      277 parameters" in out and "4 x 16 = 64" in out
+    trained(parts, frozen, "residual", TRAIN_STEPS=2)
+    trained(parts, frozen, "residual")
+    assert small.outcome(whole) == small.outcome(parts)
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ({"p_tuning.template": "[P*3] {inputs}"}, "set PROMPT_LENGTH=3"),
+        ({"residual.bottleneck": 3}, "but METHOD is 'p_tuning', which has no such"),
+    ],
+)
+def test_what_contradicts_is_refused_before_training(
+    frozen, tmp_path, capsys, flags, problem
+):
+    about = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": tmp_path / "run"}
+    assert small.main("train", METHOD="p_tuning", **about, **flags) == 2
+    assert re.search(problem, capsys.readouterr().err)

@@ -1,0 +1,135 @@
+"""Runs of methods that ship more than a prompt: trained, found again, refused."""
+
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+import small
+from safetensors import numpy as safetensors
+
+from prompt_tuning import exchange
+from prompt_tuning.errors import UserError
+from prompt_tuning.frozen.vocabulary import load_vocabulary
+from prompt_tuning.frozen.weights import fingerprint
+from prompt_tuning.runs import dry_run
+from prompt_tuning.serving import prompts
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+OPTIONS = {
+    "lora": {"lora.rank": 3},
+    "ia3": {},
+    "adapters": {"adapters.kind": "pfeiffer", "adapters.width": 3},
+    "prefix_tuning": {"prefix_tuning.hidden": 5},
+    "warp": {"warp.places": "(0, 1, -1, -1)"},
+    "dept": {"dept.rank": 2, "dept.positions": 3},
+}
+
+
+def command(*arguments):
+    module = "--gin.MIXTURE_OR_TASK_MODULE=small"
+    return small.cli.main([arguments[0], module, *map(str, arguments[1:])])
+
+
+def trained(folder, frozen, method, *arguments, **changes):
+    changes = {"TRAIN_STEPS": 4, "EVAL_PERIOD": 2} | OPTIONS[method] | changes
+    rate = {"schedule.learning_rate": 0.05}
+    return small.trained(folder, frozen, *arguments, METHOD=method, **rate, **changes)
+
+
+# The others are kept and found as these are.
+_SLOW = "ia3", "adapters", "dept"
+_EACH = [
+    pytest.param(name, marks=[pytest.mark.slow] * (name in _SLOW)) for name in OPTIONS
+]
+
+
+@pytest.mark.parametrize("method", _EACH)
+def test_a_run_is_found_again_with_nothing_but_its_folder(
+    frozen, tmp_path, capsys, method
+):
+    """Two are trained in one step; the second says what it is, and answers so."""
+    folder = trained(tmp_path, frozen, method, "--sweep=SEED=0,1") / "seed_1"
+    said = json.loads((folder / "extra.json").read_text())
+    assert said["method"] == method and said["ships_extra"] and not said["ships_model"]
+    assert (said["options"] or {}).keys() >= OPTIONS[method].keys()
+    first, second = (
+        exchange.load_extra(folder.parent / name / "extra.safetensors")
+        for name in ("seed_0", "seed_1")
+    )
+    pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+    assert any((a != b).any() for a, b in pairs)
+    capsys.readouterr()
+    assert command("evaluate", f"--prompt={folder}") == 0
+    expected = json.loads((folder / "metrics.json").read_text())["trained"]
+    assert json.loads(capsys.readouterr().out)["metrics"] == expected["metrics"]
+    rows = small.lines(folder / "predictions.jsonl")
+    source = tmp_path / "in.txt"
+    source.write_text("".join(row["inputs"] + "\n" for row in rows))
+    assert command("predict", f"--gin.MODEL_DIR={folder}", f"--input={source}") == 0
+    said = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [one["prediction"] for one in said] == [row["prediction"] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def lora(tmp_path_factory, frozen):
+    return trained(tmp_path_factory.mktemp("lora"), frozen, "lora")
+
+
+def test_a_run_goes_on_from_its_checkpoint(lora, frozen, tmp_path, capsys):
+    """In two sittings it ends where it ends in one."""
+    capsys.readouterr()
+    trained(tmp_path, frozen, "lora", TRAIN_STEPS=2)
+    assert "lora          576 parameters" in capsys.readouterr().out
+    trained(tmp_path, frozen, "lora")
+    files = (folder / "extra.safetensors" for folder in (lora, tmp_path))
+    one, other = (jax.tree.leaves(exchange.load_extra(file)) for file in files)
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["evaluate", "--gin.lora.rank=4"], "lora.rank is 4, but .* says 3: leave"),
+        (["evaluate", "--gin.METHOD=ia3"], "METHOD is 'ia3', but .* says 'lora'"),
+        (["export", "--output=p.npy"], "trains more than a prompt: take extra.safe"),
+        (["inspect", "RUN"], "is of METHOD=lora, which trains more than a prompt"),
+    ],
+)
+def test_what_it_cannot_be_is_refused(lora, capsys, arguments, problem):
+    arguments = [str(lora) if text == "RUN" else text for text in arguments]
+    if str(lora) not in arguments:
+        arguments.append(f"--gin.MODEL_DIR={lora}")
+    assert command(*arguments) == 2
+    assert re.search(problem, capsys.readouterr().err)
+
+
+def test_a_state_alone_is_not_taken_for_it(lora, capsys):
+    assert command("evaluate", f"--prompt={lora / 'checkpoints' / '4'}") == 2
+    assert "which ships extra.safetensors, and that is not" in capsys.readouterr().err
+
+
+def test_it_does_not_fit_another_model(lora, tmp_path, capsys):
+    """A file without its description is taken as the flags say, if it fits."""
+    file = tmp_path / "extra.safetensors"
+    safetensors.save_file(safetensors.load_file(lora / file.name), file)
+    flags = "--gin.INITIAL_CHECKPOINT_PATH=pocket_nano", "--gin.METHOD=lora"
+    assert command("evaluate", f"--prompt={file}", *flags) == 2
+    assert "does not fit the frozen model" in capsys.readouterr().err
+
+
+def test_it_is_not_served_beside_prompts(lora, frozen):
+    vocabulary = load_vocabulary(str(frozen.parent / "spiece.model"))
+    model = prompts.Frozen(str(frozen), fingerprint(str(frozen)), 16, vocabulary)
+    with pytest.raises(UserError, match="METHOD=lora, which trains more than a prompt"):
+        prompts.read(lora, model)
+
+
+def test_its_plan_says_what_is_trained(frozen, capsys):
+    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "METHOD": "ia3"}
+    dry_run.show([small.settings(**flags)])
+    out = capsys.readouterr().out
+    assert "ia3           144 parameters" in out and "memory        not known" in out
