@@ -148,7 +148,7 @@ class Run(Section):
         "(both); or what docs/methods.md compares: residual, p_tuning, decomposed, "
         "superpos, lora, ia3, adapters, prefix_tuning, warp, dept, soft_words",
     )
-    prompt_length: int = setting(100, "P (paper section 3.2)", least=1, most=10**5)
+    prompt_length: int = setting(100, "length (paper section 3.2)", least=1, most=10**5)
     prompt_init: str = setting(
         "class_label",
         "how the prompt starts (paper section 3.2); string needs PROMPT_STRING, file "
@@ -169,7 +169,7 @@ class Run(Section):
     class_labels: list[str] | tuple[str, ...] | None = setting(
         None, "words for the class_label initialiser; by default the task's own"
     )
-    train_steps: int = setting(30_000, "paper section 3", least=1, most=_MANY)
+    train_steps: int = setting(30_000, "steps (paper section 3)", least=1, most=_MANY)
     batch_size: int = setting(
         32, "examples in a step (paper section 3)", least=1, most=10**6
     )
@@ -227,7 +227,7 @@ class Schedule(Section):
     """The learning rate: constant, with the options of the paper's search (Table 6)."""
 
     SECTION = "schedule"
-    learning_rate: float = setting(0.3, "paper section 3", least=0)
+    learning_rate: float = setting(0.3, "the rate (paper section 3)", least=0)
     warmup_steps: int = setting(
         0, "steps of linear warm-up from 0; 0: none", least=0, most=_MANY
     )
