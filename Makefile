@@ -1,6 +1,7 @@
 # make run     prompt-tunes the embedded frozen model and evaluates it
 # make test    the quick tests            make slow    the slow tests
 # make lint    rules, format and types    make wheel   builds, installs, tests the wheel
+# make docs    the documentation as a site, in build/site
 # make pocket  pre-trains the embedded models from nothing: takes hours
 # make clean   removes what make made, except your runs/
 #
@@ -18,7 +19,7 @@ RUN = $(BIN)/prompt-tuning train --gin_file=gin/runs/prompt_tune.gin \
 # imports takes ten seconds at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test slow lint wheel pocket clean
+.PHONY: run test slow lint wheel docs pocket clean
 
 run: $(VENV)/run.done
 	$(RUN)
@@ -38,6 +39,11 @@ lint: $(VENV)/test.done
 wheel: $(VENV)/test.done
 	$(BIN)/python scripts/check_wheel.py
 
+# A warning is an error: a link that leads nowhere, a page that no other names.
+docs: $(VENV)/docs.done
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -c docs . build/site
+	@echo "build/site/docs/index.html"
+
 pocket: $(VENV)/run.done
 	PYTHONPATH=. $(BIN)/python scripts/pocket_models.py
 
@@ -48,7 +54,8 @@ clean:
 # Installs again when setup.py changes. Debian's Python may lack ensurepip; then its own
 # pip installs one into .venv. --no-compile: most of TensorFlow is never imported.
 $(VENV)/test.done: EXTRAS = [test,lint]
-$(VENV)/run.done $(VENV)/test.done: setup.py
+$(VENV)/docs.done: EXTRAS = [docs]
+$(VENV)/run.done $(VENV)/test.done $(VENV)/docs.done: setup.py
 	@echo "Installing prompt-tuning$(EXTRAS) into $(VENV): takes some minutes the first time"
 	@$(PYTHON) -m venv $(VENV) >/dev/null || { \
 	  $(PYTHON) -m venv --without-pip $(VENV) && \

@@ -78,6 +78,8 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         # Unexpected texts, for the comparison with seqio's vocabularies.
         "hypothesis>=6.100",
+        # The links and blocks of README and docs.
+        "markdown-it-py>=4",
         # Reads back the event files that clu writes.
         "tensorboard>=2.20",
         # The server, and two clients of it: the one that people have, and one that
@@ -95,6 +97,17 @@ EXTRAS = {
         # seqio, where mypy assumes Any; and it includes Node, which pyright's own
         # package downloads on its first run. One version, as the next may find more.
         "basedpyright==1.40.2",
+    ],
+    # `make docs`. Sphinx and MyST, as mkdocs has had no release for two years and
+    # mkdocs-material calls itself inactive, with an end of life in 2027; the pages are
+    # plain Markdown, so that they could be built by another tool again.
+    "docs": [
+        # 9.0 is the last that runs on Python 3.11.
+        "sphinx>=9",
+        # Its Markdown.
+        "myst-parser>=5",
+        # NumPy's and pandas' own theme, light and dark.
+        "pydata-sphinx-theme>=0.24",
     ],
     # clu needs it to write event files, and the user to look at them.
     "tensorboard": ["tensorboard>=2.20"],
