@@ -120,16 +120,18 @@ def check_installed(words):
 
 
 def check(words):
-    match words:
+    match [words[0].removeprefix(".venv/bin/"), *words[1:]]:
         case ["prompt-tuning", *rest] | ["python", "-m", "prompt_tuning", *rest]:
             check_settings(rest)
         case ["python", "-m", module, *rest] if module.startswith("t5x."):
             check_t5x(rest)
         case ["python", file, *rest] if file.startswith("scripts/"):
             check_script(file, rest)
+        case ["python", "-m", "pytest", *rest]:
+            assert all((ROOT / word).exists() for word in rest if "/" in word), rest
         case ["make", *rest]:
             assert {word for word in rest if "=" not in word} <= targets(), rest
-        case ["pip", "install", *rest]:
+        case ["pip", "install", *rest] | ["python", "-m", "pip", "install", *rest]:
             check_installed(rest)
         case ["sbatch", *rest] | rest if any("scripts/" in word for word in rest):
             files = [word for word in rest if word.startswith("scripts/")]
@@ -193,6 +195,17 @@ def test_python_is_python(path):
     for block in pages.blocks(path):
         if block.language == "python":
             compile(block.text, block.place, "exec")
+
+
+def test_the_task_of_texts_is_one():
+    found = pages.blocks(ROOT / "docs" / "own_task.md")
+    (code,) = (block.text for block in found if "TASKS = " in block.text)
+    made = {}
+    exec(code, made)
+    task = made["TASKS"]["tone"]
+    rows = list(task.examples("train"))
+    assert len(rows) == task.splits["train"] == 2
+    assert task.postprocess_fn(rows[1]["targets"]) == 1
 
 
 # What is made by scripts.

@@ -2,14 +2,14 @@
 
 import functools
 import re
-import textwrap
-from pathlib import Path
 
 import numpy as np
+import pages
 import pytest
 import sentencepiece
 import seqio
 import tensorflow as tf
+from source import ROOT
 
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import load_vocabulary
@@ -465,14 +465,14 @@ def test_a_mixture_leaves_out_tasks_without_the_split(vocabulary):
     assert load(mixture, vocabulary, "test").sizes == {"only_test": 3, "small": 3}
 
 
-def test_the_readmes_own_task_can_be_loaded(tmp_path, monkeypatch, vocabulary):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    code = readme[readme.index("    import functools\n") : readme.index("and then\n")]
-    (tmp_path / "readme_tasks.py").write_text(textwrap.dedent(code))
+def test_the_docs_own_task_can_be_loaded(tmp_path, monkeypatch, vocabulary):
+    blocks = pages.blocks(ROOT / "docs" / "own_task.md")
+    (code,) = (block.text for block in blocks if "seqio.TaskRegistry" in block.text)
+    (tmp_path / "docs_tasks.py").write_text(code)
     for split, rows in {"train": 3, "validation": 2}.items():
         (tmp_path / f"{split}.tsv").write_text("a fine day\tgood\n" * rows)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    task = tasks.open_task("tone", "readme_tasks", vocabulary)
+    task = tasks.open_task("tone", "docs_tasks", vocabulary)
     assert task.label_words() == ("good", "bad")
     assert len(task.load("train").examples) == 3
