@@ -97,6 +97,9 @@ EXTRAS = {
         # seqio, where mypy assumes Any; and it includes Node, which pyright's own
         # package downloads on its first run. One version, as the next may find more.
         "basedpyright==1.40.2",
+        # `make wheel`: builds the sdist, and asks whether an index would take it.
+        "build>=1.2",
+        "twine>=6",
     ],
     # `make docs`. Sphinx and MyST, as mkdocs has had no release for two years and
     # mkdocs-material calls itself inactive, with an end of life in 2027; the pages are

@@ -1,8 +1,9 @@
-"""Builds the wheel and tests it outside the checkout: `make wheel`.
+"""Builds sdist and wheel, and tests them outside the checkout: `make wheel`.
 
-The wheel is installed into a scratch environment that borrows its dependencies from the
-Python running this script, so TensorFlow is not installed twice. prompt_tuning, its
-tasks, gin files and pocket come from the wheel alone; the working directory is empty.
+The wheel is built from the sdist, so that this is whole too. It is installed into a
+scratch environment that borrows its dependencies from the Python running this script,
+so TensorFlow is not installed twice. prompt_tuning, its tasks, gin files and pocket
+come from the wheel alone; the working directory is empty.
 """
 
 import importlib
@@ -46,8 +47,11 @@ def build(scratch: Path) -> Path:
         shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=unwanted)
     for name in ("setup.py", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source)
-    pip("wheel", "--no-deps", "--use-pep517", "--wheel-dir", scratch, source)
+    module("build", "--sdist", "--outdir", scratch, source)
+    (sdist,) = scratch.glob("*.tar.gz")
+    pip("wheel", "--no-deps", "--use-pep517", "--wheel-dir", scratch, sdist)
     (wheel,) = scratch.glob("*.whl")
+    module("twine", "check", "--strict", sdist, wheel)
     return wheel
 
 
@@ -82,8 +86,11 @@ def install(wheel: Path, scratch: Path) -> Path:
 
 
 def pip(*arguments: object) -> None:
-    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*command, *map(str, arguments)], check=True)
+    module("pip", "--quiet", "--disable-pip-version-check", *arguments)
+
+
+def module(name: str, *arguments: object) -> None:
+    subprocess.run([sys.executable, "-m", name, *map(str, arguments)], check=True)
 
 
 def try_installed(python: Path, scratch: Path) -> None:
