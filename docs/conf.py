@@ -17,6 +17,9 @@ author = "The prompt-tuning authors"
 html_title = project
 html_theme = "pydata_sphinx_theme"
 html_show_sourcelink = False
+# All pages beside each page, under their captions, instead of some along the top.
+html_sidebars = {"**": ["globaltoc.html"]}
+html_theme_options = {"navbar_center": [], "show_prev_next": False}
 root_doc = "docs/index"
 include_patterns = ["docs/**", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 exclude_patterns = [".*", "runs", "build", "prompt_tuning", "tests"]  # not walked
@@ -29,6 +32,7 @@ default_role = "code"  # a docstring's `name`
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "undoc-members": False}
+autodoc_inherit_docstrings = False  # Flax's own, of `setup`
 # Defaults as they are written: of a module's constant, its name.
 autodoc_preserve_defaults = True
 
@@ -37,21 +41,32 @@ FIELD = re.compile(r"\w+(, \w+)*: \S")  # `name: text` at the margin
 
 
 def plain(app: Any, what: str, *of: Any) -> None:
-    """Takes a docstring for plain text with `names`, and a class's fields for a list.
+    """Takes a docstring for plain text; nobody here writes reStructuredText.
 
-    Nobody here writes reStructuredText, in which * and | mean something.
+    `names` are code, as are lines that are indented after an empty one; `name: text` at
+    the margin of a class is a list; * and | are themselves.
     """
     *_, lines = of  # the name, the thing, the options, and what this changes
-    made = []
+    made, code = [], False
     for line, after in itertools.pairwise([*lines, ""]):
-        parts = re.split(r"(`[^`]*`)", line)
-        parts[::2] = [re.sub(r"([*|]|_\b)", r"\\\1", part) for part in parts[::2]]
+        code = line.startswith("    ") and (code or (bool(made) and not made[-1]))
+        if code:
+            made += ["::", ""] * (not made[-1] and not made[-2].endswith("::"))
+            made.append(line)
+            continue
         is_list = not after or after.startswith("  ") or FIELD.match(after)
-        if what == "class" and FIELD.match(line) and is_list:
+        item = what == "class" and FIELD.match(line) and is_list
+        if item:
             made += [""] * (not made or not made[-1].startswith(("- ", "  ")))
-            parts.insert(0, "- ")
-        made.append("".join(parts))
+        made.append("- " * bool(item) + escaped(line))
     lines[:] = made
+
+
+def escaped(line: str) -> str:
+    """What means something to reStructuredText, outside of `names`."""
+    parts = re.split(r"(`[^`]*`)", line)
+    parts[::2] = [re.sub(r"([*|]|_\b)", r"\\\1", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def setup(app: Any) -> None:
