@@ -98,7 +98,7 @@ EXTRAS = {
         # package downloads on its first run. One version, as the next may find more.
         "basedpyright==1.40.2",
         # `make wheel`: builds the sdist, and asks whether an index would take it.
-        "build>=1.2",
+        "build>=1.6",
         "twine>=6",
     ],
     # `make docs`. Sphinx and MyST, as mkdocs has had no release for two years and

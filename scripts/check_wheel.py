@@ -47,7 +47,7 @@ def build(scratch: Path) -> Path:
         shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=unwanted)
     for name in ("setup.py", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source)
-    module("build", "--sdist", "--outdir", scratch, source)
+    module("build", "--quiet", "--sdist", "--outdir", scratch, source)
     (sdist,) = scratch.glob("*.tar.gz")
     pip("wheel", "--no-deps", "--use-pep517", "--wheel-dir", scratch, sdist)
     (wheel,) = scratch.glob("*.whl")
