@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prompt_tuning.settings import SECTIONS, called
+from prompt_tuning.sections import called
+from prompt_tuning.settings import SECTIONS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 
@@ -52,7 +53,8 @@ MORE = {
     "TARGETS": "by default its column `targets`",
     "TASK_FEATURE_LENGTHS": "what is cut is counted and reported",
     "INITIAL_CHECKPOINT_PATH": "see [frozen models](frozen_models.md)",
-    "METHOD": "`TUNING=model` is an earlier name of `METHOD=whole`",
+    "METHOD": "see [methods](methods.md); `TUNING=model` is an earlier name of "
+    "`METHOD=whole`",
     "DATA_DIR": "the flag `--data_dir` says the same",
     "TFDS_DATA_DIR": "the flag `--tfds_data_dir` says the same",
     "NUM_MICROBATCHES": "on one CPU, a random batch whose lengths differ is worked "

@@ -91,10 +91,10 @@ def test_a_file_is_looked_for_here_then_in_search_paths_then_in_the_package(else
 
 
 def test_an_unknown_file_names_those_like_it(elsewhere):
-    write(elsewhere / "folder" / "my_tuning.gin", "")
-    error = message(["gin/runs/my_tunning.gin"], search_paths=["folder"])
-    assert error.startswith("--gin_file: no gin file 'gin/runs/my_tunning.gin'")
-    assert "did you mean folder/my_tuning.gin?" in error
+    write(elsewhere / "folder" / "my_tunings.gin", "")
+    error = message(["gin/runs/my_tuningss.gin"], search_paths=["folder"])
+    assert error.startswith("--gin_file: no gin file 'gin/runs/my_tuningss.gin'")
+    assert "did you mean folder/my_tunings.gin" in error
     assert GIN_FILES[0] in message(["gin/" + GIN_FILES[0].rsplit("/", 1)[1]])
 
 

@@ -13,7 +13,8 @@ from source import ROOT, tree
 from prompt_tuning import cli, config
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.formats import packaged
-from prompt_tuning.settings import SECTIONS, called
+from prompt_tuning.sections import called
+from prompt_tuning.settings import SECTIONS
 from prompt_tuning.tasks import pocket
 
 every_page = pytest.mark.parametrize("path", pages.PAGES, ids=pages.name)

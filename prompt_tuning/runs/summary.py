@@ -21,11 +21,12 @@ def tell(rows: Sequence[Row], path: Path) -> None:
     file = path / f"{NAME}.json"
     outputs.write_json(file, compare.summary(rows))
     drawn = figures.overlay(path / NAME, title(rows), lines(rows), score(rows))
-    named = dict(zip(("table", "curves"), (file, drawn[0]), strict=True))
+    named = {"table": file, "curves": drawn[0]}
     if scores := {name: x for name, row in named_rows(rows) if (x := row.scores())}:
-        named["scores"], _ = figures.bars(
+        bars = figures.bars(
             path / BARS, title(rows), scores, majority(rows), score(rows)
         )
+        named["scores"] = bars[0]
     for name, one in named.items():
         print(f"{name:<15} {one}", flush=True)
 
