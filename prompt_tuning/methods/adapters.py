@@ -20,8 +20,6 @@ _PLACES = {
     "pfeiffer": ("mlp_adapter",),
 }
 
-_STACKS = "encoder", "decoder"
-
 
 def method(settings: Settings) -> methods.Method:
     """Trains {stack: {place: {"down", "up"}}}, matrices of every layer."""
@@ -48,8 +46,7 @@ def method(settings: Settings) -> methods.Method:
 
     def made(trained: dict[str, Any], frozen: Any) -> Extra:
         del frozen
-        encoder, decoder = (_of_stack(trained[stack]) for stack in _STACKS)
-        return Extra(encoder=encoder, decoder=decoder)
+        return layered.extra(lambda stack: _of_stack(trained[stack]))
 
     return prompt.folding(init, made)
 

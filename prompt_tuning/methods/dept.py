@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from prompt_tuning import methods
-from prompt_tuning.methods import layered, prompt
+from prompt_tuning.methods import layered, perceptron, prompt
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra
 
@@ -24,11 +24,11 @@ def method(settings: Settings) -> methods.Method:
 
     def init(key: jax.Array, frozen: Any, start: methods.Start) -> dict[str, Any]:
         shape = options.positions, options.rank
-        width = frozen["token_embedder"]["embedding"].shape[1]
+        width = layered.sizes(frozen).emb_dim
         own = jax.random.fold_in(key, 1)
         return {
             "vectors": prompt.first_prompt(run, key, frozen, start),
-            "down": layered.uniform(own, shape, options.rank) / options.rate,
+            "down": perceptron.uniform(own, shape, options.rank) / options.rate,
             "up": jnp.zeros((options.rank, width)),
         }
 
@@ -36,6 +36,6 @@ def method(settings: Settings) -> methods.Method:
         del frozen
         down, up = (options.rate * trained[name] for name in ("down", "up"))
         placed = prompt.placed(run, trained["vectors"])
-        return placed._replace(input_shift=jnp.dot(down, up))
+        return placed._replace(input_shift=perceptron.product(down, up))
 
     return prompt.folding(init, made)

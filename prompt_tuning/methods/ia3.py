@@ -42,9 +42,6 @@ def method(settings: Settings) -> methods.Method:
 
     def made(trained: dict[str, Any], frozen: Any) -> Extra:
         del frozen
-        return Extra(
-            encoder=factors(trained["encoder"], "encoder"),
-            decoder=factors(trained["decoder"], "decoder"),
-        )
+        return layered.extra(lambda stack: factors(trained[stack], stack))
 
     return prompt.folding(init, made)

@@ -1,9 +1,13 @@
 """What methods need to know that put something into the layers of a frozen model."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+
+from prompt_tuning.t5.extra import Extra, LayerExtra
+
+STACKS = "encoder", "decoder"
 
 
 class Sizes(NamedTuple):
@@ -19,7 +23,7 @@ class Sizes(NamedTuple):
     @property
     def stacks(self) -> dict[str, int]:
         """The number of layers of each stack."""
-        return {"encoder": self.encoder, "decoder": self.decoder}
+        return {stack: getattr(self, stack) for stack in STACKS}
 
 
 # The attentions of a layer, by the names of LayerExtra.
@@ -34,7 +38,7 @@ def sizes(frozen: Any) -> Sizes:
     heads = frozen["encoder"]["relpos_bias"]["rel_embedding"].shape[0]
     first = _layers(frozen["encoder"])[0]
     return Sizes(
-        *(len(_layers(frozen[stack])) for stack in ("encoder", "decoder")),
+        *(len(_layers(frozen[stack])) for stack in STACKS),
         emb_dim=frozen["token_embedder"]["embedding"].shape[1],
         num_heads=heads,
         head_dim=first["attention"]["query"]["kernel"].shape[-1] // heads,
@@ -49,6 +53,7 @@ def _layers(stack: Any) -> list[Any]:
     return [tree for name, tree in stack.items() if name.startswith("layers_")]
 
 
-def uniform(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
-    """U[-fan_in^-1/2, fan_in^-1/2], with which torch starts a linear layer."""
-    return jax.random.uniform(key, shape, jnp.float32, -1, 1) * fan_in**-0.5
+def extra(make: Callable[[str], LayerExtra]) -> Extra:
+    """What `make` gives for each of STACKS, as the network takes it."""
+    encoder, decoder = map(make, STACKS)
+    return Extra(encoder=encoder, decoder=decoder)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from prompt_tuning import methods
-from prompt_tuning.methods import layered, prompt
+from prompt_tuning.methods import layered, perceptron, prompt
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import AttentionExtra, Extra, LayerExtra, LowRank
 
@@ -29,7 +29,7 @@ def method(settings: Settings) -> methods.Method:
         width, out = sizes.emb_dim, sizes.num_heads * sizes.head_dim
 
         def first(layers: int) -> dict[str, jax.Array]:
-            down = layered.uniform(next(keys), (layers, width, rank), width)
+            down = perceptron.uniform(next(keys), (layers, width, rank), width)
             return {"down": down, "up": jnp.zeros((layers, rank, out))}
 
         return {
@@ -47,18 +47,12 @@ def method(settings: Settings) -> methods.Method:
         )
         return AttentionExtra(query, value)
 
+    def of_stack(trained: dict[str, Any]) -> LayerExtra:
+        own: dict[str, Any] = {name: changes(one) for name, one in trained.items()}
+        return LayerExtra(**own)
+
     def made(trained: dict[str, Any], frozen: Any) -> Extra:
         del frozen
-        encoder, decoder = (
-            {name: changes(own) for name, own in trained[stack].items()}
-            for stack in ("encoder", "decoder")
-        )
-        return Extra(
-            encoder=LayerExtra(self_attention=encoder["self_attention"]),
-            decoder=LayerExtra(
-                self_attention=decoder["self_attention"],
-                cross_attention=decoder["cross_attention"],
-            ),
-        )
+        return layered.extra(lambda stack: of_stack(trained[stack]))
 
     return prompt.folding(init, made)

@@ -176,7 +176,7 @@ def _lstm_init(key: jax.Array, inputs: int, hidden: int) -> dict[str, jax.Array]
         "recurrent": (hidden, 4 * hidden),
         "bias": (4 * hidden,),
     }
-    return perceptron.uniform(key, shapes, hidden**-0.5)
+    return perceptron.uniforms(key, shapes, hidden)
 
 
 def encoded(trained: Tree) -> jax.Array:
@@ -184,8 +184,8 @@ def encoded(trained: Tree) -> jax.Array:
     x_NxI = trained["vectors"]
     for number in range(LSTM_LAYERS * ("lstm_0_forward" in trained)):
         both = [
-            _lstm(trained[f"lstm_{number}_{direction}"], x_NxI, number_ == 1)
-            for number_, direction in enumerate(_DIRECTIONS)
+            _lstm(trained[f"lstm_{number}_{way}"], x_NxI, way == "backward")
+            for way in _DIRECTIONS
         ]
         x_NxI = jnp.concatenate(both, axis=1)
     last = sum(name.startswith("dense_") for name in trained) - 1

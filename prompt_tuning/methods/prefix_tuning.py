@@ -12,11 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from prompt_tuning import methods
-from prompt_tuning.methods import layered, prompt
+from prompt_tuning.methods import layered, perceptron, prompt
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra, LayerExtra
-
-_STACKS = "encoder", "decoder"
 
 
 def method(settings: Settings) -> methods.Method:
@@ -48,11 +46,11 @@ def method(settings: Settings) -> methods.Method:
         width, hidden = sizes.emb_dim, options.hidden
         return {
             "rows": jax.random.normal(rows, (length, width)),
-            "hidden": _linear(mlp, width, (hidden,)),
+            "hidden": perceptron.dense_init(mlp, width, hidden),
         } | {
             stack: jax.tree.map(
                 jnp.zeros_like if options.zero else lambda x: x,
-                _linear(one, hidden, shape),
+                perceptron.dense_init(one, hidden, *shape),
             )
             for one, (stack, shape) in zip(
                 jax.random.split(out), shapes.items(), strict=True
@@ -61,21 +59,9 @@ def method(settings: Settings) -> methods.Method:
 
     def made(trained: dict[str, Any], frozen: Any) -> Extra:
         del frozen
-        encoder, decoder = (make(trained, stack) for stack in _STACKS)
-        return Extra(encoder=encoder, decoder=decoder)
+        return layered.extra(lambda stack: make(trained, stack))
 
     return prompt.folding(init, made)
-
-
-def _linear(
-    key: jax.Array, inputs: int, outputs: tuple[int, ...]
-) -> dict[str, jax.Array]:
-    """A linear layer as torch starts it."""
-    kernel, bias = jax.random.split(key)
-    return {
-        "kernel": layered.uniform(kernel, (inputs, *outputs), inputs),
-        "bias": layered.uniform(bias, outputs, inputs),
-    }
 
 
 def _free_prefix(trained: dict[str, Any], stack: str) -> LayerExtra:
@@ -83,12 +69,8 @@ def _free_prefix(trained: dict[str, Any], stack: str) -> LayerExtra:
 
 
 def _mlp_prefix(trained: dict[str, Any], stack: str) -> LayerExtra:
-    hidden, out = trained["hidden"], trained[stack]
-    hidden_PxM = jnp.tanh(
-        jnp.dot(trained["rows"], hidden["kernel"]) + hidden["bias"][None]
-    )
-    made = jnp.tensordot(hidden_PxM, out["kernel"], axes=1) + out["bias"][None]
-    return _in_front(made)
+    hidden_PxM = jnp.tanh(perceptron.dense(trained["hidden"], trained["rows"]))
+    return _in_front(perceptron.dense(trained[stack], hidden_PxM))
 
 
 def _in_front(made: jax.Array) -> LayerExtra:
