@@ -42,18 +42,13 @@ def load_extra(path: Path) -> Extra:
     Raises:
       UserError: it is not whole, or holds what the network has no place for.
     """
-    try:
+    with formats.told(
+        f"{path} cannot be read", "copy it again from where it came from"
+    ):
         files.regular(path, MOST_BYTES)
         tensors = formats.open_file(path)
         arrays = {name: np.asarray(x.read(x.all)) for name, x in tensors.items()}
         extra = _built(Extra, arrays)
-    except formats.READ_ERRORS as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"{path} cannot be read ({formats.first_line(error)}); copy it again from "
-            "where it came from"
-        ) from None
     unread = arrays.keys() - dict(_named(extra)).keys()
     wrong = [name for name, x in arrays.items() if not np.isfinite(x).all()]
     if unread or wrong or not arrays:

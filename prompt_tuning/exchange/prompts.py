@@ -3,7 +3,7 @@
 import collections
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,26 +103,21 @@ def load_prompt(path: Path) -> np.ndarray:
 
 
 def _from_file(path: Path) -> np.ndarray:
-    try:
-        files.regular(path, MOST_BYTES)
+    shape = "it must be a .npy or .safetensors file with one array [length, width]"
+    with formats.told(f"{path} cannot be read as a prompt", shape):
+        try:
+            files.regular(path, MOST_BYTES)
+        except FileNotFoundError:
+            raise UserError(
+                f"no prompt file at {path}; give the path of a .npy or .safetensors "
+                "file that `train` or `export` wrote"
+            ) from None
         if path.suffix == ".safetensors":
             array = _from_safetensors(path)
         else:
             array = _from_npy(path)
         with np.errstate(over="ignore"):  # what overflows is not finite
             return np.asarray(array, np.float32)
-    except FileNotFoundError:
-        raise UserError(
-            f"no prompt file at {path}; give the path of a .npy or .safetensors file "
-            "that `train` or `export` wrote"
-        ) from None
-    except formats.READ_ERRORS as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"{path} cannot be read as a prompt ({formats.first_line(error)}); it must "
-            "be a .npy or .safetensors file with one array [length, width]"
-        ) from None
 
 
 def _from_npy(path: Path) -> np.ndarray:
@@ -162,18 +157,10 @@ def _from_checkpoint(folder: Path) -> np.ndarray:
     return prompt_PxD
 
 
-@contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _told(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Tells what cannot be read in a checkpoint."""
-    try:
-        yield
-    except formats.READ_ERRORS as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"the prompt in {folder} cannot be read ({formats.first_line(error)}); "
-            "copy the checkpoint again"
-        ) from None
+    problem = f"the prompt in {folder} cannot be read"
+    return formats.told(problem, "copy the checkpoint again")
 
 
 def _folded(step: Path, tensors: Mapping[str, formats.Tensor]) -> np.ndarray | None:

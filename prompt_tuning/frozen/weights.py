@@ -341,15 +341,9 @@ def read(
     Raises:
       UserError: it cannot be read, or holds no numbers of this kind.
     """
-    try:
+    problem = f"{source} is damaged or out of reach: {key} cannot be read"
+    with formats.told(problem, "copy the checkpoint again"):
         return _checked(key, np.asarray(tensor.read(index)), kind)
-    except formats.READ_ERRORS as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"{source} is damaged or out of reach: {key} cannot be read "
-            f"({formats.first_line(error)}); copy the checkpoint again"
-        ) from None
 
 
 def _checked(key: str, values: np.ndarray, kind: Any) -> np.ndarray:

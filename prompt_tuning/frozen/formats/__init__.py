@@ -21,8 +21,8 @@ from prompt_tuning.frozen.formats.tensors import (
     READ_ERRORS,
     Index,
     Tensor,
-    first_line,
     scaled,
+    told,
 )
 from prompt_tuning.t5.layers import CHANNELS
 
@@ -32,11 +32,11 @@ __all__ = [
     "Index",
     "Tensor",
     "find",
-    "first_line",
     "open_checkpoint",
     "open_file",
     "packaged",
     "prompt_of",
+    "told",
     "without_trained",
 ]
 
@@ -68,7 +68,8 @@ def open_checkpoint(name: str) -> dict[str, Tensor]:
     """
     name = find(name)
     path = Path(name)
-    try:
+    whole = "it must be whole, and a bucket within reach"
+    with told(f"the checkpoint {name} cannot be read", whole):
         if path.is_file():  # ours, or one copied from Hugging Face's folder
             torchs = path.suffix in (".bin", ".pt", ".pth")
             opened = torch_file if torchs else safetensors_file
@@ -82,13 +83,6 @@ def open_checkpoint(name: str) -> dict[str, Tensor]:
                 if storage.exists(name + item, "_METADATA"):
                     orbax.check_ended(name)
                     return orbax.open_folder(name + item)
-    except READ_ERRORS as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"the checkpoint {name} cannot be read ({first_line(error)}); it must be "
-            "whole, and a bucket within reach"
-        ) from None
     raise UserError(
         f"no frozen model at {name!r}{_near(path)}. INITIAL_CHECKPOINT_PATH must be a "
         ".safetensors file, a folder of T5X, Orbax or Hugging Face's transformers, or "

@@ -1,13 +1,16 @@
 """A checkpoint's tensors, which can be read in parts, and the errors of reading."""
 
+import contextlib
 import pickle
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgpack
 import numpy as np
 from safetensors import SafetensorError
+
+from prompt_tuning.errors import UserError
 
 Index = tuple[slice, ...]
 
@@ -58,6 +61,17 @@ READ_ERRORS = (
     SafetensorError,
     msgpack.UnpackException,
 )
+
+
+@contextlib.contextmanager
+def told(problem: str, advice: str) -> Iterator[None]:
+    """Tells an error of reading: the problem, its first line, and what to do."""
+    try:
+        yield
+    except UserError:
+        raise
+    except READ_ERRORS as error:
+        raise UserError(f"{problem} ({first_line(error)}); {advice}") from None
 
 
 def first_line(error: Exception) -> str:
