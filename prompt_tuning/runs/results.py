@@ -111,8 +111,8 @@ def read(path: Path) -> Result:
             "again, which writes it"
         ) from None
     score = begun.scores.get(step)
-    begun = begun._replace(step=step, score=score, metrics=metrics)
-    return begun._replace(state=DONE, majority=majority)
+    best = {"step": step, "score": score, "metrics": metrics, "majority": majority}
+    return begun._replace(state=DONE, **best)
 
 
 def flat(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

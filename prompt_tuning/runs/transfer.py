@@ -29,7 +29,7 @@ class Source(NamedTuple):
 
 
 def said(settings: Settings) -> dict[str, Any]:
-    """What a run says of the prompt that it found to start from.
+    """What a run says of the prompt that it found to start from; see `described`.
 
     Raises:
       UserError: as `source`.
@@ -39,6 +39,18 @@ def said(settings: Settings) -> dict[str, Any]:
         return {}
     path = str(found.path.absolute())
     return {"started_from": path, "similarity": found.similarity}
+
+
+def described(run: Run, description: Mapping[str, Any]) -> Path | None:
+    """The prompt that a run starts from, without another search for it.
+
+    Args:
+      description: of the run, with what it `said`.
+    """
+    if run.prompt_init == "file":
+        return Path(run.prompt_file)
+    found = description.get("started_from")
+    return found and Path(found)
 
 
 def source(settings: Settings) -> Source | None:

@@ -242,8 +242,8 @@ def _members(
     members = []
     for settings, path, description in zip(sweep, folders, said, strict=True):
         run = settings.run
-        source = transfer.source(settings)
-        array = source and transfer.load(source.path, run, description, model)
+        source = transfer.described(run, description)
+        array = source and transfer.load(source, run, description, model)
         start = functools.partial(parts.start, settings, task, model, array)
         trained = start()
         params, extra = methods.of(settings).fold(trained, model.params)
