@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import json
 import os
 from pathlib import Path
 
@@ -166,6 +167,26 @@ def trained(folder, frozen, *arguments, **settings):
 
 
 lines = tiny.lines
+
+
+def command(name, *arguments):
+    """The exit code of a command that is given the tasks' module and nothing else."""
+    module = "--gin.MIXTURE_OR_TASK_MODULE=small"
+    return cli.main([name, module, *map(str, arguments)])
+
+
+def check_found_again(folder, tmp_path, capsys):
+    """With nothing but its folder a run evaluates and predicts as at its end."""
+    capsys.readouterr()
+    assert command("evaluate", f"--prompt={folder}") == 0
+    expected = json.loads((folder / "metrics.json").read_text())["trained"]
+    assert json.loads(capsys.readouterr().out)["metrics"] == expected["metrics"]
+    rows = lines(folder / "predictions.jsonl")
+    source = tmp_path / "in.txt"
+    source.write_text("".join(row["inputs"] + "\n" for row in rows))
+    assert command("predict", f"--gin.MODEL_DIR={folder}", f"--input={source}") == 0
+    said = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [one["prediction"] for one in said] == [row["prediction"] for row in rows]
 
 
 def outcome(folder):

@@ -22,11 +22,6 @@ OPTIONS = {
 }
 
 
-def command(*arguments):
-    module = "--gin.MIXTURE_OR_TASK_MODULE=small"
-    return small.cli.main([arguments[0], module, *map(str, arguments[1:])])
-
-
 def trained(folder, frozen, method, *arguments, **changes):
     length = {"PROMPT_LENGTH": 5} if method == "p_tuning" else {}
     changes = {"TRAIN_STEPS": 4, "EVAL_PERIOD": 2} | length | OPTIONS[method] | changes
@@ -46,16 +41,7 @@ def test_a_run_is_found_again_with_nothing_but_its_folder(folder, tmp_path, caps
     assert said["options"].keys() >= OPTIONS[said["method"]].keys() - {"PROMPT_INIT"}
     shapes = {small.prompt(folder.parent / f"seed_{seed}").shape for seed in (0, 1)}
     assert shapes == {(said["length"], 16)}
-    capsys.readouterr()
-    assert command("evaluate", f"--prompt={folder}") == 0
-    expected = json.loads((folder / "metrics.json").read_text())["trained"]
-    assert json.loads(capsys.readouterr().out)["metrics"] == expected["metrics"]
-    rows = small.lines(folder / "predictions.jsonl")
-    source = tmp_path / "in.txt"
-    source.write_text("".join(row["inputs"] + "\n" for row in rows))
-    assert command("predict", f"--gin.MODEL_DIR={folder}", f"--input={source}") == 0
-    said = map(json.loads, capsys.readouterr().out.splitlines())
-    assert [one["prediction"] for one in said] == [row["prediction"] for row in rows]
+    small.check_found_again(folder, tmp_path, capsys)
 
 
 def test_a_state_folds_to_the_prompt_that_was_shipped(folder, tmp_path):
@@ -64,7 +50,7 @@ def test_a_state_folds_to_the_prompt_that_was_shipped(folder, tmp_path):
     np.testing.assert_allclose(step, small.prompt(folder), rtol=1e-6, atol=1e-6)
     output = tmp_path / "out.npy"
     flags = f"--gin.MODEL_DIR={folder}", f"--output={output}"
-    assert command("export", *flags) == 0
+    assert small.command("export", *flags) == 0
     np.testing.assert_allclose(np.load(output), step)
     assert exchange.read_description(output).get("in_front") == said.get("in_front")
 
@@ -83,7 +69,7 @@ def test_what_stands_around_the_input_is_no_prompt_of_pefts(folder, capsys, tmp_
     """Nor to start another from; the others are."""
     around = folder.parent.name.startswith("p_tuning")
     flags = f"--gin.MODEL_DIR={folder}", "--format=peft", f"--output={tmp_path / 'p'}"
-    assert command("export", *flags) == (2 if around else 0)
+    assert small.command("export", *flags) == (2 if around else 0)
     assert ("'around', but PEFT puts" in capsys.readouterr().err) == around
 
 

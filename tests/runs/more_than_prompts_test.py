@@ -28,11 +28,6 @@ OPTIONS = {
 }
 
 
-def command(*arguments):
-    module = "--gin.MIXTURE_OR_TASK_MODULE=small"
-    return small.cli.main([arguments[0], module, *map(str, arguments[1:])])
-
-
 def trained(folder, frozen, method, *arguments, **changes):
     changes = {"TRAIN_STEPS": 4, "EVAL_PERIOD": 2} | OPTIONS[method] | changes
     rate = {"schedule.learning_rate": 0.05}
@@ -61,16 +56,7 @@ def test_a_run_is_found_again_with_nothing_but_its_folder(
     )
     pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
     assert any((a != b).any() for a, b in pairs)
-    capsys.readouterr()
-    assert command("evaluate", f"--prompt={folder}") == 0
-    expected = json.loads((folder / "metrics.json").read_text())["trained"]
-    assert json.loads(capsys.readouterr().out)["metrics"] == expected["metrics"]
-    rows = small.lines(folder / "predictions.jsonl")
-    source = tmp_path / "in.txt"
-    source.write_text("".join(row["inputs"] + "\n" for row in rows))
-    assert command("predict", f"--gin.MODEL_DIR={folder}", f"--input={source}") == 0
-    said = map(json.loads, capsys.readouterr().out.splitlines())
-    assert [one["prediction"] for one in said] == [row["prediction"] for row in rows]
+    small.check_found_again(folder, tmp_path, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +89,12 @@ def test_what_it_cannot_be_is_refused(lora, capsys, arguments, problem):
     arguments = [str(lora) if text == "RUN" else text for text in arguments]
     if str(lora) not in arguments:
         arguments.append(f"--gin.MODEL_DIR={lora}")
-    assert command(*arguments) == 2
+    assert small.command(*arguments) == 2
     assert re.search(problem, capsys.readouterr().err)
 
 
 def test_a_state_alone_is_not_taken_for_it(lora, capsys):
-    assert command("evaluate", f"--prompt={lora / 'checkpoints' / '4'}") == 2
+    assert small.command("evaluate", f"--prompt={lora / 'checkpoints' / '4'}") == 2
     assert "which ships extra.safetensors, and that is not" in capsys.readouterr().err
 
 
@@ -117,7 +103,7 @@ def test_it_does_not_fit_another_model(lora, tmp_path, capsys):
     file = tmp_path / "extra.safetensors"
     safetensors.save_file(safetensors.load_file(lora / file.name), file)
     flags = "--gin.INITIAL_CHECKPOINT_PATH=pocket_nano", "--gin.METHOD=lora"
-    assert command("evaluate", f"--prompt={file}", *flags) == 2
+    assert small.command("evaluate", f"--prompt={file}", *flags) == 2
     assert "does not fit the frozen model" in capsys.readouterr().err
 
 
