@@ -8,7 +8,7 @@ def load(name, **settings):
 
     >>> import numpy, prompt_tuning
     >>> model = prompt_tuning.load("pocket_nano")
-    >>> prompts = numpy.random.default_rng(0).normal(size=(2, 20, 128))
+    >>> prompts = numpy.random.default_rng(0).normal(size=(2, 20, 96))
     >>> numpy.save("first.npy", prompts[0])
     >>> numpy.save("second.npy", prompts[1, :5])  # another length, another place
     >>> model.add("first", "first.npy")  # or a run's folder, or one of PEFT's

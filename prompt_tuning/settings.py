@@ -31,12 +31,12 @@ class T5Config(Section):
     """
 
     SECTION = "T5Config"
-    vocab_size: int = setting(2_048, "V, rows of the embedding", least=1, most=10**7)
-    emb_dim: int = setting(128, "D", least=1, most=10**6)
+    vocab_size: int = setting(2_816, "V, rows of the embedding", least=1, most=10**7)
+    emb_dim: int = setting(96, "D", least=1, most=10**6)
     num_heads: int = setting(4, "H", least=1, most=10**5)
     head_dim: int = setting(32, "K", least=1, most=10**6)
-    mlp_dim: int = setting(256, "F", least=1, most=10**7)
-    num_encoder_layers: int = setting(2, "layers of the encoder", least=1, most=10_000)
+    mlp_dim: int = setting(192, "F", least=1, most=10**7)
+    num_encoder_layers: int = setting(3, "layers of the encoder", least=1, most=10_000)
     num_decoder_layers: int = setting(2, "layers of the decoder", least=1, most=10_000)
     relpos_buckets: int = setting(
         32, "buckets of relative positions", least=1, most=10**6

@@ -22,8 +22,8 @@ SIZES = ("nano", "micro", "mini")
 # What pretrain calls them -> the end of their name in the package.
 POINTS = {
     "span_corruption": "_lm0",
-    "prefix_lm_400": "_lm10",
-    "prefix_lm_2000": "_lm50",
+    "prefix_lm_800": "_lm10",
+    "prefix_lm_4000": "_lm50",
     "frozen": "",
 }
 

@@ -195,7 +195,7 @@ def fails(capfd, command, *arguments, **settings):
         ({"EVAL_SPLIT": "test"}, "small_kind; 'test'; it has train, validation"),
         ({"T5Config.emb_dim": 32}, "T5Config.emb_dim is 32; frozen.json; 16"),
         ({"T5Config.num_encoder_layers": 2}, "num_encoder_layers is 2; says; 1"),
-        ({"T5Config.vocab_size": 2_000}, "vocab_size is 2000; 2048"),
+        ({"T5Config.vocab_size": 2_000}, "vocab_size is 2000; 2816"),
         ({"METHOD": "both"}, "METHOD is 'both'; prompt, whole, prepended"),
         ({"VOCABULARY": "none.model"}, "vocabulary none.model; SentencePiece"),
         ({"INITIAL_CHECKPOINT_PATH": "no"}, "no frozen model at 'no'; pocket_nano"),
@@ -241,7 +241,7 @@ def test_a_vocabulary_larger_than_the_embedding(tmp_path, capfd):
     path = small.save_frozen(tmp_path / "few.safetensors", Transformer(config))
     given = {"INITIAL_CHECKPOINT_PATH": path, "MODEL_DIR": tmp_path / "run"}
     message = fails(capfd, "train", **given)
-    assert "2048 ids" in message and "embeds 2000; give VOCABULARY" in message
+    assert "2816 ids" in message and "embeds 2000; give VOCABULARY" in message
 
 
 def test_a_gin_file_that_is_not_there(capfd):

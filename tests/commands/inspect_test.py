@@ -47,7 +47,7 @@ def test_json_has_every_number(tmp_path, capsys):
 
 
 def test_without_its_model_a_prompt_is_told_what_can_be_said(tmp_path, capsys):
-    np.save(tmp_path / "bare.npy", 3 * np.eye(4, 128, dtype=np.float32))
+    np.save(tmp_path / "bare.npy", 3 * np.eye(4, 96, dtype=np.float32))
     assert cli.main(["inspect", str(tmp_path / "bare.npy")]) == 0
     text = capsys.readouterr().out
     assert "norm of a position  3.00   3.00  3.00" in text
@@ -56,7 +56,7 @@ def test_without_its_model_a_prompt_is_told_what_can_be_said(tmp_path, capsys):
     assert "by dot" not in text
     flag = "--gin.INITIAL_CHECKPOINT_PATH=pocket_nano"
     (found,) = told(capsys, tmp_path / "bare.npy", flag)
-    assert found["pieces"] == 2048
+    assert found["pieces"] == 2816
     planted_prompt.plant(tmp_path / "far.npy", frozen_model="gone.safetensors")
     (found,) = told(capsys, tmp_path / "far.npy")
     assert "no frozen model at 'gone.safetensors'" in found["missing"]
@@ -68,7 +68,7 @@ def test_without_its_model_a_prompt_is_told_what_can_be_said(tmp_path, capsys):
         (["none.npy"], "no prompt file at none.npy"),
         (["ours.npy", "--neighbours=0"], "--neighbours is 0"),
         (["other.npy"], "was trained on pocket_nano (fingerprint 000000000000)"),
-        (["wide.npy"], "7 wide, but pocket_nano embeds in 128"),
+        (["wide.npy"], "7 wide, but pocket_nano embeds in 96"),
         (["ours.npy", "--gin.INITIAL_CHECKPOINT_PATH=gone"], "no frozen model at"),
         (["ours.npy", "--gin.PROMPT_LENGTH=9"], "PROMPT_LENGTH is 9"),
         (["ours.npy", "--positions"], "it does not say which that is"),

@@ -17,7 +17,7 @@ def test_the_embedded_model_is_planned_for_a_mesh():
     lengths = "--gin.TASK_FEATURE_LENGTHS={'inputs': 16, 'targets': 2}"
     result = plan("--mesh=2x2", "--batch=4", lengths, "--gin.PROMPT_LENGTH=5")
     assert result.returncode == 0, result.stderr
-    assert "1,312,512 parameters in float32" in result.stdout
+    assert "1,162,816 parameters in float32" in result.stdout
     assert "4 examples in 1 parts, inputs 16, targets 2, prompt 5" in result.stdout
     assert "mesh data=2 x model=2" in result.stdout
 

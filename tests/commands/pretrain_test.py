@@ -17,4 +17,4 @@ def test_a_text_file_makes_a_frozen_model_without_tensorflow(tmp_path):
     )
     assert "frozen model: run/frozen.safetensors" in told
     tensors = load_file(tmp_path / "run/frozen.safetensors")
-    assert tensors["token_embedder/embedding"].shape == (2_048, 16)
+    assert tensors["token_embedder/embedding"].shape == (2_816, 16)

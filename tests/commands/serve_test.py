@@ -25,7 +25,7 @@ def prompts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prompts")
     rng = np.random.default_rng(0)
     for name, length in (("one", 4), ("two", 9)):
-        values = rng.normal(size=(length, 128)).astype(np.float32)
+        values = rng.normal(size=(length, 96)).astype(np.float32)
         np.save(folder / f"{name}.npy", values)
     return folder
 

@@ -18,7 +18,7 @@ def test_a_csv_is_tuned_on_evaluated_and_predicted_without_tensorflow(tmp_path):
     )
     assert "36 examples of own" in told and "macro_f1" in told
     prompt = np.load(tmp_path / "run/prompt.npy")
-    assert prompt.shape == (4, 128)
+    assert prompt.shape == (4, 96)
     # What made the prompt is all in its description.
     result = json.loads(
         without_tensorflow(tmp_path, "evaluate", "--prompt=run/prompt.npy")

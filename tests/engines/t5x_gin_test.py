@@ -100,7 +100,7 @@ def test_run_files_build_the_papers_models_in_any_order(parse, name, size):
     )
     sizes = jax.tree.map(lambda x: x.size, made.global_train_state_shape.params)
     expected = {size: rows[1][-1] for size, rows in TABLE_4.items()}
-    expected["pocket"] = 1_312_512 + 150 * 128
+    expected["pocket"] = 1_162_816 + 150 * 96
     assert sum(jax.tree.leaves(sizes)) == expected[size]
     parse(script(name), files, **UNREAD)
     assert gin.config_str() == backwards

@@ -155,7 +155,7 @@ def test_a_vocabulary_that_spells_in_bytes_is_told_so(tmp_path):
         files["tokenizer_config.json"]["tokenizer_class"] == "PreTrainedTokenizerFast"
     )
     said = files["tokenizer.json"]
-    assert said["model"]["byte_fallback"] and len(said["model"]["vocab"]) == 2048
+    assert said["model"]["byte_fallback"] and len(said["model"]["vocab"]) == 2816
     ids = {token["content"]: token["id"] for token in said["added_tokens"]}
     assert [ids[t] for t in ("<pad>", "</s>", "<unk>", "<extra_id_0>")] == [
         0,
@@ -246,7 +246,7 @@ def test_each_tensor_keeps_its_type_unless_one_is_asked_for(tmp_path):
 
 def test_the_folder_is_the_models_own(frozen, tmp_path):
     vocabulary = load_vocabulary(str(VOCABULARY))
-    model = changed(vocab_size=2048)
+    model = changed(vocab_size=2816)
     weights.save_frozen(frozen[0], tiny.params(model), model.config, VOCABULARY)
     for _ in range(2):  # a second time over the first
         conversion.to_hugging_face(str(frozen[0]), model, vocabulary, tmp_path / "hf")
@@ -316,7 +316,7 @@ TEXTS = (
 @pytest.mark.slow
 def test_transformers_tokenises_as_we_do(frozen, tmp_path):
     transformers = pytest.importorskip("transformers")
-    model = changed(vocab_size=2048)
+    model = changed(vocab_size=2816)
     weights.save_frozen(frozen[0], tiny.params(model), model.config, VOCABULARY)
     for name, spelled in ((str(VOCABULARY), TEXTS), ("byt5", TEXTS[:2] + TEXTS[3:])):
         vocabulary, folder = load_vocabulary(name), tmp_path / Path(name).stem

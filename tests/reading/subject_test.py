@@ -18,7 +18,7 @@ def test_the_pieces_are_the_vocabularys_and_label_words_have_homes(tmp_path):
     one = read(tmp_path / "p.npy")
     assert one.frozen is not None
     assert one.frozen.pieces[:3] == ["<pad>", "</s>", "<unk>"]
-    assert one.frozen.table_VxD.shape == (len(one.frozen.pieces), 128)
+    assert one.frozen.table_VxD.shape == (len(one.frozen.pieces), 96)
     assert subject.label_words(one) == subject.homes(one) == planted_prompt.WORDS
 
 

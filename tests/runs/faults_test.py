@@ -112,7 +112,7 @@ def test_damaged_states_and_logs_are_made_again(run, half, frozen, kind, capsys)
 def test_scores_that_were_lost_are_made_again(tmp_path, frozen, capsys):
     """The best state is an older one, and stays the best."""
     flags = {"DECODING": "labels", "TRAIN_STEPS": 8, "EVAL_PERIOD": 1}
-    flags |= {"schedule.learning_rate": 30.0}
+    flags |= {"schedule.learning_rate": 3.0}
     folder = trained(tmp_path, frozen, **flags)
     before, states = outcome(folder), folder / "checkpoints"
     scores = checkpoints.scores(states)

@@ -49,7 +49,7 @@ def test_the_frozen_models_file_says_its_shape(frozen):
     )
     assert model.mesh.shape == {"data": 4, "model": 2}
     assert model.network.config == small.CONFIG
-    assert model.params["token_embedder"]["embedding"].shape == (2_048, 16)
+    assert model.params["token_embedder"]["embedding"].shape == (2_816, 16)
 
 
 def test_weights_are_split_over_all_devices_where_asked(frozen):

@@ -18,11 +18,11 @@ def test_the_objective_changes_at_the_switch_wherever_one_starts():
     documents = [np.arange(10, 40), np.arange(50, 60)]
 
     def stages(start):
-        stream = pretrain_text._stages(documents, (4, 32, 32), 2_048, 3, 0, start)
+        stream = pretrain_text._stages(documents, (4, 32, 32), 2_816, 3, 0, start)
         return list(itertools.islice(stream, 6 - start))
 
     whole = stages(0)
-    corrupted = [(batch["encoder_input_tokens"] > 1_948).any() for batch in whole]
+    corrupted = [(batch["encoder_input_tokens"] > 2_716).any() for batch in whole]
     assert corrupted == [True, True, True, False, False, False]
     for start in (2, 3, 5):
         for batch, same in zip(stages(start), whole[start:], strict=True):

@@ -120,7 +120,7 @@ def test_prepended_tokens_go_with_the_model_they_were_trained_with(
     frozen, tmp_path, capsys
 ):
     rate = {"schedule.learning_rate": 0.01}
-    folder = small.trained(tmp_path, frozen, METHOD="prepended", TRAIN_STEPS=30, **rate)
+    folder = small.trained(tmp_path, frozen, METHOD="prepended", TRAIN_STEPS=60, **rate)
     expected = json.loads((folder / "metrics.json").read_text())["trained"]["metrics"]
     assert expected["small_kind"]["accuracy"] > 60
     for flag in (f"--prompt={folder / 'prompt.npy'}", f"--gin.MODEL_DIR={folder}"):
@@ -129,7 +129,7 @@ def test_prepended_tokens_go_with_the_model_they_were_trained_with(
     alone.parent.mkdir()
     for name in ("prompt.npy", "prompt.json"):
         shutil.copy(folder / name, alone.parent)
-    for path in (alone, folder / "checkpoints" / "30"):
+    for path in (alone, folder / "checkpoints" / "60"):
         error = evaluated(capsys, f"--prompt={path}")
         assert "goes with the weights that were trained together with it" in error
     flags = [f"--gin.MODEL_DIR={folder}", f"--output={tmp_path / 'out.npy'}"]

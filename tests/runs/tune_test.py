@@ -56,7 +56,7 @@ def test_training_tells_what_it_does_and_ends_with_a_table(tmp_path, frozen, cap
     lengths = {"TASK_FEATURE_LENGTHS": {"inputs": 3}}
     trained(tmp_path, frozen, TRAIN_STEPS=1, **lengths)
     out, err = capfd.readouterr()
-    assert "71,152 parameters" in out and "4 x 16 = 64 parameters" in out
+    assert "95,728 parameters" in out and "4 x 16 = 64 parameters" in out
     assert "inputs of 3 tokens (24 cut), targets of 2 (0 cut)" in out
     cut = json.loads((tmp_path / "metrics.json").read_text())["cut"]
     assert cut["validation"] == {"inputs": 10, "targets": 0}

@@ -43,7 +43,7 @@ def test_settings_of_load_are_those_of_gin():
     with pytest.raises(UserError, match="NO_SUCH"):
         prompt_tuning.load("pocket_nano", NO_SUCH=1)
     kept = prompt_tuning.load("pocket_nano", **{"T5Config.param_dtype": "int8"})
-    kept.put("none", np.zeros((0, 128)), serve.facts(0))
+    kept.put("none", np.zeros((0, 96)), serve.facts(0))
     (answer,) = kept.generate(["is a robin a bird?"], "none", most=3)[0]
     assert len(answer.tokens) == 3 or answer.finish == "stop"
 

@@ -151,7 +151,7 @@ def test_plan_tells_of_a_run():
     )
     assert (result.returncode, result.stderr) == (0, "")
     for words in (
-        "1,312,512 parameters in float32",
+        "1,162,816 parameters in float32",
         "16 examples in 1 parts, inputs 64, targets 4, prompt 20",
         "mesh data=4 x model=2",
         "H200-141  141 GB",

@@ -16,11 +16,11 @@ def vocabulary():
     return seqio.get_mixture_or_task("pocket").output_features["targets"].vocabulary
 
 
-def test_the_vocabulary_has_2048_pieces_and_t5s_special_ids(vocabulary):
-    assert vocabulary.vocab_size == 2048
+def test_the_vocabulary_has_2816_pieces_and_t5s_special_ids(vocabulary):
+    assert vocabulary.vocab_size == 2816
     assert (vocabulary.pad_id, vocabulary.eos_id, vocabulary.unk_id) == (0, 1, 2)
     assert vocabulary.bos_id is None or vocabulary.bos_id < 0
-    assert vocabulary.decode([2047]) == "<extra_id_0>"
+    assert vocabulary.decode([2815]) == "<extra_id_0>"
 
 
 @pytest.mark.parametrize("word", [*KINDS, *MOODS, THINGS["gem"][40]])
