@@ -1,4 +1,4 @@
-# make run     prompt-tunes the embedded frozen model and evaluates it
+# make run     tunes a prompt for the embedded model, then the model, and compares them
 # make test    the quick tests            make slow    the slow tests
 # make lint    rules, format and types    make wheel   builds, installs, tests the wheel
 # make docs    the documentation as a site, in build/site
@@ -11,9 +11,13 @@ PYTHON = python3
 VENV = .venv
 BIN = $(VENV)/bin
 
-# The command of `make run`, as you would type it.
-RUN = $(BIN)/prompt-tuning train --gin_file=gin/runs/prompt_tune.gin \
-  --gin.MODEL_DIR=runs/pocket_kind
+# The commands of `make run`, as you would type them.
+PROMPT_TUNING = $(BIN)/prompt-tuning train --gin_file=gin/runs/prompt_tune.gin \
+  --gin.MODEL_DIR=runs/prompt_tuning
+MODEL_TUNING = $(BIN)/prompt-tuning train --gin_file=gin/runs/model_tuning.gin \
+  --gin.MODEL_DIR=runs/model_tuning
+COMPARISON = $(BIN)/prompt-tuning compare runs/prompt_tuning runs/model_tuning \
+  --output=runs/comparison
 
 # Keep bytecode in .venv even if the environment says not to: compiling what TensorFlow
 # imports takes ten seconds at every start.
@@ -22,7 +26,9 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: run test slow lint wheel docs pocket clean
 
 run: $(VENV)/run.done
-	$(RUN)
+	$(PROMPT_TUNING)
+	$(MODEL_TUNING)
+	$(COMPARISON)
 
 # Two processes, each on one file at a time, so that it compiles a model only once.
 test: $(VENV)/test.done

@@ -24,7 +24,7 @@ WORDS = "the a robin hammer is was in bird food tool barn and sang on of".split(
 def params():
     """Weights with which answers end at different lengths."""
     params = tiny.params(NETWORK, seed=3)
-    params["decoder"]["logits_dense"]["kernel"][:, 1] *= 2.2
+    params["decoder"]["logits_dense"]["kernel"][:, 1] *= 4.0
     return params
 
 

@@ -14,6 +14,7 @@ from prompt_tuning.training import folder
 # Where a run is made, not what it is: settings that do not set two runs apart.
 _PLACES = (folder.FREE - {"TRAIN_STEPS", "EVAL_PERIOD"}) | {"SEED"}
 _UNREAD = ("pretrain.", "inverse_square_root.")  # by tuning
+_OF_PROMPTS = ("PROMPT_",)  # not read where the model itself is trained
 _MODEL = called("Run", "initial_checkpoint_path")
 
 
@@ -106,10 +107,12 @@ def rows(runs: Sequence[Result]) -> list[Row]:
 
 def _side(run: Result, without: Iterable[str]) -> dict[str, Any]:
     """What sets a run apart: {name: value}, fingerprints cut to 8 digits."""
+    whole = run.settings.run.method == "whole"
+    unread = _UNREAD + _OF_PROMPTS if whole else _UNREAD
     settings = {
         name: value
         for name, value in config.named(run.settings).items()
-        if name not in without and not name.startswith(_UNREAD)
+        if name not in without and not name.startswith(unread)
     }
     return settings | {
         name: value[:8] if isinstance(value, str) else value

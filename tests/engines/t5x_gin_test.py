@@ -147,6 +147,13 @@ def test_labels_cannot_be_scored(parse):
         t5x_engine.settings()
 
 
+def test_a_wayward_prompt_is_not_trained_here(parse):
+    text = {"wayward.text": "the boat"}
+    parse(t5x.train, [TRAIN, "gin/t5x/models/pocket.gin"], **text)
+    with pytest.raises(UserError, match=r"are of `prompt-tuning train` alone: leave"):
+        t5x_engine.settings()
+
+
 # Whole runs.
 
 

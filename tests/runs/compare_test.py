@@ -88,6 +88,16 @@ def test_runs_on_other_data_are_never_averaged(tmp_path):
     assert "training data" in compare.text(found)
 
 
+def test_model_tuning_has_no_prompt_to_tell_of(tmp_path):
+    planted.run(tmp_path / "prompt", 1.0, PROMPT_LENGTH=20)
+    planted.run(tmp_path / "whole", 1.0, METHOD="whole")
+    found = compare.rows(read(tmp_path))
+    assert [row.settings for row in found] == [
+        {"METHOD": "prompt"},
+        {"METHOD": "whole"},
+    ]
+
+
 def test_what_follows_from_another_frozen_model_is_not_told(tmp_path):
     model = "INITIAL_CHECKPOINT_PATH"
     for name, width in (("pocket_nano", 96), ("pocket_mini", 256)):
