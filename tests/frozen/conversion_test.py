@@ -161,7 +161,7 @@ def test_a_vocabulary_that_spells_in_bytes_is_told_so(tmp_path):
         0,
         1,
         2,
-        2047,
+        2815,
     ]
     (bytes_file,) = tokenizer_json.files(BYTES).values()
     assert bytes_file["tokenizer_class"] == "ByT5Tokenizer"
