@@ -89,18 +89,25 @@ _COLUMNS = {
 
 
 def conclusion(
-    run: Run, folder: Path, files: Sequence[Path], results: dict[str, Any]
+    run: Run,
+    folder: Path,
+    files: Sequence[Path],
+    results: dict[str, Any],
+    text: str | None = None,
 ) -> str:
     """The scores before and after training, and the paths of all that was written.
 
     Args:
       files: the files with what was trained.
+      text: of a prompt that is one.
     """
-    paths = {path.stem: path for path in files} | {
+    paths: dict[str, Path | str] = {path.stem: path for path in files} | {
         "learning curve": folder / "learning_curve.png",
         "metrics": folder / "metrics.json",
         "predictions": folder / "predictions.jsonl",
     }
+    if text is not None:
+        paths["text"] = repr(text)
     return "\n".join(
         [
             "",
