@@ -169,6 +169,18 @@ def test_the_prompt_is_rows_of_the_table_of_whatever_type():
     )
 
 
+def test_it_is_what_the_model_reads_where_its_tokens_are_written():
+    """In front of the input, with no prompt at all."""
+    trained, batch = first(), tiny.batch()
+    _, extra = METHOD.bind(trained, FROZEN)
+    inputs, read = batch["encoder_input_tokens"], jax.jit(tiny.MODEL.apply)
+    ids = np.broadcast_to(trained["ids"], (len(inputs), 3))
+    written = batch | {"encoder_input_tokens": np.concatenate([ids, inputs], axis=1)}
+    found = read({"params": FROZEN}, batch, extra)
+    expected = read({"params": FROZEN}, written)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_too_many_candidates_and_an_optimizers_options_are_refused():
     first(made(candidates=31))
     with pytest.raises(UserError, match=r"candidates is 32, but there are 32 pieces"):
