@@ -7,6 +7,7 @@ loss is less than the present one's (section 2.2). The authors take the gradient
 several batches and try the pieces on others.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -52,32 +53,54 @@ def method(settings: Settings) -> methods.Method:
     def step(
         trained: Tree, frozen: Any, loss: methods.Loss, key: jax.Array
     ) -> tuple[Tree, jax.Array, dict[str, jax.Array]]:
-        allowed_V = pieces.allowed(options.ids, pieces.rows(frozen))
         ids_P = trained["ids"]
+        place = jax.random.randint(key, (), 0, len(ids_P))
+        others_V = jnp.asarray(pieces.allowed(options.ids, pieces.rows(frozen)))
+        others_V = others_V.at[ids_P[place]].set(False)
 
         def of_vectors(vectors_PxD: jax.Array) -> tuple[jax.Array, dict]:
             return loss(prompt.placed(run, vectors_PxD))
 
-        def of_piece(candidate: jax.Array) -> jax.Array:
-            others_P = ids_P.at[place].set(candidate)
-            return of_vectors(layers.embeddings_of(frozen, others_P))[0]
-
-        vectors_PxD = layers.embeddings_of(frozen, ids_P)
-        found = jax.value_and_grad(of_vectors, has_aux=True)(vectors_PxD)
-        (present, sums), gradient_PxD = found
-        place = jax.random.randint(key, (), 0, len(ids_P))
-        gain_V = gains(frozen, gradient_PxD[place], vectors_PxD[place])
-        others_V = jnp.asarray(allowed_V).at[ids_P[place]].set(False)
-        tried_K = candidates(gain_V, others_V, options.candidates)
-        # One after another, so that one forward pass is held at a time.
-        losses_K = jax.lax.map(of_piece, tried_K)
-        best = jnp.argmin(jnp.where(jnp.isnan(losses_K), jnp.inf, losses_K))
-        kept = jnp.where(losses_K[best] < present, tried_K[best], ids_P[place])
-        return {"ids": ids_P.at[place].set(kept)}, gradient_PxD, sums
+        found = swapped(ids_P, place, of_vectors, frozen, others_V, options.candidates)
+        return {"ids": found[0]}, *found[1:]
 
     folding = prompt.folding(init, made)
     search = methods.Search(step, options.candidates)
     return folding._replace(tokens=lambda trained, _: trained["ids"], search=search)
+
+
+def swapped(
+    ids_P: jax.Array,
+    place: jax.Array,
+    loss: Callable[[jax.Array], tuple[jax.Array, dict[str, jax.Array]]],
+    frozen: Any,
+    others_V: jax.Array,
+    count: int,
+) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+    """The ids with a better one in a place, if one of `count` is better.
+
+    Args:
+      loss: vectors [P, D] -> (the loss, sums for the log).
+      others_V: the ids that may be chosen, without the present one.
+
+    Returns:
+      (ids [P], the gradient [P, D] and the sums before)
+    """
+
+    def with_piece(candidate: jax.Array) -> jax.Array:
+        changed_P = ids_P.at[place].set(candidate)
+        return loss(layers.embeddings_of(frozen, changed_P))[0]
+
+    vectors_PxD = layers.embeddings_of(frozen, ids_P)
+    found = jax.value_and_grad(loss, has_aux=True)(vectors_PxD)
+    (present, sums), gradient_PxD = found
+    gain_V = gains(frozen, gradient_PxD[place], vectors_PxD[place])
+    _, tried_K = jax.lax.top_k(jnp.where(others_V, gain_V, -jnp.inf), count)
+    # One after another, so that no more than one forward pass is held.
+    losses_K = jax.lax.map(with_piece, tried_K)
+    best = jnp.argmin(jnp.where(jnp.isnan(losses_K), jnp.inf, losses_K))
+    kept = jnp.where(losses_K[best] < present, tried_K[best], ids_P[place])
+    return ids_P.at[place].set(kept), gradient_PxD, sums
 
 
 def gains(frozen: Any, gradient_D: jax.Array, present_D: jax.Array) -> jax.Array:
@@ -90,11 +113,6 @@ def gains(frozen: Any, gradient_D: jax.Array, present_D: jax.Array) -> jax.Array
     table_VxD = layers.embedding_table(frozen)
     present = perceptron.product(present_D, gradient_D)
     return present - perceptron.product(table_VxD, gradient_D)
-
-
-def candidates(gain_V: jax.Array, others_V: jax.Array, count: int) -> jax.Array:
-    """The ids [count] that gain most, of those that `others_V` has."""
-    return jax.lax.top_k(jnp.where(others_V, gain_V, -jnp.inf), count)[1]
 
 
 def _check_no_optimizer(settings: Settings) -> None:
