@@ -101,13 +101,14 @@ def conclusion(
       files: the files with what was trained.
       text: of a prompt that is one.
     """
-    paths: dict[str, Path | str] = {path.stem: path for path in files} | {
+    told: dict[str, Path | str] = {path.stem: path for path in files}
+    told |= {
         "learning curve": folder / "learning_curve.png",
         "metrics": folder / "metrics.json",
         "predictions": folder / "predictions.jsonl",
     }
     if text is not None:
-        paths["text"] = repr(text)
+        told["text"] = repr(text)
     return "\n".join(
         [
             "",
@@ -116,7 +117,7 @@ def conclusion(
             "",
             table(list(_rows(results)), _COLUMNS[files[-1].stem]),
             "",
-            *(f"{name:<15} {path}" for name, path in paths.items()),
+            *(f"{name:<15} {value}" for name, value in told.items()),
         ]
     )
 
