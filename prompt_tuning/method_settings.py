@@ -63,6 +63,35 @@ class Superpos(Section):
     )
 
 
+_IDS = (
+    "the token ids that may be chosen, such as 4-31999, which the run fills in: those "
+    "of the vocabulary that are text"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoPrompt(Section):
+    """AutoPrompt (Shin et al., 2020): a prompt of the vocabulary's pieces, searched."""
+
+    SECTION = "autoprompt"
+    candidates: int = setting(
+        10,
+        "pieces that a step tries at a position (the authors' code); a step costs as "
+        "many forward passes",
+        least=1,
+        most=10_000,
+    )
+    ids: str = setting("", _IDS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pez(Section):
+    """PEZ (Wen et al., 2023): a prompt that is rounded to pieces in each step."""
+
+    SECTION = "pez"
+    ids: str = setting("", _IDS)
+
+
 @dataclasses.dataclass(frozen=True)
 class PTuning(Section):
     """P-tuning (Liu et al., 2021): a prompt through an encoder, in a text's places."""
@@ -172,6 +201,6 @@ class Dept(Section):
 
 
 SECTIONS: tuple[type[Section], ...] = (
-    *(Residual, PTuning, Decomposed, Superpos),
+    *(Residual, PTuning, Decomposed, Superpos, AutoPrompt, Pez),
     *(Lora, Adapters, PrefixTuning, Warp, Dept),
 )

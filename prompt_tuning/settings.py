@@ -7,9 +7,11 @@ from typing import Any
 from prompt_tuning import method_settings
 from prompt_tuning.method_settings import (
     Adapters,
+    AutoPrompt,
     Decomposed,
     Dept,
     Lora,
+    Pez,
     PrefixTuning,
     PTuning,
     Residual,
@@ -146,7 +148,8 @@ class Run(Section):
         "prompt",
         "what is trained: prompt; whole (the model, the paper's baseline); prepended "
         "(both); or what docs/methods.md compares: residual, p_tuning, decomposed, "
-        "superpos, lora, ia3, adapters, prefix_tuning, warp, dept, soft_words",
+        "superpos, autoprompt, pez, lora, ia3, adapters, prefix_tuning, warp, dept, "
+        "soft_words",
     )
     prompt_length: int = setting(100, "length (paper section 3.2)", least=1, most=10**5)
     prompt_init: str = setting(
@@ -413,6 +416,8 @@ class Settings:
     decomposed: Decomposed = dataclasses.field(default_factory=Decomposed)
     superpos: Superpos = dataclasses.field(default_factory=Superpos)
     p_tuning: PTuning = dataclasses.field(default_factory=PTuning)
+    autoprompt: AutoPrompt = dataclasses.field(default_factory=AutoPrompt)
+    pez: Pez = dataclasses.field(default_factory=Pez)
     lora: Lora = dataclasses.field(default_factory=Lora)
     adapters: Adapters = dataclasses.field(default_factory=Adapters)
     prefix_tuning: PrefixTuning = dataclasses.field(default_factory=PrefixTuning)

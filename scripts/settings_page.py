@@ -74,6 +74,8 @@ MORE = {
     "[what that costs](frozen_models.md#what-smaller-weights-cost)",
     "T5Config.attention": "cuDNN's on a GPU with `bfloat16` activations",
     "schedule.decay_factor": "see `steps_per_decay`",
+    "autoprompt.ids": "see [prompts that are text](methods.md#prompts-that-are-text)",
+    "pez.ids": "see [prompts that are text](methods.md#prompts-that-are-text)",
     "wayward.text": "see [reading](reading.md#what-a-reading-is-worth)",
 }
 

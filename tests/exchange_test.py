@@ -419,3 +419,36 @@ def test_a_prompt_to_start_from_stood_in_the_same_place():
         exchange.check_start(path, said, "suffix")
     with pytest.raises(UserError, match=r"'prefix', but .*p\.npy, says 'suffix': set"):
         exchange.check_start(path, {"place": "suffix"}, "prefix")
+
+
+# Prompts that are text
+
+
+def test_a_prompt_of_pieces_says_its_ids_its_text_and_what_that_reads(tmp_path, capsys):
+    ids, path = VOCABULARY.encode("the cat is"), tmp_path / "prompt.txt"
+    said = exchange.in_words(np.array(ids, np.int32), VOCABULARY)
+    assert said == {"tokens": ids, "text": "the cat is", "text_tokens": ids}
+    assert json.loads(json.dumps(said)) == said
+    read = VOCABULARY.encode(f"{said['text']} a bird")
+    assert read == [*said["tokens"], *VOCABULARY.encode("a bird")]
+    exchange.save_text(path, said)
+    assert (path.read_text(), capsys.readouterr().err) == ("the cat is\n", "")
+
+
+def test_a_text_that_reads_otherwise_says_so(tmp_path, capsys):
+    """The pieces of one word, cut another way."""
+    every = {VOCABULARY.piece(i): i for i in range(VOCABULARY.vocab_size)}
+    path, ids = tmp_path / "prompt.txt", [every["▁is"], *(every[x] for x in "the")]
+    said = exchange.in_words(ids, VOCABULARY)
+    assert said["text"] == "isthe" and said["text_tokens"] != ids
+    exchange.save_text(path, said)
+    assert path.read_text() == "isthe\n"
+    told = capsys.readouterr().err
+    assert "not quite the prompt: the vocabulary makes" in told
+    assert "the prompt has 4, and they differ from position" in told
+
+
+def test_vectors_that_are_no_pieces_have_no_text(tmp_path):
+    with pytest.raises(UserError, match="'prompt', whose vectors are no pieces"):
+        exchange.save_text(tmp_path / "prompt.txt", {"method": "prompt"})
+    assert not files(tmp_path)

@@ -1,4 +1,4 @@
-"""`export`: write a prompt as .npy, .safetensors or PEFT's folder."""
+"""`export`: write a prompt as .npy, .safetensors, PEFT's folder or text."""
 
 import argparse
 from collections.abc import Mapping
@@ -14,8 +14,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=flags.path, required=True, metavar="PATH")
     parser.add_argument(
         "--format",
-        choices=("peft",),
-        help="a folder that Hugging Face's PEFT loads; by default a file, .npy or "
+        choices=("peft", "text"),
+        help="peft: a folder that Hugging Face's PEFT loads; text: what a prompt reads "
+        "that is made of the vocabulary's pieces; by default a file, .npy or "
         ".safetensors as --output ends",
     )
     parser.add_argument(
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     from prompt_tuning.training import checkpoints
 
     model_dir = common.settings(args).run.model_dir
-    if not args.format:
+    if args.format != "peft":
         outputs.check_output(args.output)
     directory = Path(model_dir) / "checkpoints"
     if not model_dir or not directory.is_dir():
@@ -53,12 +54,40 @@ def run(args: argparse.Namespace) -> None:
         )
     exchange.check_settings(directory, source.said, settings)
     _check_ships_prompt(model_dir, source.said)
-    prompt_PxD = exchange.load_prompt(directory / str(number))
-    score = {"step": number, "score": scores[number]}
-    said = {k: v for k, v in source.said.items() if k not in ("metrics", *score)}
-    save = exchange.save_peft if args.format else exchange.save_prompt
-    save(Path(args.output), prompt_PxD, said | score)
+    state, output = directory / str(number), Path(args.output)
+    prompt_PxD = exchange.load_prompt(state)
+    own = {"step": number, "score": scores[number]} | _in_words(state, settings, source)
+    said = {k: v for k, v in source.said.items() if k not in _OF_STATE} | own
+    if args.format == "text":
+        exchange.save_text(output, said)
+    else:
+        save = exchange.save_peft if args.format else exchange.save_prompt
+        save(output, prompt_PxD, said)
     print(f"prompt of step {number}: {args.output}")
+
+
+# What a description says of one state of a run.
+_OF_STATE = "metrics", "step", "score", "tokens", "text", "text_tokens"
+
+
+def _in_words(state: Path, settings: Any, source: Any) -> dict[str, Any]:
+    """What the description of a state's prompt says that is made of pieces."""
+    from prompt_tuning import exchange
+    from prompt_tuning.frozen.vocabulary import load_vocabulary
+    from prompt_tuning.runs import parts
+
+    tokens = exchange.load_tokens(state)
+    if tokens is None:
+        return {}
+    vocabulary = load_vocabulary(parts.vocabulary_name(settings.run))
+    exchange.check(
+        source.path,
+        source.said,
+        frozen_model=source.said.get("frozen_fingerprint", ""),
+        name=settings.run.initial_checkpoint_path,
+        vocabulary=vocabulary,
+    )
+    return exchange.in_words(tokens, vocabulary)
 
 
 def _check_ships_prompt(model_dir: str, said: Mapping[str, Any]) -> None:

@@ -182,6 +182,11 @@ class PromptedT5(models.EncoderDecoderModel):
         self.settings = settings = methods.worded(settings, self.parts.vocabulary)
         self.task = _task(settings.run, self.parts.vocabulary)
         self.method = methods.of(settings)
+        if self.method.search:
+            raise UserError(
+                f"METHOD is {settings.run.method!r}, a search whose steps T5X's "
+                "trainer does not make: run it with `prompt-tuning train`"
+            )
         vocabulary = tasks.seqio_vocabulary(self.parts.vocabulary)
         super().__init__(
             self.parts.network,
@@ -336,7 +341,12 @@ def write_prompt(settings: Settings) -> Callable[[Any, Any], tuple[Any, Any]]:
 
     def write(state_dict: Any, parameter_infos: Any) -> tuple[Any, Any]:
         step, target = int(state_dict["state"]["step"]), state_dict["target"]
-        params, extra = method.fold(target[_key(target)], target)
+        trained = target[_key(target)]
+        params, extra = method.fold(trained, target)
+        own: dict[str, Any] = {"step": step}
+        if method.tokens:
+            tokens_P = method.tokens(trained, target)
+            own |= exchange.in_words(tokens_P, model.vocabulary)
         with tempfile.TemporaryDirectory() as folder:
             exchange.save(
                 Path(folder),
@@ -344,7 +354,7 @@ def write_prompt(settings: Settings) -> Callable[[Any, Any], tuple[Any, Any]]:
                 extra,
                 model.network.config,
                 model.vocabulary,
-                about | {"step": step} | prompts.said(settings.run, extra),
+                about | own | prompts.said(settings.run, extra),
             )
             for file in Path(folder).iterdir() if outputs.is_writer() else ():
                 _copy(file, model_dir / file.name)

@@ -25,7 +25,14 @@ from prompt_tuning.exchange.names import (
     PROMPT,
 )
 from prompt_tuning.exchange.peft import WEIGHTS as PEFT
-from prompt_tuning.exchange.prompts import load_prompt, save, save_peft, save_prompt
+from prompt_tuning.exchange.prompts import (
+    load_prompt,
+    load_tokens,
+    save,
+    save_peft,
+    save_prompt,
+)
+from prompt_tuning.exchange.texts import in_words, save_text
 
 __all__ = [
     "DESCRIPTION",
@@ -39,11 +46,14 @@ __all__ = [
     "check_start",
     "description",
     "find_extra",
+    "in_words",
     "load_extra",
     "load_prompt",
+    "load_tokens",
     "read_description",
     "said_settings",
     "save",
     "save_peft",
     "save_prompt",
+    "save_text",
 ]

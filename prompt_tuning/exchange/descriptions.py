@@ -214,6 +214,9 @@ _TYPES = dict.fromkeys(_SETTINGS.values(), str) | {
     "in_front": int,
     "ships_extra": bool,
     "options": dict,
+    "tokens": list,
+    "text": str,
+    "text_tokens": list,
 }
 
 

@@ -5,7 +5,7 @@ import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -163,8 +163,38 @@ def _told(folder: Path) -> contextlib.AbstractContextManager[None]:
     return formats.told(problem, "copy the checkpoint again")
 
 
+def load_tokens(step: Path) -> list[int] | None:
+    """The token ids of a step's prompt; None if it is not made of pieces.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    state = _state(step, formats.open_checkpoint(str(step)))
+    if state is None or state.method.tokens is None:
+        return None
+    return np.asarray(state.method.tokens(state.trained, state.frozen)).tolist()
+
+
 def _folded(step: Path, tensors: Mapping[str, formats.Tensor]) -> np.ndarray | None:
     """The prompt [P, D] that a step of a run folds to; None if it makes none."""
+    state = _state(step, tensors)
+    if state is None:
+        return None
+    with _told(step):
+        _, extra = state.method.fold(state.trained, state.frozen)
+    return None if extra.prompt is None else np.asarray(extra.prompt.vectors)
+
+
+class _State(NamedTuple):
+    """A step's: what was trained, and the frozen model's embeddings."""
+
+    method: methods.Method
+    trained: Any
+    frozen: Any
+
+
+def _state(step: Path, tensors: Mapping[str, formats.Tensor]) -> _State | None:
+    """What a step of a run holds; None if that makes no prompt."""
     file, said = step.absolute().parent.parent / "config.gin", read_description(step)
     # A model is not read, but for its embeddings.
     names = [n for n in tensors if not n.startswith(_MODEL) or n.startswith(_TABLE)]
@@ -181,9 +211,8 @@ def _folded(step: Path, tensors: Mapping[str, formats.Tensor]) -> np.ndarray | N
             for name in names
             if name.startswith(_TRAINED)
         }
-        tree = traverse_util.unflatten_dict(trained, sep="/")
-        _, extra = methods.of(settings).fold(tree, frozen)
-    return None if extra.prompt is None else np.asarray(extra.prompt.vectors)
+    tree = traverse_util.unflatten_dict(trained, sep="/")
+    return _State(methods.of(settings), tree, frozen)
 
 
 _TRAINED, _MODEL = "trained/", "trained/params/"

@@ -10,6 +10,7 @@ The ids of any text are the same as in seqio's vocabularies with T5's 100 sentin
 import dataclasses
 import hashlib
 import io
+import re
 import string
 import sys
 from collections.abc import Iterable, Sequence
@@ -35,6 +36,7 @@ RETRIES = 3  # of a request to a bucket, after 1, 2 and 4 seconds
 _EOS_ID = 1  # T5's, and ByT5's
 _SPECIAL_IDS = 3  # ByT5's ids before the bytes: padding, EOS and unknown
 _SPECIAL_PIECES = "<pad>", "</s>", "<unk>"  # as SentencePiece calls them
+_SENTINELS = re.compile(r"▁?<extra_id_\d+>")
 _USER_DEFINED = 4  # SentencePiece's type of pieces that are never split
 
 
@@ -66,6 +68,14 @@ class Vocabulary(Protocol):
 
     def piece(self, number: int) -> str:
         """What an id stands for, as a vocabulary lists it: ▁ begins a word."""
+        ...
+
+    def is_text(self, number: int) -> bool:
+        """Whether an id stands for text of its own.
+
+        Padding, EOS and unknown do not, nor sentinels, nor a byte that is part of a
+        character or controls a terminal.
+        """
         ...
 
     def fingerprint(self) -> str:
@@ -157,6 +167,12 @@ class _SentencePiece:
     def piece(self, number: int) -> str:
         return self.processor.id_to_piece(int(number))
 
+    def is_text(self, number: int) -> bool:
+        its, kinds = int(number), self.processor
+        special = kinds.is_control(its), kinds.is_unknown(its), kinds.is_unused(its)
+        sentinel = _SENTINELS.fullmatch(self.piece(its))
+        return not (any(special) or kinds.is_byte(its) or sentinel)
+
     def fingerprint(self) -> str:
         return hashlib.sha256(self.model).hexdigest()
 
@@ -183,6 +199,9 @@ class _Bytes:
     def piece(self, number: int) -> str:
         byte = int(number) - _SPECIAL_IDS
         return f"<0x{byte:02X}>" if byte >= 0 else _SPECIAL_PIECES[int(number)]
+
+    def is_text(self, number: int) -> bool:
+        return ord(" ") <= int(number) - _SPECIAL_IDS <= ord("~")
 
     def fingerprint(self) -> str:
         return BYTES

@@ -25,6 +25,7 @@ from prompt_tuning.t5.extra import Extra
 NAMES = (
     *("prompt", "whole", "prepended"),
     *("residual", "p_tuning", "decomposed", "superpos"),
+    *("autoprompt", "pez"),
     *("lora", "ia3", "adapters", "prefix_tuning", "warp", "dept", "soft_words"),
 )
 
@@ -44,22 +45,45 @@ class Start(NamedTuple):
     label_words: Sequence[str] = ()
 
 
+# What a step minimises, on its batch: (the network's other inputs) -> (the loss, a sum
+# over target tokens; sums for the log).
+Loss = Callable[[Extra], tuple[jax.Array, dict[str, jax.Array]]]
+
+
+class Search(NamedTuple):
+    """How a method makes a step that no optimizer makes for it.
+
+    step: (trained, frozen, loss, key) -> (trained, gradient, sums); pure. The gradient
+      is for the log, and both it and the sums are of what was there before the step.
+    losses: how many losses a step computes besides the one it has a gradient of.
+    """
+
+    step: Callable[[Any, Any, Loss, jax.Array], tuple[Any, Any, dict[str, jax.Array]]]
+    losses: int
+
+
 class Method(NamedTuple):
     """How a frozen model is adapted.
 
-    init: (key, frozen, start) -> the trained tree, in float32. It may contain arrays of
-      `frozen`, which are then trained and no longer frozen (`left_frozen`).
+    init: (key, frozen, start) -> the trained tree, in float32 (a search's may be ids,
+      int32). It may contain arrays of `frozen`, which are then trained and no longer
+      frozen (`left_frozen`).
     bind: (trained, frozen) -> (the network's parameters, its other inputs).
     fold: (trained, frozen) -> (parameters, extra) to be shipped, without what only
       training needs; the parameters are None if they are the frozen model's. Of
       `frozen` it reads embeddings alone.
     shares: the frozen model stays whole, so that several runs can share it in one step.
+    tokens: (trained, frozen) -> ids [P], of a method whose prompt is made of the
+      vocabulary's pieces; it reads of `frozen` what fold does.
+    search: of a method whose steps are not an optimizer's; it shares the frozen model.
     """
 
     init: Callable[[jax.Array, Any, Start], Any]
     bind: Callable[[Any, Any], tuple[Any, Extra]]
     fold: Callable[[Any, Any], tuple[Any, Extra]]
     shares: bool = True
+    tokens: Callable[[Any, Any], jax.Array] | None = None
+    search: Search | None = None
 
 
 def of(settings: Settings) -> Method:
@@ -92,6 +116,15 @@ class Vocabulary(Protocol):
 
     def decode(self, ids: Sequence[int], /) -> str:
         """The text of token ids."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids."""
+        ...
+
+    def is_text(self, number: int, /) -> bool:
+        """Whether an id stands for text of its own."""
         ...
 
 

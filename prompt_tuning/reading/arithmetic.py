@@ -36,6 +36,7 @@ _SHARED = "frozen_fingerprint", "vocabulary_fingerprint", "place", "in_front", "
 
 # What a description says of one prompt, and not of a sum.
 _OF_ONE = "score", "metrics", "step", "seed", "init", "wayward_text", "wayward_weight"
+_OF_ONE += ("tokens", "text", "text_tokens")
 
 
 def write(path: Path, terms: Sequence[Term]) -> None:

@@ -336,15 +336,17 @@ def work(
     learning_rates: Sequence[Callable[[int], Any]],
     prompt_length: int,
     weights: bool,
+    more_losses: int = 0,
 ) -> progress.Work:
     """What a run's steps do, for its log.
 
     Args:
       learning_rates: step (from 0) -> the rate, for each state that is trained.
       weights: the model's weights are trained too.
+      more_losses: those that a step computes besides the one it has a gradient of.
     """
     config = model.network.config
-    flops = plan.flops_of(config, prompt_length, weights)
+    flops = plan.flops_of(config, prompt_length, weights, more_losses)
     return progress.Work(learning_rates, flops, progress.device_rate(config.dtype))
 
 

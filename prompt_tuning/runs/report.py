@@ -89,18 +89,26 @@ _COLUMNS = {
 
 
 def conclusion(
-    run: Run, folder: Path, files: Sequence[Path], results: dict[str, Any]
+    run: Run,
+    folder: Path,
+    files: Sequence[Path],
+    results: dict[str, Any],
+    text: str | None = None,
 ) -> str:
     """The scores before and after training, and the paths of all that was written.
 
     Args:
       files: the files with what was trained.
+      text: of a prompt that is one.
     """
-    paths = {path.stem: path for path in files} | {
+    told: dict[str, Path | str] = {path.stem: path for path in files}
+    told |= {
         "learning curve": folder / "learning_curve.png",
         "metrics": folder / "metrics.json",
         "predictions": folder / "predictions.jsonl",
     }
+    if text is not None:
+        told["text"] = repr(text)
     return "\n".join(
         [
             "",
@@ -109,7 +117,7 @@ def conclusion(
             "",
             table(list(_rows(results)), _COLUMNS[files[-1].stem]),
             "",
-            *(f"{name:<15} {path}" for name, path in paths.items()),
+            *(f"{name:<15} {value}" for name, value in told.items()),
         ]
     )
 

@@ -200,11 +200,14 @@ def _conclude(
         about |= {"step": best, "score": score, "metrics": trained.metrics}
         folded = method.fold(state.trained, frozen)
         about |= prompts.said(member.run, folded[1])
+        if method.tokens:
+            tokens_P = method.tokens(state.trained, frozen)
+            about |= exchange.in_words(tokens_P, vocabulary)
         files = _ship(member.folder, folded, model, about)
         written = _write_results(member, best, majority, trained, data, measure)
     if len(members) == 1:  # those of a sweep are told side by side
-        run, path = members[0].run, members[0].folder
-        print(report.conclusion(run, path, files, written))
+        run, path, text = members[0].run, members[0].folder, said[0].get("text")
+        print(report.conclusion(run, path, files, written, text))
 
 
 def _descriptions(
@@ -259,16 +262,24 @@ def _members(
             "trained_parameters": sum(x.size for x in jax.tree.leaves(trained)),
         }
         description |= prompts.said(run, extra)
-        adafactor = optimizer.of(settings)
-        state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
+        own, rate = _optimizer(settings)
+        state = partitioning.placed(step.new_state(trained, own), model.mesh)
         where = path / "checkpoints"
         states = checkpoints.manager(where, checkpoints.kept_steps(where, run))
         started = states.latest_step() is not None
         parts.keep(path, settings, description, check=started)
-        rate = optimizer.schedule(settings.schedule)
         events = parts.events(path) if run.tensorboard else None
-        members.append(Member(run, path, start, adafactor, rate, events, states, state))
+        members.append(Member(run, path, start, own, rate, events, states, state))
     return members
+
+
+def _optimizer(
+    settings: Settings,
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimizer of a run and its learning rate; a search has none."""
+    if methods.of(settings).search:
+        return optax.identity(), optax.constant_schedule(0.0)
+    return optimizer.of(settings), optimizer.schedule(settings.schedule)
 
 
 def _check_shared(sweep: Sequence[Settings], params: Any, frozen: Any) -> None:
@@ -365,7 +376,8 @@ def _fit(
     seeds = [member.run.seed for member in members]
     start, split = int(states[0].step), (training, run.batch_size, seeds)
     made = model.network, method, [member.optimizer for member in members]
-    buckets = batching.part_buckets(*split) if _may_part(run, model.mesh) else ()
+    may_part = _may_part(run, model.mesh) and not method.search
+    buckets = batching.part_buckets(*split) if may_part else ()
     if buckets:
         step_fn = step.make_step_in_parts(*made, penalty=penalty)
         batches = batching.in_parts(*split, start, buckets, batching.PART)
@@ -405,6 +417,7 @@ def _work(
         [member.learning_rate for member in members],
         prompt_length=len(extra.prompt.vectors) if extra.prompt else 0,
         weights=len(jax.tree.leaves(frozen)) < len(jax.tree.leaves(model.params)),
+        more_losses=method.search.losses if method.search else 0,
     )
 
 

@@ -69,7 +69,12 @@ class Workload(NamedTuple):
     num_microbatches: int = 1
 
 
-def step_flops(config: network.T5Config, work: Workload, weights: bool = False) -> int:
+def step_flops(
+    config: network.T5Config,
+    work: Workload,
+    weights: bool = False,
+    more_losses: int = 0,
+) -> int:
     """Floating-point operations of the matrix products of a training step.
 
     These are the forward pass and the gradients of activations. In prompt tuning there
@@ -78,6 +83,7 @@ def step_flops(config: network.T5Config, work: Workload, weights: bool = False) 
 
     Args:
       weights: the model's weights are trained too.
+      more_losses: further forward passes on the same batch.
     """
     c, heads = config, config.num_heads * config.head_dim
     source = work.prompt_length + work.inputs
@@ -96,17 +102,21 @@ def step_flops(config: network.T5Config, work: Workload, weights: bool = False) 
     attention += 2 * width * c.num_decoder_layers * work.targets * source
     own = 2 * heads * c.num_decoder_layers * work.targets**2
     forward = encoder + decoder + logits + attention + own
+    more = 2 * work.batch_size * more_losses * forward
     if weights:
-        return 2 * work.batch_size * (3 * forward)
+        return 2 * work.batch_size * (3 * forward) + more
     unreached = 5 * square * work.targets + 4 * heads * work.targets**2
     unreached += width * work.targets * source  # the first cross-attention's queries
     unreached += few * square * work.targets
     backward = encoder + decoder + logits + 2 * (attention + own) - unreached
-    return 2 * work.batch_size * (forward + backward)
+    return 2 * work.batch_size * (forward + backward) + more
 
 
 def flops_of(
-    config: network.T5Config, prompt_length: int, weights: bool = False
+    config: network.T5Config,
+    prompt_length: int,
+    weights: bool = False,
+    more_losses: int = 0,
 ) -> Callable[[Mapping[str, Any]], int]:
     """A batch [B, N, ...] for N trained states -> FLOPs of the step on it."""
 
@@ -114,7 +124,7 @@ def flops_of(
         rows, states, inputs = batch["encoder_input_tokens"].shape
         targets = batch["decoder_target_tokens"].shape[-1]
         work = Workload(prompt_length, rows, inputs, targets)
-        return states * step_flops(config, work, weights)
+        return states * step_flops(config, work, weights, more_losses)
 
     return flops
 

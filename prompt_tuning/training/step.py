@@ -5,7 +5,7 @@
 
 What is frozen is an ordinary argument, and has no gradient. A step updates one or
 several trained trees, which share the frozen model; the result is the same as if each
-were trained alone.
+were trained alone. A method that searches makes the update itself.
 """
 
 import math
@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from prompt_tuning.methods import Method
+from prompt_tuning.methods import Method, Search
+from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import losses
 
@@ -54,7 +55,7 @@ def make_step(
     """The pure training step: (states, frozen, batch, rngs) -> (states, metrics).
 
     Args:
-      optimizers: one for each of the N states.
+      optimizers: one for each of the N states; a search uses none.
       num_microbatches: the batch is processed in this many parts, and their gradients
         are added: the same update with less memory.
       penalty: added to the loss of each target token; no metric tells it.
@@ -65,6 +66,8 @@ def make_step(
       accuracy (share of target tokens), grad_norm, and ok (False once the loss or an
       updated value is not finite).
     """
+    if method.search:
+        return _search_step(model, method.search, num_microbatches, z_loss, penalty)
     gradients = _gradients(model, method, num_microbatches, z_loss, penalty)
 
     def step(states, frozen, batch, rngs):
@@ -138,6 +141,45 @@ def make_step_in_parts(
     return InParts(zeros, add, update)
 
 
+def _search_step(
+    model: Transformer,
+    search: Search,
+    num_microbatches: int,
+    z_loss: float,
+    penalty: losses.Penalty | None,
+) -> Callable[..., tuple[States, tuple[dict, ...]]]:
+    """As make_step, of a method that searches; all its losses have one dropout mask."""
+    objective = _objective(model, z_loss, penalty)
+
+    def searched(trained, frozen, batch, rng):
+        own, of_parts = jax.random.split(rng)
+
+        def loss(extra):
+            if num_microbatches == 1:
+                return objective(frozen, extra, batch, of_parts)
+            # The backward pass computes a part again, rather than keep all of them.
+            of_part = jax.checkpoint(lambda part: objective(frozen, extra, *part))
+            found = jax.lax.map(of_part, _in_parts(batch, of_parts, num_microbatches))
+            return jax.tree.map(lambda x: jnp.sum(x, axis=0), found)
+
+        return search.step(trained, frozen, loss, own)
+
+    def step(states, frozen, batch, rngs):
+        trained = [state.trained for state in states]
+        rngs = jax.vmap(jax.random.fold_in, (0, None))(rngs, states[0].step)
+        found = _each(
+            lambda *own: searched(own[0], frozen, *own[1:]), trained, batch, rngs
+        )
+        updated = [
+            (TrainState(state.step + 1, new, state.opt_state), _metrics(new, *more))
+            for state, (new, *more) in zip(states, found, strict=True)
+        ]
+        states, metrics = zip(*updated, strict=True)
+        return states, metrics
+
+    return step
+
+
 def _each(gradients: Callable, trained: Sequence[Any], batch: Batch, rngs: Any) -> list:
     """`gradients` of each trained tree, with its part of the batch and its key."""
     if len(trained) == 1:
@@ -162,9 +204,36 @@ def _gradients(
     penalty: losses.Penalty | None,
 ) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, dict]]:
     """(trained, frozen, batch, rng) -> (gradient of the loss, sums over tokens)."""
+    objective = _objective(model, z_loss, penalty)
 
     def loss_fn(trained, frozen, batch, rng):
-        params, extra = method.bind(trained, frozen)
+        return objective(*method.bind(trained, frozen), batch, rng)
+
+    grad_fn = jax.grad(loss_fn, has_aux=True)
+    if num_microbatches == 1:
+        return grad_fn
+
+    def gradients(trained, frozen, batch, rng):
+        parts, rngs = _in_parts(batch, rng, num_microbatches)
+
+        def add(total, part):
+            new = grad_fn(trained, frozen, *part)
+            return jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, new), None
+
+        first = jax.tree.map(lambda x: x[0], (parts, rngs))
+        shapes = jax.eval_shape(grad_fn, trained, frozen, *first)
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return jax.lax.scan(add, zeros, (parts, rngs))[0]
+
+    return gradients
+
+
+def _objective(
+    model: Transformer, z_loss: float, penalty: losses.Penalty | None
+) -> Callable[[Any, Extra, Batch, jax.Array], tuple[jax.Array, dict]]:
+    """(params, extra, batch, rng) -> (the loss, sums over tokens)."""
+
+    def objective(params, extra, batch, rng):
         logits_BxSxV = model.apply(
             {"params": params},
             batch,
@@ -180,28 +249,16 @@ def _gradients(
             loss += sums["tokens"] * penalty(params, extra)
         return loss, sums
 
-    grad_fn = jax.grad(loss_fn, has_aux=True)
-    if num_microbatches == 1:
-        return grad_fn
+    return objective
 
-    def gradients(trained, frozen, batch, rng):
-        # Part i is rows i, i + n, i + 2n ..., so every device has some of each part.
-        parts = jax.tree.map(
-            lambda x: x.reshape(-1, num_microbatches, *x.shape[1:]).swapaxes(0, 1),
-            batch,
-        )
-        rngs = jax.random.split(rng, num_microbatches)
 
-        def add(total, part):
-            new = grad_fn(trained, frozen, *part)
-            return jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, new), None
-
-        first = jax.tree.map(lambda x: x[0], (parts, rngs))
-        shapes = jax.eval_shape(grad_fn, trained, frozen, *first)
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        return jax.lax.scan(add, zeros, (parts, rngs))[0]
-
-    return gradients
+def _in_parts(batch: Batch, rng: jax.Array, number: int) -> tuple[Batch, jax.Array]:
+    """The batch in microbatches, and a key for each, along a first axis."""
+    # Part i is rows i, i + n, i + 2n ..., so every device has some of each part.
+    parts = jax.tree.map(
+        lambda x: x.reshape(-1, number, *x.shape[1:]).swapaxes(0, 1), batch
+    )
+    return parts, jax.random.split(rng, number)
 
 
 def _updated(
@@ -210,14 +267,20 @@ def _updated(
     grads, sums = found
     updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
     trained = optax.apply_updates(state.trained, updates)
+    new = TrainState(state.step + 1, trained, opt_state)
+    return new, _metrics(trained, grads, sums)
+
+
+def _metrics(trained: Any, grads: Any, sums: dict) -> dict[str, jax.Array]:
+    """What make_step's log has of a step that made `trained`."""
     tokens = jnp.maximum(sums["tokens"], 1)
-    metrics = {
+    norm = optax.global_norm(jax.tree.map(jnp.float32, trained))  # ids would overflow
+    return {
         "loss": sums["loss"] / tokens,
         "accuracy": sums["correct"] / tokens,
         "grad_norm": optax.global_norm(grads),
-        "ok": jnp.isfinite(sums["loss"]) & jnp.isfinite(optax.global_norm(trained)),
+        "ok": jnp.isfinite(sums["loss"]) & jnp.isfinite(norm),
     }
-    return TrainState(state.step + 1, trained, opt_state), metrics
 
 
 def diverged(step: int, metrics: Mapping[str, Any]) -> str:

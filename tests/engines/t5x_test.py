@@ -287,6 +287,11 @@ def test_a_frozen_model_of_another_size_is_one_plain_message(settings):
         first_state(t5x_engine.PromptedT5(settings), partitioner())
 
 
+def test_a_search_is_one_plain_message(settings):
+    with pytest.raises(UserError, match="'autoprompt', a search whose steps T5X"):
+        t5x_engine.PromptedT5(settings(METHOD="autoprompt"))
+
+
 @pytest.mark.parametrize("change", [{"scan_layers": True}, {"param_dtype": "int8"}])
 def test_weights_that_t5x_cannot_keep_are_one_plain_message(settings, change):
     settings = settings(**{f"T5Config.{k}": v for k, v in change.items()})

@@ -139,6 +139,19 @@ def test_ids_and_text_are_those_seqio_always_gave(vocabularies):
     assert of_bytes.decode([100, 0xC3 + 3, 100, 258, 1, 100]) == "aa"
 
 
+def test_what_is_text(vocabularies):
+    """Neither special ids nor sentinels, nor bytes where they are parts of others."""
+    pocket, _ = vocabularies["pocket"]
+    pieces = [pocket.piece(i) for i in range(2048) if pocket.is_text(i)]
+    assert not {"<pad>", "</s>", "<unk>", "<0x41>", "▁<extra_id_0>"} & {*pieces}
+    assert {"▁the", "a", ".", "▁"} <= {*pieces} and len(pieces) == 2048 - 3 - 256 - 100
+    own, _ = vocabularies["own sentinels"]
+    assert not own.is_text(own.encode("<extra_id_1>")[-1])
+    of_bytes, _ = vocabularies["byt5"]
+    assert all(map(of_bytes.is_text, of_bytes.encode("A text, in bytes.")))
+    assert not any(map(of_bytes.is_text, [0, 1, 2, *of_bytes.encode("é\n")]))
+
+
 def test_the_sentinels_are_added_as_seqio_adds_them(vocabularies):
     theirs = sentencepiece_model_pb2.ModelProto.FromString(
         vocabularies["pocket"][1].sp_model

@@ -15,8 +15,10 @@ from prompt_tuning import methods
 from prompt_tuning.errors import UserError
 from prompt_tuning.method_settings import (
     Adapters,
+    AutoPrompt,
     Dept,
     Lora,
+    Pez,
     PrefixTuning,
     PTuning,
     Residual,
@@ -37,12 +39,15 @@ OPTIONS = {
     "residual": Residual(bottleneck=4),
     "p_tuning": PTuning(hidden=3),
     "superpos": Superpos(rows=20),
+    "autoprompt": AutoPrompt(candidates=4, ids="3-39"),
+    "pez": Pez(ids="3-39"),
     "prefix_tuning": PrefixTuning(hidden=5),
     "adapters": Adapters(width=5),
     "dept": Dept(rank=2, positions=4),
 }
 INIT = {"superpos": "sampled_vocab"}
-FOLDING = "residual", "p_tuning", "decomposed", "superpos"  # to a prompt
+# To a prompt:
+FOLDING = "residual", "p_tuning", "decomposed", "superpos", "autoprompt", "pez"
 
 
 def settings(name):
@@ -94,7 +99,9 @@ def trained(request):
 
 
 def test_steps_change_what_is_trained_and_lower_the_loss(trained):
-    assert trained.changed and trained.losses[-1] < trained.losses[0] - 1e-3
+    assert trained.changed
+    if trained.name != "pez":  # whose pieces so few small steps leave; see its own test
+        assert trained.losses[-1] < trained.losses[0] - 1e-3
 
 
 def test_steps_leave_what_is_frozen(trained):
@@ -117,15 +124,17 @@ def test_binding_what_was_folded_changes_no_logit(trained):
 
 @pytest.mark.parametrize("name", methods.NAMES)
 def test_what_is_trained_is_a_float32_tree_that_the_key_draws(name):
-    _, _, first = begun(name)
-    assert {leaf.dtype for leaf in jax.tree.leaves(first)} == {jnp.dtype("float32")}
+    """Of a search, ids."""
+    method, _, first = begun(name)
+    kind = jnp.dtype("int32" if method.search else "float32")
+    assert {leaf.dtype for leaf in jax.tree.leaves(first)} == {kind}
     assert tiny.digest(first) == tiny.digest(begun(name)[2])
     other = tiny.digest(begun(name, seed=1)[2])
     draws = name not in ("whole", "ia3")
     assert (other != tiny.digest(first)) == draws
 
 
-@pytest.mark.parametrize("name", methods.NAMES)
+@pytest.mark.parametrize("name", [x for x in methods.NAMES if x != "autoprompt"])
 def test_bind_is_pure_and_can_be_differentiated(name):
     method, frozen, first = begun(name)
 
@@ -203,10 +212,13 @@ SHARING = [name for name in methods.NAMES if name not in ("whole", "prepended")]
 def test_no_gradient_of_a_frozen_weight_is_computed(name):
     """Nothing in a step has a kernel's shape, and it costs what prompt tuning does.
 
-    Keys in front, adapters and changes cost a little beside the frozen products.
+    Keys in front, adapters and changes cost a little beside the frozen products; a
+    search's further losses have no gradient.
     """
     kernels, flops = computed(name)
     assert not kernels
+    if methods.of(settings(name)).search:
+        return
     assert flops < 1.3 * computed("prompt")[1]
     _, both = computed("prepended")
     assert flops < 0.85 * both

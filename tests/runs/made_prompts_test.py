@@ -8,8 +8,8 @@ import pytest
 import small
 
 from prompt_tuning import exchange
+from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import load_vocabulary
-from prompt_tuning.frozen.weights import fingerprint
 from prompt_tuning.serving import prompts
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -19,7 +19,10 @@ OPTIONS = {
     "residual": {"residual.bottleneck": 5},
     "superpos": {"superpos.rows": 9, "PROMPT_INIT": "sampled_vocab"},
     "p_tuning": TEMPLATE,
+    "autoprompt": {"autoprompt.candidates": 3},
+    "pez": {},
 }
+OF_PIECES = "autoprompt", "pez"
 
 
 def trained(folder, frozen, method, *arguments, **changes):
@@ -55,9 +58,38 @@ def test_a_state_folds_to_the_prompt_that_was_shipped(folder, tmp_path):
     assert exchange.read_description(output).get("in_front") == said.get("in_front")
 
 
+def test_a_prompt_of_pieces_says_them_and_is_written_as_text(
+    folder, frozen, tmp_path, capsys
+):
+    said = json.loads((folder / "prompt.json").read_text())
+    output = tmp_path / "prompt.txt"
+    flags = f"--gin.MODEL_DIR={folder}", "--format=text", f"--output={output}"
+    if said["method"] not in OF_PIECES:
+        assert "tokens" not in said and small.command("export", *flags) == 2
+        assert "whose vectors are no pieces" in capsys.readouterr().err
+        return
+    table_VxD = weights.embeddings(str(frozen))
+    np.testing.assert_array_equal(small.prompt(folder), table_VxD[said["tokens"]])
+    vocabulary = load_vocabulary(str(frozen.parent / "spiece.model"))
+    assert all(map(vocabulary.is_text, said["tokens"]))
+    assert said["text"] == vocabulary.decode(said["tokens"])
+    assert said["text_tokens"] == vocabulary.encode(said["text"])
+    assert small.command("export", *flags) == 0
+    assert output.read_text() == said["text"] + "\n"
+    differs = said["tokens"] != said["text_tokens"]
+    assert ("is not quite the prompt" in capsys.readouterr().err) == differs
+    last = tmp_path / "last.npy"
+    flags = f"--gin.MODEL_DIR={folder}", "--step=last", f"--output={last}"
+    assert small.command("export", *flags) == 0
+    own = json.loads(last.with_suffix(".json").read_text())
+    np.testing.assert_array_equal(np.load(last), table_VxD[own["tokens"]])
+
+
 def test_it_is_served_beside_other_prompts(folder, frozen):
     vocabulary = load_vocabulary(str(frozen.parent / "spiece.model"))
-    model = prompts.Frozen(str(frozen), fingerprint(str(frozen)), 16, vocabulary)
+    model = prompts.Frozen(
+        str(frozen), weights.fingerprint(str(frozen)), 16, vocabulary
+    )
     prompt_PxD, facts = prompts.read(folder, model)
     np.testing.assert_array_equal(prompt_PxD, small.prompt(folder))
     around = facts.description["method"] == "p_tuning"
@@ -84,6 +116,25 @@ def test_a_run_goes_on_from_its_checkpoint_and_says_what_it_trains(
     trained(parts, frozen, "residual", TRAIN_STEPS=2)
     trained(parts, frozen, "residual")
     assert small.outcome(whole) == small.outcome(parts)
+
+
+@pytest.mark.parametrize("method", OF_PIECES)
+def test_a_search_goes_on_from_its_checkpoint(frozen, tmp_path, capsys, method):
+    """In two sittings it ends with the tokens that it ends with in one."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trained(whole, frozen, method)
+    told = capsys.readouterr().out
+    assert f"text            {json_of(whole)['text']!r}" in told
+    trained(parts, frozen, method, TRAIN_STEPS=2)
+    trained(parts, frozen, method)
+    assert small.outcome(whole) == small.outcome(parts)
+    assert json_of(whole)["tokens"] == json_of(parts)["tokens"]
+    rates = {line["learning_rate"] for line in small.lines(whole / "train.jsonl")}
+    assert [*rates] == [0.0 if method == "autoprompt" else pytest.approx(0.3)]
+
+
+def json_of(folder):
+    return json.loads((folder / "prompt.json").read_text())
 
 
 @pytest.mark.parametrize(

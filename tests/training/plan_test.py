@@ -203,3 +203,13 @@ def test_a_batchs_operations_are_those_of_its_shape():
         "decoder_target_tokens": np.zeros((8, 3, 2)),
     }
     assert flops(batch) == 3 * plan.step_flops(tiny.CONFIG, plan.Workload(4, 8, 16, 2))
+
+
+def test_further_losses_are_further_forward_passes():
+    work = plan.Workload(4, 8, 16, 2)
+    whole = plan.step_flops(tiny.CONFIG, work, weights=True)  # thrice a forward pass
+    for weights in (False, True):
+        one, four = (
+            plan.step_flops(tiny.CONFIG, work, weights, more) for more in (0, 3)
+        )
+        assert four - one == whole
