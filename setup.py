@@ -84,6 +84,10 @@ EXTRAS = {
         "hypothesis>=6.100",
         # The links and blocks of README and docs.
         "markdown-it-py>=4",
+        # Run the notebook of examples/: its format, its cells, their Python.
+        "nbformat>=5.10",
+        "nbclient>=0.10",
+        "ipykernel>=6.29",
         # Reads back the event files that clu writes.
         "tensorboard>=2.20",
         # The server, and two clients of it: the one that people have, and one that

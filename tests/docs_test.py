@@ -18,7 +18,7 @@ from prompt_tuning.tasks import pocket
 
 every_page = pytest.mark.parametrize("path", pages.PAGES, ids=pages.name)
 PLACEHOLDERS = {"FLAGS", "..."}
-OTHERS = set("awk cd cp curl echo eval git grep pre-commit printf".split())
+OTHERS = set("awk cd cp curl echo eval jupyter git grep pre-commit printf".split())
 
 
 def script(name):
@@ -57,7 +57,7 @@ def expanded(name):
 
 @every_page
 def test_files_that_are_named_are_there(path):
-    folders = "docs gin prompt_tuning scripts tasks tests".split()
+    folders = "docs examples gin prompt_tuning scripts tasks tests".split()
     for code in pages.inline_code(path):
         named = code.split()[0] if code.split() else ""
         if named.split("/")[0] in folders and re.fullmatch(
@@ -120,7 +120,7 @@ def check(words):
             check_settings(rest)
         case ["python", "-m", module, *rest] if module.startswith("t5x."):
             check_t5x(rest)
-        case ["python", file, *rest] if file.startswith("scripts/"):
+        case ["python", file, *rest] if file.startswith(("scripts/", "examples/")):
             check_script(file, rest)
         case ["python", "-m", "pytest", *rest]:
             assert all((ROOT / word).exists() for word in rest if "/" in word), rest

@@ -14,8 +14,9 @@ prompt-tuning ensemble runs/sweep
 # on the test split; numbers and votes go into a folder
 prompt-tuning ensemble runs/sweep --split=test --gin.MODEL_DIR=runs/ensemble
 
-# a run, a step of it and a prompt's file
-prompt-tuning ensemble runs/mine runs/mine/checkpoints/0 runs/mine/prompt.npy
+# a prompt's file, one run of a sweep and a step of another
+prompt-tuning ensemble runs/mine/prompt.npy runs/sweep/prompt_length_5-seed_1 \
+    runs/mine/checkpoints/0
 """
 
 

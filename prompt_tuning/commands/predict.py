@@ -24,7 +24,8 @@ prompt-tuning predict --prompt=runs/mine --gin.DECODING=labels \
     --input=texts.csv --output=answers.jsonl
 
 # two prompts in one batch; each row's task names its own
-prompt-tuning predict --prompts kind=runs/mine short=runs/short --input=mixed.jsonl
+prompt-tuning predict --input=mixed.jsonl \
+    --prompts kind=runs/mine short=runs/sweep/prompt_length_1-seed_0
 """
 
 

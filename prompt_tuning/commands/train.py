@@ -26,7 +26,7 @@ prompt-tuning train --gin.INITIAL_CHECKPOINT_PATH=t5-small-lm-adapt \
 
 # a run for each length and seed, compared at the end
 prompt-tuning train --gin_file=gin/runs/prompt_tune.gin --gin.MODEL_DIR=runs/sweep \
-    --sweep=PROMPT_LENGTH=1,5,20 --sweep=SEED=0,1,2
+    --sweep=PROMPT_LENGTH=1,5,10 --sweep=SEED=0,1,2
 """
 
 
