@@ -38,6 +38,10 @@ INSTALL = [
     "scipy>=1.14",
     # Word stems, to tell the lexical clusters among a prompt's neighbours; pure Python.
     "snowballstemmer>=3",
+    # The shell's completion. argcomplete rather than shtab: it asks the program itself,
+    # so that settings and their values come from the dataclasses and no generated
+    # script goes stale; no requirements of its own, kept since 2012, in Debian too.
+    "argcomplete>=3.6",
     # The progress bar.
     "tqdm>=4.66",
     # Event files for TensorBoard.
@@ -80,6 +84,10 @@ EXTRAS = {
         "hypothesis>=6.100",
         # The links and blocks of README and docs.
         "markdown-it-py>=4",
+        # Run the notebook of examples/: its format, its cells, their Python.
+        "nbformat>=5.10",
+        "nbclient>=0.10",
+        "ipykernel>=6.29",
         # Reads back the event files that clu writes.
         "tensorboard>=2.20",
         # The server, and two clients of it: the one that people have, and one that

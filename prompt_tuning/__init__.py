@@ -36,3 +36,53 @@ def load(name, **settings):
     from prompt_tuning.serving import model  # imports JAX
 
     return model.load(name, **settings)
+
+
+def train(*gin_files, **settings):
+    """Tunes a prompt (or the model) and evaluates it, as `prompt-tuning train` does.
+
+    It goes on with a run that was stopped; of a finished one it reads the results.
+
+        run = prompt_tuning.train(MODEL_DIR="runs/mine", PROMPT_LENGTH=20,
+                                  TRAIN_STEPS=400, EVAL_PERIOD=100)
+        run.score, run.scores, run.losses, run.folder
+
+    Args:
+      gin_files: files of settings, such as "gin/runs/prompt_tune.gin".
+      settings: gin's names as keywords, as `load` takes them; MODEL_DIR is the run's
+        folder.
+
+    Returns:
+      A `runs.results.Result`: the folder, the best step and its score and metrics (in
+      percent), the scores and the losses by step.
+
+    Raises:
+      UserError: a setting is none, or does not fit the data or the model.
+    """
+    from prompt_tuning.runs import api  # imports JAX
+
+    return api.train(gin_files, settings)
+
+
+def sweep(values, *gin_files, **settings):
+    """Tunes a prompt for each combination of values, as `train --sweep` does.
+
+    Prompts that differ only in SEED, in how they start and in their optimizer are tuned
+    together, in one compiled step.
+
+        runs = prompt_tuning.sweep({"SEED": range(3)}, MODEL_DIR="runs/seeds")
+
+    Args:
+      values: {setting: its values}.
+      gin_files, settings: of all runs, as `train` takes them; each run has a folder of
+        its own in MODEL_DIR.
+
+    Returns:
+      A `runs.results.Result` for each combination; the last setting changes fastest.
+
+    Raises:
+      UserError: as `train` does; or a run failed.
+    """
+    from prompt_tuning.runs import api  # imports JAX
+
+    return api.sweep(values, gin_files, settings)

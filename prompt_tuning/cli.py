@@ -3,8 +3,6 @@
 Everything heavy is imported inside the commands, so that `--help` is quick.
 """
 
-import argparse
-import importlib
 import io
 import os
 import sys
@@ -13,26 +11,9 @@ from os import _exit as end_at_once
 from typing import Any
 
 from prompt_tuning import interrupts, last_word, memory
-from prompt_tuning.commands import flags
+from prompt_tuning.commands import parsing
+from prompt_tuning.commands.parsing import PROG
 from prompt_tuning.errors import UserError, plain
-
-PROG = "prompt-tuning"
-COMMANDS = {  # one file in commands/ for each
-    "train": "tune a prompt (or the model) and evaluate it",
-    "evaluate": "evaluate a trained prompt on a split",
-    "compare": "set runs side by side: scores by setting, deviation over seeds, curves",
-    "reproduce": "run the paper's experiments; set them in its tables and figures",
-    "ensemble": "let several prompts of one task answer a split together",
-    "inspect": "read prompts: neighbours, norms, clusters, similarities; pictures",
-    "predict": "answer lines of text or JSONL; write JSONL",
-    "serve": "answer over HTTP, as OpenAI's API; a page to compare prompts",
-    "tasks": "list the tasks; show or check their data",
-    "pretrain": "make a frozen model: span corruption, prefix LM",
-    "plan": "memory a run needs on each device; fewest devices it fits",
-    "params": "parameter counts of every size (the paper's Table 4)",
-    "convert": "write a T5 checkpoint in our format or transformers'",
-    "export": "write a prompt as .npy, .safetensors or PEFT's folder",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal may lack a character
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    args = _parse(sys.argv[1:] if arguments is None else arguments)
+    args = parsing.parse(sys.argv[1:] if arguments is None else arguments)
     try:
         with interrupts.handled():
             args.run(args)
@@ -94,6 +75,10 @@ def console() -> None:
     The interpreter would first wait for what runs in the background: a save that cannot
     be written, a compilation, other processes of the run.
     """
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may come next
+        from prompt_tuning.commands import completion
+
+        completion.complete(*parsing.parsers(completion.words()))
     memory.use_huge_pages()
     _forget_late_news()
     code = main()
@@ -123,28 +108,3 @@ def _forget_late_news() -> None:
             unraisable_hook(told)
 
     sys.excepthook, sys.unraisablehook = excepted, unraisable
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog=PROG,
-        description="Prompt tuning of a frozen T5 (Lester et al., 2021).",
-        epilog="Settings are gin's: --gin_file=gin/runs/prompt_tune.gin reads a file, "
-        "--gin.NAME=VALUE overrides a setting (--gin.MODEL_DIR=runs/mine).",
-    )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, text in COMMANDS.items():
-        command = importlib.import_module(f"prompt_tuning.commands.{name}")
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=command.run)
-        flags.add_settings(sub)
-        command.add_flags(sub)
-    args, rest = parser.parse_known_args(arguments)
-    args.bindings = []
-    for text in rest:
-        if not text.startswith("--gin.") or "=" not in text:
-            parser.error(
-                f"unknown argument {text!r}; settings are given as --gin.NAME=VALUE"
-            )
-        args.bindings.append(text.removeprefix("--gin."))
-    return args

@@ -7,12 +7,11 @@ gin's syntax is used here, none of its global state: T5X's engine alone needs th
 
 import ast
 import dataclasses
-import difflib
 import importlib
 import os
 import re
 import tokenize
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -20,16 +19,19 @@ from gin import config_parser
 
 from prompt_tuning import files
 from prompt_tuning.errors import UserError
+from prompt_tuning.near_names import (
+    MACROS,
+    field_of,
+    settings_like,
+    suggest,
+    suggest_setting,
+)
 from prompt_tuning.sections import called
 from prompt_tuning.settings import SECTIONS, Run, Settings
 
 # Installed, gin/ lies inside the package; in a checkout it lies beside it.
 _HERE = Path(__file__).resolve().parent
 GIN_ROOT = _HERE if (_HERE / "gin").is_dir() else _HERE.parent
-
-# A field of Run has a macro of its name in capitals: TRAIN_STEPS for Run.train_steps.
-# So the macros have the names that a T5X user types.
-MACROS = frozenset(field.name.upper() for field in dataclasses.fields(Run))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +137,7 @@ def find_file(name: str, search_paths: Sequence[str] = ()) -> Path:
     known = {path.as_posix() for path in beside + below}
     raise UserError(
         f"no gin file {name!r} in the working directory, in --gin_search_paths or "
-        "among this package's own; " + _suggest(name, known, lambda n: Path(n).stem)
+        "among this package's own; " + suggest(name, known, lambda n: Path(n).stem)
     )
 
 
@@ -210,14 +212,14 @@ def _check_macros(bound: Mapping[str, Bound]) -> None:
     for macro, where in used.items():
         if macro not in macros:
             raise UserError(
-                f"{where} uses %{macro}, which nothing binds; {_suggest(macro, macros)}"
+                f"{where} uses %{macro}, which nothing binds; {suggest(macro, macros)}"
             )
         _check_no_circle(macro, macros)
     for macro, found in macros.items():
         if macro not in MACROS and macro not in used:
             raise UserError(
                 f"{found.where} binds {macro}, which is no setting of a run and is not "
-                f"used as %{macro}; {_suggest_setting(macro)}"
+                f"used as %{macro}; {suggest_setting(macro)}"
             )
 
 
@@ -383,54 +385,14 @@ def _full_name(statement: config_parser.BindingStatement, where: str) -> str:
         return f"{scope}/{selector}" if scope else selector
     section = selector.rpartition(".")[2]
     if scope or section not in SECTIONS:
-        raise UserError(
-            f"{where}: {(f'{scope}/' if scope else '') + selector!r} names no "
-            f"configurables; {_suggest(section, SECTIONS, others=_like(parameter))}"
-        )
+        near = suggest(section, SECTIONS, others=settings_like(parameter))
+        whole = f"{scope}/{selector}" if scope else selector
+        raise UserError(f"{where}: {whole!r} names no configurables; {near}")
     if section == "Run" and parameter == "tuning":
         return "TUNING"
-    known = {field.name for field in dataclasses.fields(SECTIONS[section][0])}
-    if parameter not in known:
-        raise UserError(
-            f"{where}: {section} has no parameter {parameter!r}; "
-            + _suggest(parameter, known, others=_like(parameter))
-        )
+    fields = dataclasses.fields(SECTIONS[section][0])
+    if parameter not in {field.name for field in fields}:
+        known = [called(section, field.name) for field in fields]
+        near = suggest(parameter, known, field_of, settings_like(parameter))
+        raise UserError(f"{where}: {section} has no parameter {parameter!r}; {near}")
     return called(section, parameter)
-
-
-def _suggest_setting(name: str) -> str:
-    """Which setting a name without a section may mean, as the end of a message."""
-    return _suggest(name, MACROS, others=_like(name))
-
-
-def _like(name: str) -> list[str]:
-    """The settings of any section that a field's name may mean, as users type them.
-
-    They have its letters, nearly, or one of its words; or it is their initials: lr.
-    """
-    name = name.lower()
-    found = {}
-    for section, (kind, _) in SECTIONS.items():
-        for field in (field.name for field in dataclasses.fields(kind)):
-            full = field.upper() if section == "Run" else f"{section}.{field}"
-            words = field.split("_")
-            near = difflib.SequenceMatcher(None, name, field).ratio()
-            whole = name == "".join(word[0] for word in words) and len(words) > 1
-            found[full] = 1.0 if whole else max(near, 0.7 * (name in words))
-    best = sorted(found, key=lambda full: -found[full])[:3]
-    return [full for full in best if found[full] >= max(0.65, found[best[0]] - 0.1)]
-
-
-def _suggest(
-    name: str,
-    known: Collection[str],
-    key: Callable[[str], str] = str.lower,
-    others: Sequence[str] = (),
-) -> str:
-    """Which of `known` the name may mean, else of `others`, as the end of a message."""
-    close = difflib.get_close_matches(key(name), {key(other) for other in known})
-    near = [other for best in close for other in sorted(known) if key(other) == best]
-    same = [other for other in others if other.lower().endswith(f".{name.lower()}")]
-    if found := same or near or others:
-        return f"did you mean {' or '.join(found)}?"
-    return f"there are {', '.join(sorted(known)) or 'none'}"

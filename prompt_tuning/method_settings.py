@@ -7,6 +7,13 @@ import dataclasses
 
 from prompt_tuning.sections import Section, setting
 
+# Each is a file in methods/, which this module must not import: it needs JAX.
+NAMES = (
+    *("prompt", "whole", "prepended"),
+    *("residual", "p_tuning", "decomposed", "superpos"),
+    *("autoprompt", "pez"),
+    *("lora", "ia3", "adapters", "prefix_tuning", "warp", "dept", "soft_words"),
+)
 _MOST_SEED = 2**32 - 1
 
 

@@ -1,9 +1,10 @@
 """Sections of settings: frozen dataclasses whose fields say what they may be."""
 
 import dataclasses
+import difflib
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from prompt_tuning.errors import UserError
@@ -27,9 +28,10 @@ def setting(default: Any, text: str, **rules: Any) -> Any:
     """A field of a section: its default, what it means, and the values it may have.
 
     Args:
-      rules: `choices`, or for numbers `least` and `most` (inclusive), `below`; `keys`
-        that a dict may have, to numbers; `path` of a file or folder; `needs`, which
-        other field must be set for a value.
+      rules: `choices`, or `known` where another module checks them, or for numbers
+        `least` and `most` (inclusive), `below`; `keys` that a dict may have, to
+        numbers; `path` of a file or folder; `needs`, which other field must be set for
+        a value.
     """
     return dataclasses.field(default=default, metadata={"text": text} | rules)
 
@@ -106,7 +108,7 @@ def _broken_rule(value: Any, field: dataclasses.Field) -> str:
         problems = (_broken_rule(number, one) for number in value.values())
         return next((f"a dict to {problem}" for problem in problems if problem), "")
     if "choices" in rules and value not in rules["choices"]:
-        return f"one of {', '.join(map(str, rules['choices']))}"
+        return one_of(rules["choices"], value)
     number = "a whole number" if field.type is int else "a number"
     if "least" in rules and value < rules["least"]:
         return f"{number} of at least {rules['least']}"
@@ -115,6 +117,14 @@ def _broken_rule(value: Any, field: dataclasses.Field) -> str:
     if "below" in rules and value >= rules["below"]:
         return f"{number} below {rules['below']}"
     return ""
+
+
+def one_of(choices: Sequence[str], value: Any) -> str:
+    """The values that there are, and the one that `value` is near to."""
+    told = f"one of {', '.join(choices)}"
+    written = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(str(value).lower(), written, 1)
+    return told + (f"; did you mean {written[near[0]]}?" if near else "")
 
 
 def path_problem(path: str) -> str:

@@ -18,7 +18,7 @@ from prompt_tuning.method_settings import (
     Superpos,
     Warp,
 )
-from prompt_tuning.sections import RUN, Section, setting
+from prompt_tuning.sections import RUN, Section, called, setting
 
 MOST_TOKENS = 10**6  # of an input or an answer
 _MANY = 10**9  # steps, and whatever else no run has so many of
@@ -150,6 +150,7 @@ class Run(Section):
         "(both); or what docs/methods.md compares: residual, p_tuning, decomposed, "
         "superpos, autoprompt, pez, lora, ia3, adapters, prefix_tuning, warp, dept, "
         "soft_words",
+        known=method_settings.NAMES,
     )
     prompt_length: int = setting(100, "length (paper section 3.2)", least=1, most=10**5)
     prompt_init: str = setting(
@@ -442,4 +443,11 @@ SECTIONS: dict[str, tuple[type, str]] = {
         Pretrain,
         *method_settings.SECTIONS,
     )
+}
+
+# Every setting, by the name that the user types.
+FIELDS: dict[str, dataclasses.Field] = {
+    called(section, field.name): field
+    for section, (kind, _) in SECTIONS.items()
+    for field in dataclasses.fields(kind)
 }

@@ -1,7 +1,6 @@
 """README and docs: links lead somewhere, commands parse, made pages are fresh."""
 
 import ast
-import dataclasses
 import functools
 import re
 import runpy
@@ -10,21 +9,16 @@ import pages
 import pytest
 from source import ROOT, tree
 
-from prompt_tuning import cli, config
+from prompt_tuning import config
+from prompt_tuning.commands import parsing
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.formats import packaged
-from prompt_tuning.sections import called
-from prompt_tuning.settings import SECTIONS
+from prompt_tuning.settings import FIELDS
 from prompt_tuning.tasks import pocket
 
 every_page = pytest.mark.parametrize("path", pages.PAGES, ids=pages.name)
-SETTINGS = {
-    called(section, field.name): field
-    for section, (kind, _) in SECTIONS.items()
-    for field in dataclasses.fields(kind)
-}
 PLACEHOLDERS = {"FLAGS", "..."}
-OTHERS = set("awk cd cp curl echo git grep pre-commit printf".split())
+OTHERS = set("awk cd cp curl echo eval jupyter git grep pre-commit printf".split())
 
 
 def script(name):
@@ -63,7 +57,7 @@ def expanded(name):
 
 @every_page
 def test_files_that_are_named_are_there(path):
-    folders = "docs gin prompt_tuning scripts tasks tests".split()
+    folders = "docs examples gin prompt_tuning scripts tasks tests".split()
     for code in pages.inline_code(path):
         named = code.split()[0] if code.split() else ""
         if named.split("/")[0] in folders and re.fullmatch(
@@ -94,9 +88,9 @@ def extras():
 def check_settings(words):
     """Flags and settings of `prompt-tuning` are there; gives the settings."""
     words = [word for word in words if word not in PLACEHOLDERS]
-    args = cli._parse(words)  # exits for an unknown flag
+    args = parsing.parse(words)  # exits for an unknown flag
     for sweep in getattr(args, "sweep", ()):
-        assert sweep.partition("=")[0] in SETTINGS, sweep
+        assert sweep.partition("=")[0] in FIELDS, sweep
     return args, config.load(args.gin_file, args.bindings)
 
 
@@ -105,7 +99,7 @@ def check_t5x(words):
     files = [word.partition("=")[2] for word in words if word.startswith("--gin_file=")]
     text = "".join((ROOT / file).read_text() for file in files)
     for macro in re.findall(r"--gin\.(\w+)=", " ".join(words)):
-        assert macro in SETTINGS or re.search(rf"\b{macro}\b", text), macro
+        assert macro in FIELDS or re.search(rf"\b{macro}\b", text), macro
 
 
 def check_script(file, words):
@@ -126,7 +120,7 @@ def check(words):
             check_settings(rest)
         case ["python", "-m", module, *rest] if module.startswith("t5x."):
             check_t5x(rest)
-        case ["python", file, *rest] if file.startswith("scripts/"):
+        case ["python", file, *rest] if file.startswith(("scripts/", "examples/")):
             check_script(file, rest)
         case ["python", "-m", "pytest", *rest]:
             assert all((ROOT / word).exists() for word in rest if "/" in word), rest
@@ -158,7 +152,7 @@ def test_commands_in_the_text_are_there(path):
             case ["prompt-tuning", command, *_] if (
                 command.isalpha() and command.islower()
             ):
-                assert command in cli.COMMANDS, code
+                assert command in parsing.COMMANDS, code
             case ["make", target, *_] if "=" not in target:
                 assert target in targets(), code
             case ["pip", "install", *words]:
@@ -217,8 +211,8 @@ def test_the_settings_page_is_fresh():
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     again = "stale: PYTHONPATH=. python scripts/settings_page.py"
     assert page == made["page"](), again
-    assert made["MORE"].keys() <= SETTINGS.keys()
-    assert all(f"\n| `{name}` |" in page for name in SETTINGS)
+    assert made["MORE"].keys() <= FIELDS.keys()
+    assert all(f"\n| `{name}` |" in page for name in FIELDS)
 
 
 def test_the_picture_is_fresh():

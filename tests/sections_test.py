@@ -38,3 +38,9 @@ def test_a_section_checks_itself_and_calls_its_fields_by_its_name():
     with pytest.raises(UserError, match=r"^own\.rank is 0; it must be a whole number"):
         Own(rank=0)
     assert sections.called(sections.RUN, "seed") == "SEED"
+
+
+def test_choices_are_told_and_the_near_one_with_them():
+    choices = ("class_label", "file")
+    assert sections.one_of(choices, "Class-Label").endswith("did you mean class_label?")
+    assert sections.one_of(choices, "zeros") == "one of class_label, file"

@@ -52,6 +52,7 @@ def test_every_field_has_a_default_and_a_text(kind, field):
     assert field.metadata.keys() <= {
         *("text", "choices", "least", "most", "below", "keys", "path"),
         "needs",
+        "known",
     }
 
 

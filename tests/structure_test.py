@@ -13,7 +13,7 @@ errors last_word memory
 sections
 files method_settings
 settings
-outputs interrupts
+outputs interrupts near_names
 config partitioning
 t5
 methods

@@ -4,6 +4,18 @@ import argparse
 
 from prompt_tuning.commands import flags
 
+SETTINGS = ()
+EXAMPLES = r"""
+# the runs of a sweep; tables and pictures go into its folder
+prompt-tuning compare runs/sweep
+
+# a sweep and a run
+prompt-tuning compare runs/sweep runs/mine --output=runs/comparison
+
+# all runs there are
+prompt-tuning compare runs --output=runs/all
+"""
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the runs, and --output."""

@@ -7,6 +7,24 @@ from typing import Any
 
 from prompt_tuning.commands import flags
 
+SETTINGS = (
+    "INITIAL_CHECKPOINT_PATH",
+    "MODEL_DIR",
+    "VOCABULARY",
+    "T5Config.param_dtype",
+)
+EXAMPLES = r"""
+# the embedded model as a folder that transformers loads
+prompt-tuning convert --format=hf --output=nano_hf
+
+# a checkpoint of any format as one file, here of half the size
+prompt-tuning convert --output=base.safetensors \
+    --gin.INITIAL_CHECKPOINT_PATH=FOLDER --gin.T5Config.param_dtype=bfloat16
+
+# the frozen model of a run; with METHOD=whole the tuned one
+prompt-tuning convert --format=hf --gin.MODEL_DIR=runs/mine --output=served
+"""
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds --output and --format."""

@@ -6,6 +6,19 @@ from typing import Any
 
 from prompt_tuning.commands import flags
 
+SETTINGS = ("MODEL_DIR", "DECODING", "BATCH_SIZE")
+EXAMPLES = r"""
+# the runs of a sweep: average, best, vote and mean probability
+prompt-tuning ensemble runs/sweep
+
+# on the test split; numbers and votes go into a folder
+prompt-tuning ensemble runs/sweep --split=test --gin.MODEL_DIR=runs/ensemble
+
+# a prompt's file, one run of a sweep and a step of another
+prompt-tuning ensemble runs/mine/prompt.npy runs/sweep/prompt_length_5-seed_1 \
+    runs/mine/checkpoints/0
+"""
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the prompts, the flags for hosts and --split."""

@@ -9,6 +9,18 @@ from typing import Any
 from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 
+SETTINGS = ("MODEL_DIR", "MIXTURE_OR_TASK_NAME", "DECODING", "BATCH_SIZE")
+EXAMPLES = r"""
+# the prompt of a run
+prompt-tuning evaluate --gin.MODEL_DIR=runs/mine
+
+# a prompt's file, on another split
+prompt-tuning evaluate --prompt=runs/mine/prompt.npy --split=test
+
+# every run of a sweep, the likeliest of the label words as the answer
+prompt-tuning evaluate --gin.MODEL_DIR=runs/sweep --gin.DECODING=labels
+"""
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags for hosts and the prompts, and --split."""

@@ -8,6 +8,18 @@ from typing import Any
 from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 
+SETTINGS = ("MODEL_DIR",)
+EXAMPLES = r"""
+# the best state's prompt, as a file
+prompt-tuning export --gin.MODEL_DIR=runs/mine --output=mine.safetensors
+
+# a folder that Hugging Face's PEFT loads
+prompt-tuning export --format=peft --gin.MODEL_DIR=runs/mine --output=mine_peft
+
+# the newest state of a run that still goes on
+prompt-tuning export --step=last --gin.MODEL_DIR=runs/mine --output=newest.npy
+"""
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds --output, --format and --step."""

@@ -7,6 +7,24 @@ from typing import Any
 
 from prompt_tuning.commands import flags
 
+SETTINGS = (
+    "INITIAL_CHECKPOINT_PATH",
+    "VOCABULARY",
+    "MIXTURE_OR_TASK_NAME",
+    "EVAL_SPLIT",
+)
+EXAMPLES = r"""
+# the nearest pieces of each position, norms, clusters
+prompt-tuning inspect runs/mine
+
+# what each position does in its task; pictures of it all
+prompt-tuning inspect runs/mine --positions --output=pictures
+
+# how alike two prompts are; what training added to a start
+prompt-tuning inspect runs/mine runs/mine/checkpoints/0 \
+    --combine=added.npy --weights=1,-1
+"""
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the prompts, --neighbours, --json and --output."""

@@ -2,6 +2,18 @@
 
 import argparse
 
+SETTINGS = ()
+EXAMPLES = r"""
+# the table
+prompt-tuning params
+
+# the rows of one size
+prompt-tuning params | grep xxl
+
+# as a file
+prompt-tuning params > table4.txt
+"""
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds none."""

@@ -3,6 +3,22 @@
 import argparse
 import math
 
+SETTINGS = (
+    *("INITIAL_CHECKPOINT_PATH", "PROMPT_LENGTH", "BATCH_SIZE", "NUM_MICROBATCHES"),
+    *("TASK_FEATURE_LENGTHS", "METHOD", "T5Config.dtype", "T5Config.param_dtype"),
+    *("T5Config.remat", "T5Config.scan_layers", "param_shardings"),
+)
+EXAMPLES = r"""
+# the embedded model on one device
+prompt-tuning plan
+
+# T5 1.1 XXL in bfloat16, its weights over eight devices
+prompt-tuning plan --model=xxl --mesh=1x8 --gin.T5Config.param_dtype=bfloat16
+
+# model tuning of T5 1.1 Small, the batch over two devices
+prompt-tuning plan --model=small --mesh=2x1 --batch=32 --gin.METHOD=whole
+"""
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds --model, --mesh and --batch."""

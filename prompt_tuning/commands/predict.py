@@ -13,6 +13,21 @@ from typing import Any
 from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 
+SETTINGS = ("MODEL_DIR", "DECODING", "BATCH_SIZE", "INPUTS", "INITIAL_CHECKPOINT_PATH")
+EXAMPLES = r"""
+# a line of text
+echo "passage: mara lost a vulug at the lake. topic:" | prompt-tuning predict \
+    --gin.MODEL_DIR=runs/mine
+
+# a table with a column inputs; probabilities of the label words
+prompt-tuning predict --prompt=runs/mine --gin.DECODING=labels \
+    --input=texts.csv --output=answers.jsonl
+
+# two prompts in one batch; each row's task names its own
+prompt-tuning predict --input=mixed.jsonl \
+    --prompts kind=runs/mine short=runs/sweep/prompt_length_1-seed_0
+"""
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags for hosts and prompts, --input and --output."""

@@ -11,6 +11,18 @@ from typing import Any
 from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 
+SETTINGS = ()
+EXAMPLES = r"""
+# see that Figure 3(a) runs: one seed, few steps
+prompt-tuning reproduce fig3a --quick
+
+# what all of the paper would take on T5 1.1, and how to launch it
+prompt-tuning reproduce all --scale=paper --dry_run
+
+# Tables 3 and 5 on the embedded models; goes on where it was killed
+prompt-tuning reproduce table3 table5 --jobs=2
+"""
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the experiments, their scale, and which cells to run how."""

@@ -11,6 +11,19 @@ from prompt_tuning import files
 from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 
+SETTINGS = ("INITIAL_CHECKPOINT_PATH", "BATCH_SIZE", "DECODING", "T5Config.param_dtype")
+EXAMPLES = r"""
+# one prompt, here; a page is at the address that it prints
+prompt-tuning serve --prompts kind=runs/mine
+
+# all prompts of a folder, to whoever has the key
+prompt-tuning serve --prompts runs --host=0.0.0.0 --api_key_file=key.txt
+
+# clients load and unload prompts below a folder
+prompt-tuning serve --load_from=runs --port=8080
+"""
+
+
 KEY = "PROMPT_TUNING_API_KEY"  # the environment variable
 # Compiled beside the largest: rows of a batch; prompt and input together.
 SIZES, LENGTHS = (1, 8), (64, 128, 256)

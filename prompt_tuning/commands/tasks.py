@@ -3,6 +3,18 @@
 import argparse
 import sys
 
+SETTINGS = ("MIXTURE_OR_TASK_MODULE", "TASK_FEATURE_LENGTHS", "VOCABULARY")
+EXAMPLES = r"""
+# all tasks
+prompt-tuning tasks
+
+# what the model reads and should write
+prompt-tuning tasks --render=pocket_kind --split=validation --limit=5
+
+# the official files of SuperGLUE and others, checked row by row
+prompt-tuning tasks --check --data_dir=superglue
+"""
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say what to show."""

@@ -8,6 +8,27 @@ from typing import Any
 
 from prompt_tuning.commands import flags
 
+SETTINGS = (
+    *("MODEL_DIR", "INITIAL_CHECKPOINT_PATH", "MIXTURE_OR_TASK_NAME", "INPUTS"),
+    *("TARGETS", "TASK_FEATURE_LENGTHS", "METHOD", "PROMPT_LENGTH", "PROMPT_INIT"),
+    *("PROMPT_PLACE", "TRAIN_STEPS", "BATCH_SIZE", "EVAL_PERIOD", "DECODING", "SEED"),
+    *("schedule", "T5Config.dtype", "T5Config.param_dtype", "mesh"),
+)
+EXAMPLES = r"""
+# tune a prompt for the embedded model; two minutes on two cores
+prompt-tuning train --gin_file=gin/runs/prompt_tune.gin --gin.MODEL_DIR=runs/mine
+
+# a T5 of Hugging Face's in a folder, and your own table
+prompt-tuning train --gin.INITIAL_CHECKPOINT_PATH=t5-small-lm-adapt \
+    --gin.MIXTURE_OR_TASK_NAME=reviews.csv --gin.INPUTS="'review: {text}'" \
+    --gin.TARGETS={sentiment} --gin.TRAIN_STEPS=2000 --gin.EVAL_PERIOD=200 \
+    --gin.MODEL_DIR=runs/reviews
+
+# a run for each length and seed, compared at the end
+prompt-tuning train --gin_file=gin/runs/prompt_tune.gin --gin.MODEL_DIR=runs/sweep \
+    --sweep=PROMPT_LENGTH=1,5,10 --sweep=SEED=0,1,2
+"""
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags for hosts, and --sweep."""

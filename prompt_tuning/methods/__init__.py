@@ -18,16 +18,11 @@ import numpy as np
 
 from prompt_tuning import method_settings
 from prompt_tuning.errors import UserError
-from prompt_tuning.sections import Section, called
+from prompt_tuning.sections import Section, called, one_of
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra
 
-NAMES = (
-    *("prompt", "whole", "prepended"),
-    *("residual", "p_tuning", "decomposed", "superpos"),
-    *("autoprompt", "pez"),
-    *("lora", "ia3", "adapters", "prefix_tuning", "warp", "dept", "soft_words"),
-)
+NAMES = method_settings.NAMES
 
 
 class Start(NamedTuple):
@@ -100,7 +95,7 @@ def of(settings: Settings) -> Method:
             f"nothing to train; take one of {', '.join(NAMES)}"
         )
     if name not in NAMES:
-        raise UserError(f"METHOD is {name!r}; it must be one of {', '.join(NAMES)}")
+        raise UserError(f"METHOD is {name!r}; it must be {one_of(NAMES, name)}")
     for section in method_settings.SECTIONS:
         if name != section.SECTION:
             _check_unset(settings, section)

@@ -1,7 +1,6 @@
 """The settings of several runs, and which of them one step can train together."""
 
 import ast
-import dataclasses
 import itertools
 import os
 import re
@@ -11,8 +10,7 @@ from typing import Any
 
 from prompt_tuning import config, methods
 from prompt_tuning.errors import UserError
-from prompt_tuning.sections import called
-from prompt_tuning.settings import SECTIONS, Settings
+from prompt_tuning.settings import FIELDS, Settings
 
 # The settings in which runs trained in one compiled step may differ: the order of the
 # data, how the prompt starts, its optimizer.
@@ -22,12 +20,7 @@ _OF_ONE_STEP = re.compile(
 )
 # Settings that tuning does not read, or that are each run's own.
 _NOT_SWEPT = re.compile(r"MODEL_DIR|(pretrain|inverse_square_root)\.\w+")
-_PATHS = {
-    called(section, field.name)
-    for section, (kind, _) in SECTIONS.items()
-    for field in dataclasses.fields(kind)
-    if "path" in field.metadata
-}
+_PATHS = {name for name, field in FIELDS.items() if "path" in field.metadata}
 
 
 def sweep(
