@@ -171,7 +171,27 @@ class Dept(Section):
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class PromptDesign(Section):
+    """A written instruction and training examples in front of each input."""
+
+    SECTION = "prompt_design"
+    instruction: str = setting("", "the text that comes first")
+    examples: int = setting(
+        8,
+        "training examples after it, drawn by SEED, as many of each label",
+        least=0,
+        most=10_000,
+    )
+    tokens: int = setting(
+        512,
+        "the most tokens of both; an example for which there is no room is left out",
+        least=1,
+        most=10**6,
+    )
+
+
 SECTIONS: tuple[type[Section], ...] = (
     *(Residual, PTuning, Decomposed, Superpos),
-    *(Lora, Adapters, PrefixTuning, Warp, Dept),
+    *(Lora, Adapters, PrefixTuning, Warp, Dept, PromptDesign),
 )

@@ -182,6 +182,11 @@ class PromptedT5(models.EncoderDecoderModel):
         self.settings = settings = methods.worded(settings, self.parts.vocabulary)
         self.task = _task(settings.run, self.parts.vocabulary)
         self.method = methods.of(settings)
+        if not self.method.trains:
+            raise UserError(
+                f"METHOD is {settings.run.method!r}, which trains nothing: start it "
+                "with `prompt-tuning train`, which needs no T5X"
+            )
         vocabulary = tasks.seqio_vocabulary(self.parts.vocabulary)
         super().__init__(
             self.parts.network,

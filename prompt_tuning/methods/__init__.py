@@ -26,7 +26,16 @@ NAMES = (
     *("prompt", "whole", "prepended"),
     *("residual", "p_tuning", "decomposed", "superpos"),
     *("lora", "ia3", "adapters", "prefix_tuning", "warp", "dept", "soft_words"),
+    "prompt_design",
 )
+
+
+class Example(NamedTuple):
+    """A training example: its row in the split, and token ids without EOS."""
+
+    row: int
+    inputs: Sequence[int]
+    targets: Sequence[int]
 
 
 class Start(NamedTuple):
@@ -36,12 +45,14 @@ class Start(NamedTuple):
     encode: text -> token ids, without EOS.
     prompt_PxD: the prompt to start from (PROMPT_INIT=file), or None.
     label_words: what the model writes for the task's labels; may be empty.
+    examples: gives the training examples that an input may show.
     """
 
     class_words: Sequence[str]
     encode: Callable[[str], Sequence[int]]
     prompt_PxD: np.ndarray | None = None
     label_words: Sequence[str] = ()
+    examples: Callable[[], Sequence[Example]] = tuple
 
 
 class Method(NamedTuple):
@@ -54,12 +65,24 @@ class Method(NamedTuple):
       training needs; the parameters are None if they are the frozen model's. Of
       `frozen` it reads embeddings alone.
     shares: the frozen model stays whole, so that several runs can share it in one step.
+    says: only of a method that trains nothing, whose tree holds whole numbers: (the
+      tree, token ids -> text) -> what a description says of it.
     """
 
     init: Callable[[jax.Array, Any, Start], Any]
     bind: Callable[[Any, Any], tuple[Any, Extra]]
     fold: Callable[[Any, Any], tuple[Any, Extra]]
     shares: bool = True
+    says: Callable[[Any, Callable[[Sequence[int]], str]], dict[str, Any]] | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is anything to train."""
+        return self.says is None
+
+    def count(self, trained: Any) -> int:
+        """The number of trained parameters."""
+        return sum(x.size for x in jax.tree.leaves(trained)) if self.trains else 0
 
 
 def of(settings: Settings) -> Method:

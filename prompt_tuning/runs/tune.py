@@ -24,6 +24,7 @@ from prompt_tuning.frozen import weights
 from prompt_tuning.methods import prompt as prompts
 from prompt_tuning.runs import figures, parts, report, results, transfer
 from prompt_tuning.settings import Run, Settings
+from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import (
     batching,
     checkpoints,
@@ -65,6 +66,10 @@ class Data(NamedTuple):
     training: batching.Examples
     development: tasks.Split
 
+    @property
+    def splits(self) -> tuple[batching.Examples, batching.Examples]:
+        return self.training, self.development.examples
+
 
 Measure = Callable[[Any], tuple[tasks.Evaluation, list[tasks.Record]]]
 
@@ -97,14 +102,19 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     sweep = [parts.resolved(one, model) for one in sweep]
     said = _descriptions(sweep, task, model, data)
     method = methods.of(sweep[0])
-    members = _members(sweep, folders, task, model, said)
+    members = _members(sweep, folders, task, model, said, data)
     frozen = methods.left_frozen(model.params, members[0].state.trained)
     _check_shared(sweep, model.params, frozen)
-    first, splits = members[0].state.trained, (data.training, data.development.examples)
+    first, splits = members[0].state.trained, data.splits
     penalty = parts.penalty(sweep[0], method, first, frozen, model.vocabulary)
     runs = [one.run for one in sweep]
     told = report.introduction(runs, method, first, frozen, task.name, splits, computed)
     print(told, flush=True)
+    if not method.trains and run.decoding == "greedy" and task.label_words():
+        outputs.warn(
+            f"{task.name} has label words, and nothing is trained that would answer "
+            "them: DECODING=labels scores them"
+        )
 
     bound = parts.make_measure(run, model, data.development)
 
@@ -128,14 +138,16 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
         where = folders[0].parent if len(sweep) > 1 else run.model_dir
         done = f"finished at step {last}; nothing left to do"
         going_on = f"resuming from step {last} in {where}"
-        print(done if last >= run.train_steps else going_on, flush=True)
+        left = method.trains and last < run.train_steps
+        print(going_on if left else done, flush=True)
     try:
         if last is None:
             at_period(tuple(one.state for one in members), 0)
         for member in members:
             _evaluate_again(member, measure, data.training)
         calls = at_period, at_stop
-        _fit(members, method, model, frozen, data.training, penalty, *calls)
+        if method.trains:
+            _fit(members, method, model, frozen, data.training, penalty, *calls)
     finally:  # after an error or Ctrl-C, too, finish writing the last state
         for member in members:
             checkpoints.finish(member.states)
@@ -199,12 +211,12 @@ def _conclude(
         score = tasks.development_score(trained.metrics, data.training.sizes)
         about |= {"step": best, "score": score, "metrics": trained.metrics}
         folded = method.fold(state.trained, frozen)
-        about |= prompts.said(member.run, folded[1])
+        about |= _own(member.run, method, state.trained, folded[1], model)
         files = _ship(member.folder, folded, model, about)
         written = _write_results(member, best, majority, trained, data, measure)
     if len(members) == 1:  # those of a sweep are told side by side
         run, path = members[0].run, members[0].folder
-        print(report.conclusion(run, path, files, written))
+        print(report.conclusion(run, path, files, written, method.trains))
 
 
 def _descriptions(
@@ -237,28 +249,30 @@ def _members(
     task: tasks.Task,
     model: parts.Model,
     said: Sequence[dict[str, Any]],
+    data: Data,
 ) -> list[Member]:
     """Each run's first state and folder, which must not hold other settings."""
-    members = []
+    members, eos_id = [], model.vocabulary.eos_id
+    examples = functools.partial(parts.may_be_shown, *data.splits, eos_id)
     for settings, path, description in zip(sweep, folders, said, strict=True):
         run = settings.run
         source = transfer.described(run, description)
         array = source and transfer.load(source, run, description, model)
-        start = functools.partial(parts.start, settings, task, model, array)
-        trained = start()
-        params, extra = methods.of(settings).fold(trained, model.params)
-        if array is not None and extra.prompt is None:
+        start = functools.partial(parts.start, settings, task, model, array, examples)
+        trained, method = start(), methods.of(settings)
+        params, extra = method.fold(trained, model.params)
+        if array is not None and not (extra.prompt and method.trains):
             raise UserError(
                 f"PROMPT_INIT is {run.prompt_init!r}, but METHOD is {run.method!r}, "
-                "which has no prompt to start from one: leave PROMPT_INIT out"
+                "which trains no prompt to start from one: leave PROMPT_INIT out"
             )
         description = {
             **description,
             "ships_model": params is not None,
             "ships_extra": not extra.is_prompt,
-            "trained_parameters": sum(x.size for x in jax.tree.leaves(trained)),
+            "trained_parameters": method.count(trained),
         }
-        description |= prompts.said(run, extra)
+        description |= _own(run, method, trained, extra, model)
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
         where = path / "checkpoints"
@@ -269,6 +283,14 @@ def _members(
         events = parts.events(path) if run.tensorboard else None
         members.append(Member(run, path, start, adafactor, rate, events, states, state))
     return members
+
+
+def _own(
+    run: Run, method: methods.Method, trained: Any, extra: Extra, model: parts.Model
+) -> dict[str, Any]:
+    """What a description says of what is trained, beside its settings."""
+    said = method.says(trained, model.vocabulary.decode) if method.says else {}
+    return said | prompts.said(run, extra)
 
 
 def _check_shared(sweep: Sequence[Settings], params: Any, frozen: Any) -> None:
@@ -438,14 +460,13 @@ def _write_results(
     run, path = member.run, member.folder
     end = max(run.train_steps, member.states.latest_step() or 0)
     scores = folder.keep_lines(path / "eval.jsonl", end, *EVALUATED)
-    splits = data.training, data.development.examples
     found = {
         "best_step": best,
         "steps": end,
         "majority": majority,
         "untrained": _untrained(member, scores, trained, measure)._asdict(),
         "trained": trained._asdict(),
-        "cut": {split.split: split.cut for split in splits},
+        "cut": {split.split: split.cut for split in data.splits},
     }
     figures.learning_curve(
         path / "learning_curve",
