@@ -55,6 +55,13 @@ def test_a_state_folds_to_the_prompt_that_was_shipped(folder, tmp_path):
     assert exchange.read_description(output).get("in_front") == said.get("in_front")
 
 
+def test_a_finished_sweep_is_not_trained_again(folder, frozen, capsys):
+    method = json.loads((folder / "prompt.json").read_text())["method"]
+    capsys.readouterr()
+    trained(folder.parent, frozen, method, "--sweep=SEED=0,1")
+    assert "2 of 2 finished before" in capsys.readouterr().out
+
+
 def test_it_is_served_beside_other_prompts(folder, frozen):
     vocabulary = load_vocabulary(str(frozen.parent / "spiece.model"))
     model = prompts.Frozen(str(frozen), fingerprint(str(frozen)), 16, vocabulary)
