@@ -19,6 +19,7 @@ from prompt_tuning.frozen.vocabulary import (
     check_vocabulary,
     load_vocabulary,
 )
+from prompt_tuning.methods import prompt as prompts
 from prompt_tuning.settings import Run, Settings, T5Config, Wayward
 from prompt_tuning.t5 import products
 from prompt_tuning.t5.extra import Extra
@@ -243,6 +244,18 @@ def start(
     labels = task.label_words() or ()
     first = methods.Start(words, model.vocabulary.encode, prompt, labels, examples)
     return methods.of(settings).init(jax.random.key(run.seed), model.params, first)
+
+
+def said(
+    run: Run, model: Model, method: methods.Method, trained: Any, extra: Extra
+) -> dict[str, Any]:
+    """What a description says of what is trained, beside the settings.
+
+    Args:
+      extra: what it folds to.
+    """
+    own = method.says(trained, model.vocabulary.decode) if method.says else {}
+    return own | prompts.said(run, extra)
 
 
 def may_be_shown(

@@ -113,11 +113,10 @@ def conclusion(
     best = f"; best of the evaluations at step {results['best_step']}"
     if not trains:
         rows, columns, best = [(*row[:3], row[4]) for row in rows], ("prompt",), ""
-    paths = {path.stem: path for path in files} | {
-        "learning curve": folder / "learning_curve.png",
-        "metrics": folder / "metrics.json",
-        "predictions": folder / "predictions.jsonl",
-    }
+    names = {"learning curve": "learning_curve.png"} if trains else {}
+    names |= {"metrics": "metrics.json", "predictions": "predictions.jsonl"}
+    paths = {path.stem: path for path in files}
+    paths |= {name: folder / file for name, file in names.items()}
     return "\n".join(
         [
             "",

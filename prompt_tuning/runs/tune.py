@@ -21,10 +21,8 @@ from jax.sharding import Mesh
 from prompt_tuning import exchange, methods, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
-from prompt_tuning.methods import prompt as prompts
 from prompt_tuning.runs import figures, parts, report, results, transfer
 from prompt_tuning.settings import Run, Settings
-from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import (
     batching,
     checkpoints,
@@ -211,9 +209,10 @@ def _conclude(
         score = tasks.development_score(trained.metrics, data.training.sizes)
         about |= {"step": best, "score": score, "metrics": trained.metrics}
         folded = method.fold(state.trained, frozen)
-        about |= _own(member.run, method, state.trained, folded[1], model)
+        about |= parts.said(member.run, model, method, state.trained, folded[1])
         files = _ship(member.folder, folded, model, about)
-        written = _write_results(member, best, majority, trained, data, measure)
+        found = majority, trained, data, measure
+        written = _write_results(member, best, *found, draw=method.trains)
     if len(members) == 1:  # those of a sweep are told side by side
         run, path = members[0].run, members[0].folder
         print(report.conclusion(run, path, files, written, method.trains))
@@ -272,7 +271,7 @@ def _members(
             "ships_extra": not extra.is_prompt,
             "trained_parameters": method.count(trained),
         }
-        description |= _own(run, method, trained, extra, model)
+        description |= parts.said(run, model, method, trained, extra)
         adafactor = optimizer.of(settings)
         state = partitioning.placed(step.new_state(trained, adafactor), model.mesh)
         where = path / "checkpoints"
@@ -283,14 +282,6 @@ def _members(
         events = parts.events(path) if run.tensorboard else None
         members.append(Member(run, path, start, adafactor, rate, events, states, state))
     return members
-
-
-def _own(
-    run: Run, method: methods.Method, trained: Any, extra: Extra, model: parts.Model
-) -> dict[str, Any]:
-    """What a description says of what is trained, beside its settings."""
-    said = method.says(trained, model.vocabulary.decode) if method.says else {}
-    return said | prompts.said(run, extra)
 
 
 def _check_shared(sweep: Sequence[Settings], params: Any, frozen: Any) -> None:
@@ -455,6 +446,7 @@ def _write_results(
     trained: tasks.Evaluation,
     data: Data,
     measure: Measure,
+    draw: bool,
 ) -> dict[str, Any]:
     """Draws the learning curve, writes metrics.json and returns what that holds."""
     run, path = member.run, member.folder
@@ -468,14 +460,15 @@ def _write_results(
         "trained": trained._asdict(),
         "cut": {split.split: split.cut for split in data.splits},
     }
-    figures.learning_curve(
-        path / "learning_curve",
-        f"{run.mixture_or_task_name} on {parts.short_name(run)}",
-        folder.keep_lines(path / "train.jsonl", end, "loss"),
-        scores,
-        tasks.development_score(majority) if any(majority.values()) else None,
-        figures.score_name(trained.metrics, data.training.sizes),
-    )
+    if draw:
+        figures.learning_curve(
+            path / "learning_curve",
+            f"{run.mixture_or_task_name} on {parts.short_name(run)}",
+            folder.keep_lines(path / "train.jsonl", end, "loss"),
+            scores,
+            tasks.development_score(majority) if any(majority.values()) else None,
+            figures.score_name(trained.metrics, data.training.sizes),
+        )
     # Last, as what has it is finished.
     outputs.write_json(path / results.METRICS, found)
     return found
