@@ -255,7 +255,8 @@ def said(
       extra: what it folds to.
     """
     own = method.says(trained, model.vocabulary.decode) if method.says else {}
-    return own | prompts.said(run, extra)
+    count = {"trained_parameters": method.count(trained)}
+    return count | own | prompts.said(run, extra)
 
 
 def may_be_shown(

@@ -269,7 +269,6 @@ def _members(
             **description,
             "ships_model": params is not None,
             "ships_extra": not extra.is_prompt,
-            "trained_parameters": method.count(trained),
         }
         description |= parts.said(run, model, method, trained, extra)
         adafactor = optimizer.of(settings)
