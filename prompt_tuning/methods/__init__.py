@@ -34,8 +34,8 @@ class Example(NamedTuple):
     """A training example: its row in the split, and token ids without EOS."""
 
     row: int
-    inputs: Sequence[int]
-    targets: Sequence[int]
+    inputs: Sequence[int] | np.ndarray
+    targets: Sequence[int] | np.ndarray
 
 
 class Start(NamedTuple):

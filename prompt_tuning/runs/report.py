@@ -39,10 +39,10 @@ def introduction(
     if params is not None:
         lines = [f"model         {path}: {model:,} parameters, all trained"]
     if extra.prompt:
-        shape = extra.prompt.vectors.shape
+        length, width = extra.prompt.vectors.shape
         inits = dict.fromkeys(run.prompt_init for run in runs)
-        told = f"{shape[0]} tokens of text; nothing is trained"
-        told = _prompt(*shape, model, inits) if method.trains else told
+        told = f"{length} tokens of text; nothing is trained"
+        told = _prompt(length, width, model, inits) if method.trains else told
         lines.append(f"prompt        {told}")
     made_of_more = extra.prompt and count != math.prod(extra.prompt.vectors.shape)
     made_of_more = params is None and (made_of_more or not extra.is_prompt)
