@@ -13,6 +13,7 @@ NAMES = (
     *("residual", "p_tuning", "decomposed", "superpos"),
     *("autoprompt", "pez"),
     *("lora", "ia3", "adapters", "prefix_tuning", "warp", "dept", "soft_words"),
+    "prompt_design",
 )
 _MOST_SEED = 2**32 - 1
 
@@ -207,7 +208,27 @@ class Dept(Section):
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class PromptDesign(Section):
+    """A written instruction and training examples in front of each input."""
+
+    SECTION = "prompt_design"
+    instruction: str = setting("", "the text that comes first")
+    examples: int = setting(
+        8,
+        "training examples after it, drawn by SEED, as many of each label",
+        least=0,
+        most=10_000,
+    )
+    tokens: int = setting(
+        512,
+        "the most tokens of both; an example for which there is no room is left out",
+        least=1,
+        most=10**6,
+    )
+
+
 SECTIONS: tuple[type[Section], ...] = (
     *(Residual, PTuning, Decomposed, Superpos, AutoPrompt, Pez),
-    *(Lora, Adapters, PrefixTuning, Warp, Dept),
+    *(Lora, Adapters, PrefixTuning, Warp, Dept, PromptDesign),
 )

@@ -13,6 +13,7 @@ from prompt_tuning.method_settings import (
     Lora,
     Pez,
     PrefixTuning,
+    PromptDesign,
     PTuning,
     Residual,
     Superpos,
@@ -149,7 +150,7 @@ class Run(Section):
         "what is trained: prompt; whole (the model, the paper's baseline); prepended "
         "(both); or what docs/methods.md compares: residual, p_tuning, decomposed, "
         "superpos, autoprompt, pez, lora, ia3, adapters, prefix_tuning, warp, dept, "
-        "soft_words",
+        "soft_words; prompt_design trains nothing",
         known=method_settings.NAMES,
     )
     prompt_length: int = setting(100, "length (paper section 3.2)", least=1, most=10**5)
@@ -424,6 +425,7 @@ class Settings:
     prefix_tuning: PrefixTuning = dataclasses.field(default_factory=PrefixTuning)
     warp: Warp = dataclasses.field(default_factory=Warp)
     dept: Dept = dataclasses.field(default_factory=Dept)
+    prompt_design: PromptDesign = dataclasses.field(default_factory=PromptDesign)
 
 
 # What the user calls a section -> its class, and the field of Settings that holds it.

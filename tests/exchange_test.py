@@ -73,6 +73,7 @@ def test_a_description_is_json_and_says_what_made_the_prompt():
         "width": 16,
         "init": "random_uniform",
         "place": "suffix",
+        "decoding": "greedy",
         "wayward_text": None,
         "wayward_weight": None,
         "seed": 5,

@@ -20,12 +20,14 @@ from prompt_tuning.reproduce import (
     experiments,
     grid,
     outcomes,
+    paper,
     scales,
     sizes,
     table,
     working,
 )
 from prompt_tuning.reproduce.experiment import Experiment, no_cells
+from prompt_tuning.reproduce.experiments import fig1
 from prompt_tuning.reproduce.grid import After, Cell
 from prompt_tuning.runs import evaluation, results, tune
 from prompt_tuning.training import folder
@@ -275,6 +277,26 @@ def test_a_cell_waits_for_the_one_that_it_starts_from(scale, tmp_path, trained):
     changed = first._replace(settings={**first.settings, "PROMPT_LENGTH": 2})
     other = last._replace(settings={**last.settings, "PROMPT_FILE": After(changed)})
     assert plan(scale, tmp_path, [other])[0].folder != found[0].folder
+
+
+def test_prompt_design_is_asked_like_a_trained_prompt(scale, tmp_path):
+    """It is no longer than its text, whatever PROMPT_LENGTH the scale has."""
+    design = {"METHOD": "prompt_design", "DECODING": "labels"}
+    design |= {"prompt_design.instruction": "name it"}
+    tasks = scale.tasks._replace(designed={"grid_one": design})
+    scale = scale._replace(tasks=tasks, designed={"prompt_design.examples": 2})
+    columns = paper.DESIGN, paper.DESIGN_ALONE
+    of = [cell for cell in fig1.cells(scale) if cell.column in columns]
+    found = plan(scale, tmp_path, of)
+    assert {dry_run.needs(one.settings, 0)[0] for one in found} == {0.0}
+    working.work(found, scale.splits)
+    done = outcomes.read_all(found, scale.splits)
+    for one in done:
+        assert one.state == cells.DONE, one.reason
+        assert {"test/grid_one/score", "validation/grid_one/score"} <= {*one.metrics}
+        assert one.facts["trained_parameters"] == one.facts["steps"] == 0
+    assert fig1.table(scale, done).columns == columns
+    assert table.selecting(done).spread is None
 
 
 def test_finished_cells_of_other_machines_are_collected(scale, tmp_path):

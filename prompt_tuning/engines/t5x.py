@@ -187,6 +187,11 @@ class PromptedT5(models.EncoderDecoderModel):
                 f"METHOD is {settings.run.method!r}, a search whose steps T5X's "
                 "trainer does not make: run it with `prompt-tuning train`"
             )
+        if not self.method.trains:
+            raise UserError(
+                f"METHOD is {settings.run.method!r}, which trains nothing: start it "
+                "with `prompt-tuning train`, which needs no T5X"
+            )
         vocabulary = tasks.seqio_vocabulary(self.parts.vocabulary)
         super().__init__(
             self.parts.network,

@@ -56,6 +56,7 @@ def description(
         "width": width,
         "init": run.prompt_init,
         "place": run.prompt_place,
+        "decoding": run.decoding,
         "wayward_text": settings.wayward.text or None,
         "wayward_weight": settings.wayward.weight if settings.wayward.text else None,
         "seed": run.seed,
@@ -88,6 +89,7 @@ _SETTINGS = {
     "TARGETS": "targets",
     "PROMPT_LENGTH": "length",
     "PROMPT_PLACE": "place",
+    "DECODING": "decoding",
 }
 
 

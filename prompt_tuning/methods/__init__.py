@@ -25,6 +25,14 @@ from prompt_tuning.t5.extra import Extra
 NAMES = method_settings.NAMES
 
 
+class Example(NamedTuple):
+    """A training example: its row in the split, and token ids without EOS."""
+
+    row: int
+    inputs: Sequence[int] | np.ndarray
+    targets: Sequence[int] | np.ndarray
+
+
 class Start(NamedTuple):
     """What initialisation needs besides the frozen model.
 
@@ -32,12 +40,14 @@ class Start(NamedTuple):
     encode: text -> token ids, without EOS.
     prompt_PxD: the prompt to start from (PROMPT_INIT=file), or None.
     label_words: what the model writes for the task's labels; may be empty.
+    examples: gives the training examples that an input may show.
     """
 
     class_words: Sequence[str]
     encode: Callable[[str], Sequence[int]]
     prompt_PxD: np.ndarray | None = None
     label_words: Sequence[str] = ()
+    examples: Callable[[], Sequence[Example]] = tuple
 
 
 # What a step minimises, on its batch: (the network's other inputs) -> (the loss, a sum
@@ -71,6 +81,8 @@ class Method(NamedTuple):
     tokens: (trained, frozen) -> ids [P], of a method whose prompt is made of the
       vocabulary's pieces; it reads of `frozen` what fold does.
     search: of a method whose steps are not an optimizer's; it shares the frozen model.
+    says: only of a method that trains nothing, whose tree holds whole numbers: (the
+      tree, token ids -> text) -> what a description says of it.
     """
 
     init: Callable[[jax.Array, Any, Start], Any]
@@ -79,6 +91,16 @@ class Method(NamedTuple):
     shares: bool = True
     tokens: Callable[[Any, Any], jax.Array] | None = None
     search: Search | None = None
+    says: Callable[[Any, Callable[[Sequence[int]], str]], dict[str, Any]] | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is anything to train."""
+        return self.says is None
+
+    def count(self, trained: Any) -> int:
+        """The number of trained parameters."""
+        return sum(x.size for x in jax.tree.leaves(trained)) if self.trains else 0
 
 
 def of(settings: Settings) -> Method:

@@ -55,15 +55,16 @@ def placed(run: Run, prompt_PxD: jax.Array, in_front: int | None = None) -> Extr
 
 
 def said(run: Run, extra: Extra) -> dict[str, Any]:
-    """What a description says of a prompt that does not stand at PROMPT_PLACE.
+    """What a description says of a prompt that is not as PROMPT_LENGTH and _PLACE say.
 
     in_front: so many of its vectors stand in front of the input, the others after it.
     """
     if extra.prompt is None or not extra.is_prompt:
         return {}
-    found = int((extra.prompt.before != END).sum())
-    usual = 0 if run.prompt_place == "suffix" else len(extra.prompt.before)
-    return {} if found == usual else {"place": None, "in_front": found}
+    length, found = len(extra.prompt.before), int((extra.prompt.before != END).sum())
+    usual = 0 if run.prompt_place == "suffix" else length
+    said = {} if found == usual else {"place": None, "in_front": found}
+    return said if length == run.prompt_length else said | {"length": length}
 
 
 def first_prompt(

@@ -75,7 +75,8 @@ def ask(planned: Sequence[Planned], splits: Sequence[str]) -> None:
 
 def _settings(one: Planned, task: str, split: str) -> Settings:
     """A finished run's settings, to evaluate it on another task's split."""
-    settings = folder.kept_settings(one.folder / results.SETTINGS)
+    source = trained.find("", str(one.folder))
+    settings = trained.base_settings(str(one.folder), source)
     now = one.settings.run
     run = dataclasses.replace(
         settings.run,

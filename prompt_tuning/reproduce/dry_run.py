@@ -96,6 +96,8 @@ def needs(settings: Settings, devices: int) -> tuple[float | None, int | None]:
       devices: how many there are; 0: memory is not asked for.
     """
     run = settings.run
+    if not methods.of(settings).trains:
+        return 0.0, None
     try:
         config = _config(settings)
         lengths = _lengths(run)

@@ -66,7 +66,8 @@ class Tasks(NamedTuple):
     name in front of the inputs. question: trained on for Table 1, and `domains` {name:
     a task} that it is asked then. paraphrases: of Table 2. timed: of Table 5.
     described: {name: a task} of Tables 7 to 16. source: where a prompt is first trained
-    (SPoT). own: settings of a task, such as longer targets.
+    (SPoT). own: settings of a task, such as longer targets. designed: {a task of the
+    suite: its instruction and decoding, for prompt design}; {}: it is not run.
     """
 
     suite: Mapping[str, str]
@@ -80,14 +81,16 @@ class Tasks(NamedTuple):
     described: Mapping[str, str]
     source: str
     own: Mapping[str, Mapping[str, Any]] = {}
+    designed: Mapping[str, Mapping[str, Any]] = {}
 
 
 class Scale(NamedTuple):
     """At which models, tasks and settings an experiment is run.
 
     settings: of every cell. whole: of model tuning besides; mixed: of multi-task model
-    tuning besides those. seeds: of each configuration; members: of an ensemble's
-    prompts. test: the split that nothing was selected on; "" where none has labels.
+    tuning besides those; designed: of prompt design. seeds: of each configuration;
+    members: of an ensemble's prompts. test: the split that nothing was selected on; ""
+    where none has labels.
     lengths: of Figure 3(a); timed: of Table 5. longer: the steps of a longer tuning.
     devices: of a host or pod, for which --dry_run plans.
     """
@@ -105,6 +108,7 @@ class Scale(NamedTuple):
     timed: tuple[int, ...] = (1, 20, 50, 100)
     longer: int = 0
     devices: int = 1
+    designed: Mapping[str, Any] = {}
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -81,7 +81,8 @@ def flat(answers: Mapping[str, Metrics]) -> dict[str, float]:
 
 
 def _facts(path: Path, settings: Settings) -> dict[str, Any]:
-    lines = folder.read_lines(path / "train.jsonl", "loss", "seconds")[0]
+    log = path / "train.jsonl"  # not there where nothing was trained
+    lines = folder.read_lines(log, "loss", "seconds")[0] if log.is_file() else []
     seconds = [line["seconds"] for line in lines]
     rates = [line["flops_per_second"] for line in lines if "flops_per_second" in line]
     batch = settings.run.batch_size

@@ -18,6 +18,7 @@ SIZES = ("Small", "Base", "Large", "XL", "XXL")
 # The words of its legends: how our tables call their columns, too.
 PROMPT, MODEL, MULTI = "prompt tuning", "model tuning", "multi-task model tuning"
 DESIGN, SPOT = "prompt design", "SPoT"
+DESIGN_ALONE = "prompt design, no examples"  # not in the paper
 UNIFORM, VOCABULARY, LABELS = "random uniform", "sampled vocabulary", "class label"
 CORRUPTION, SENTINEL = "span corruption", "span corruption + sentinel"
 ADAPTED = "LM adaptation"

@@ -5,7 +5,7 @@
 They are values; a model, a task or a number of steps is changed here and nowhere else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prompt_tuning.reproduce.grid import Model, Scale, Tasks, Transfer
@@ -19,6 +19,21 @@ _WHOLE = {
 
 # The paper does not say which words a prompt for SQuAD starts from.
 _NO_WORDS = {"PROMPT_INIT": "sampled_vocab"}
+
+
+def _designed(
+    instructions: Mapping[str, str], free: Iterable[str]
+) -> dict[str, Mapping[str, Any]]:
+    """Prompt design of tasks. Those in `free` have no label words to score."""
+    return {
+        task: {
+            "METHOD": "prompt_design",
+            "prompt_design.instruction": text,
+            "DECODING": "greedy" if task in free else "labels",
+        }
+        for task, text in instructions.items()
+    }
+
 
 # pocket: the embedded family
 
@@ -37,6 +52,12 @@ _POCKET_SUITE = {
     "mood": "pocket_mood",
     "CB": "pocket_cb",
     "WSC": "pocket_wsc",
+}
+_POCKET_DESIGNED = {
+    "pocket_kind": "what kind of thing is it?",
+    "pocket_mood": "how did they feel?",
+    "pocket_cb": "entailment, contradiction or neutral?",
+    "pocket_wsc": "who is meant?",
 }
 _POCKET_DESCRIBED = {
     "BoolQ": "pocket_boolq",
@@ -74,6 +95,7 @@ POCKET = Scale(
         described=_POCKET_DESCRIBED,
         source="pocket_mrpc",
         own={"pocket_squad": _NO_WORDS},
+        designed=_designed(_POCKET_DESIGNED, free=["pocket_wsc"]),
     ),
     settings={
         "PROMPT_LENGTH": 20,
@@ -124,6 +146,18 @@ _SUPERGLUE = {
     "WiC": "wic",
     "WSC": "wsc",
 }
+# In the words of each task's own format.
+_INSTRUCTIONS = {
+    "boolq": "Is the answer to the question True or False, by the passage?",
+    "cb": "Is the hypothesis an entailment or a contradiction of the premise, or "
+    "neutral?",
+    "copa": "Which is the cause or effect of the premise, choice1 or choice2?",
+    "multirc": "Is the answer to the question True or False, by the paragraph?",
+    "record": "Which entity stands at the placeholder of the query?",
+    "rte": "Is the hypothesis an entailment of the premise, or not_entailment?",
+    "wic": "Does the word mean the same in both sentences, True or False?",
+    "wsc": "What does the pronoun between the asterisks mean?",
+}
 _NAMED = _names(_SUPERGLUE, "super_glue_{}_v102") | {
     "WSC": "super_glue_wsc_and_dev_v102_simple"
 }
@@ -161,6 +195,7 @@ _PAPER_TASKS = Tasks(
     described=_DESCRIBED,
     source="mnli_and_dev",
     own=_LONG | {"squad": {**_LONG["squad"], **_NO_WORDS}},
+    designed=_designed(_INSTRUCTIONS, free=["record", "wsc"]),
 )
 
 PAPER = Scale(
@@ -183,6 +218,8 @@ PAPER = Scale(
     seeds=(0, 1, 2),
     test="",
     longer=262_144,
+    # As many examples as GPT-3 was shown; those that have no room are left out.
+    designed={"prompt_design.examples": 32, "prompt_design.tokens": 1_024},
 )
 
 # english: a model of our own on the official files (--data_dir)
@@ -200,6 +237,7 @@ ENGLISH = PAPER._replace(
     whole={**_WHOLE, "schedule.learning_rate": 0.001},
     mixed={},
     longer=4_000,
+    designed={},
 )
 
 SCALES = {scale.name: scale for scale in (POCKET, PAPER, ENGLISH)}

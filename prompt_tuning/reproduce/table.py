@@ -256,9 +256,10 @@ def selecting(outcomes: Sequence[Outcome]) -> Selecting:
     """What selecting on the split that one reports is worth, by these runs.
 
     A run counts once, in whichever tables it stands. What it was not selected on, such
-    as the other domains of Table 1, does not count.
+    as the other domains of Table 1, does not count, nor a run that trained nothing.
     """
-    found = [_both(run) for run in runs(outcomes) if run.state == "done"]
+    tuned = [run for run in runs(outcomes) if run.facts.get("trained_parameters", 1)]
+    found = [_both(run) for run in tuned if run.state == "done"]
     apart = [pair[0] - pair[1] for pair in found if pair]
     above, below = sum(d > 0 for d in apart), sum(d < 0 for d in apart)
     return Selecting(spread(apart), above, below)

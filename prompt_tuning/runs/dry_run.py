@@ -1,5 +1,6 @@
 """`train --dry_run`: what a run would train, and what it needs, from shapes alone."""
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -36,7 +37,9 @@ def show(sweep: Sequence[Settings]) -> None:
     sweep = [methods.worded(one, model.vocabulary) for one in sweep]
     task = parts.open_task(run, model.vocabulary)
     data = tune.read_splits(run, task)
-    splits = data.training, data.development.examples
+    examples = functools.partial(
+        parts.may_be_shown, *data.splits, model.vocabulary.eos_id
+    )
     if run.decoding == "labels":
         data.development.labels()  # raises UserError if there are none
     found = transfer.source(sweep[0])
@@ -44,7 +47,7 @@ def show(sweep: Sequence[Settings]) -> None:
     shapes = partitioning.param_shapes(model.network)
     trained = jax.eval_shape(
         lambda params: parts.start(
-            sweep[0], task, model._replace(params=params), first
+            sweep[0], task, model._replace(params=params), first, examples
         ),
         shapes,
     )
@@ -52,13 +55,15 @@ def show(sweep: Sequence[Settings]) -> None:
     # It may raise UserError.
     parts.penalty(sweep[0], method, trained, shapes, model.vocabulary)
     computed = parts.computed_in(sweep[0], model)
-    about = runs, method, trained, shapes, task.name, splits, computed
+    about = runs, method, trained, shapes, task.name, data.splits, computed
     print(report.introduction(*about))
+    if not method.trains:
+        return
     params, extra = jax.eval_shape(method.fold, trained, shapes)
     if params is not None or not extra.is_prompt:
         print(f"memory        not known: `plan` knows prompts alone, not {run.method}")
         return
-    config, lengths = model.network.config, splits[0].lengths
+    config, lengths = model.network.config, data.training.lengths
     print()
     own = plan.Trained(method, trained)
     for line in plan.describe(config, run, _mesh(sweep[0]), lengths, own):

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from prompt_tuning import exchange, methods, outputs, partitioning
@@ -18,6 +20,7 @@ from prompt_tuning.frozen.vocabulary import (
     check_vocabulary,
     load_vocabulary,
 )
+from prompt_tuning.methods import prompt as prompts
 from prompt_tuning.settings import Run, Settings, T5Config, Wayward
 from prompt_tuning.t5 import products
 from prompt_tuning.t5.extra import Extra
@@ -26,6 +29,7 @@ from prompt_tuning.training import (
     batching,
     folder,
     losses,
+    optimizer,
     own_data,
     plan,
     predictor,
@@ -33,6 +37,7 @@ from prompt_tuning.training import (
     text_task,
 )
 from prompt_tuning.training.task import (
+    KEYS,
     Evaluation,
     Record,
     Registered,
@@ -221,19 +226,78 @@ def check_no_templates(run: Run, name: str) -> None:
         )
 
 
-def start(settings: Settings, task: Task, model: Model, prompt: Any = None) -> Any:
+def start(
+    settings: Settings,
+    task: Task,
+    model: Model,
+    prompt: Any = None,
+    examples: Callable[[], Sequence[methods.Example]] = tuple,
+) -> Any:
     """What the run's method trains, as it is before the first step.
 
     Args:
       prompt: the array [P, D] of PROMPT_FILE, if the run starts from one.
+      examples: gives those that an input may show.
     """
     run = settings.run
     words = run.class_labels or task.class_words(run.train_split) or ()
     if run.prompt_init == "class_label":
         check_words(words, model.vocabulary)
     labels = task.label_words() or ()
-    first = methods.Start(words, model.vocabulary.encode, prompt, labels)
+    first = methods.Start(words, model.vocabulary.encode, prompt, labels, examples)
     return methods.of(settings).init(jax.random.key(run.seed), model.params, first)
+
+
+def said(
+    run: Run, model: Model, method: methods.Method, trained: Any, extra: Extra
+) -> dict[str, Any]:
+    """What a description says of what is trained, beside the settings.
+
+    Args:
+      extra: what it folds to.
+    """
+    own = method.says(trained, model.vocabulary.decode) if method.says else {}
+    count = {"trained_parameters": method.count(trained)}
+    return count | own | prompts.said(run, extra)
+
+
+def optimizer_of(
+    settings: Settings,
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimizer of a run and its learning rate; a search has none."""
+    if methods.of(settings).search:
+        return optax.identity(), optax.constant_schedule(0.0)
+    return optimizer.of(settings), optimizer.schedule(settings.schedule)
+
+
+def may_be_shown(
+    training: batching.Examples, evaluated: batching.Examples, eos_id: int
+) -> list[methods.Example]:
+    """The training examples that an input may show: whole, and not evaluated.
+
+    Raises:
+      UserError: they are of several tasks, and inputs of one must show no others.
+    """
+    if len(training.sizes) > 1:
+        raise UserError(
+            f"the examples of {training.split} are of {', '.join(training.sizes)}, and "
+            "an input can only show those of its own task: give one of these "
+            "MIXTURE_OR_TASK_NAME"
+        )
+    # One that may have been cut is as long as the longest there can be.
+    most = {key: training.lengths[key] - bool(training.cut[key]) for key in KEYS}
+    asked = {row.tobytes() for row in evaluated.inputs}
+    rows = zip(training.inputs, training.targets, strict=True)
+    return [
+        methods.Example(row, _without(eos_id, inputs), _without(eos_id, targets))
+        for row, (inputs, targets) in enumerate(rows)
+        if len(inputs) <= most["inputs"] and len(targets) <= most["targets"]
+        if inputs.tobytes() not in asked
+    ]
+
+
+def _without(eos_id: int, row: np.ndarray) -> np.ndarray:
+    return row[:-1] if len(row) and row[-1] == eos_id else row
 
 
 def penalty(
@@ -260,7 +324,8 @@ def penalty(
             )
         return None
     _, extra = jax.eval_shape(method.fold, trained, frozen)
-    if not method.shares or extra.prompt is None or not extra.is_prompt:
+    prompt = method.trains and extra.prompt is not None and extra.is_prompt
+    if not method.shares or not prompt:
         raise UserError(
             f"wayward.text holds the prompt of a frozen model near a text, and METHOD "
             f"is {settings.run.method!r}: leave wayward.text out, or set METHOD=prompt"

@@ -1,7 +1,7 @@
 """What a run prints: introduction, table of scores."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def introduction(
     """
     run = runs[0]
     params, extra = jax.eval_shape(method.fold, trained, frozen)
-    count, model = _size(trained), _size(frozen if params is None else params)
+    count, model = method.count(trained), _size(frozen if params is None else params)
     path = run.initial_checkpoint_path
     lines = [f"frozen model  {path}: {model:,} parameters"]
     if params is not None:
@@ -41,15 +41,14 @@ def introduction(
     if extra.prompt:
         length, width = extra.prompt.vectors.shape
         inits = dict.fromkeys(run.prompt_init for run in runs)
-        vectors = length * width
-        lines.append(
-            f"prompt        {length} x {width} = {vectors:,} parameters, "
-            f"{vectors / (model + vectors):.3%} of all; init {', '.join(inits)}"
-        )
+        told = f"{length} tokens of text; nothing is trained"
+        told = _prompt(length, width, model, inits) if method.trains else told
+        lines.append(f"prompt        {told}")
     made_of_more = extra.prompt and count != math.prod(extra.prompt.vectors.shape)
-    if params is None and (made_of_more or not extra.is_prompt):
+    made_of_more = params is None and (made_of_more or not extra.is_prompt)
+    if made_of_more and method.trains:
         lines.append(f"{run.method:<13} {count:,} parameters, {count / model:.3%}")
-    if len(runs) > 1:
+    if len(runs) > 1 and method.trains:
         lines.append(f"together      {len(runs)} prompts, in one step")
     lines.append(f"computed in   {computed}")
     for examples in splits:
@@ -60,6 +59,15 @@ def introduction(
             f"targets of {lengths['targets']} ({examples.cut['targets']} cut)"
         )
     return "\n".join(lines)
+
+
+def _prompt(length: int, width: int, model: int, inits: Iterable[str]) -> str:
+    vectors = length * width
+    share = vectors / (model + vectors)
+    return (
+        f"{length} x {width} = {vectors:,} parameters, {share:.3%} of all; init "
+        + ", ".join(inits)
+    )
 
 
 def _size(tree: Any) -> int:
@@ -94,28 +102,31 @@ def conclusion(
     files: Sequence[Path],
     results: dict[str, Any],
     text: str | None = None,
+    trains: bool = True,
 ) -> str:
     """The scores before and after training, and the paths of all that was written.
 
     Args:
       files: the files with what was trained.
       text: of a prompt that is one.
+      trains: otherwise there is one score.
     """
+    rows, columns = list(_rows(results)), _COLUMNS[files[-1].stem]
+    best = f"; best of the evaluations at step {results['best_step']}"
+    if not trains:
+        rows, columns, best = [(*row[:3], row[4]) for row in rows], ("prompt",), ""
+    names = {"learning curve": "learning_curve.png"} if trains else {}
+    names |= {"metrics": "metrics.json", "predictions": "predictions.jsonl"}
     told: dict[str, Path | str] = {path.stem: path for path in files}
-    told |= {
-        "learning curve": folder / "learning_curve.png",
-        "metrics": folder / "metrics.json",
-        "predictions": folder / "predictions.jsonl",
-    }
+    told |= {name: folder / file for name, file in names.items()}
     if text is not None:
         told["text"] = repr(text)
     return "\n".join(
         [
             "",
-            f"{run.eval_split}, in percent; best of the evaluations at step "
-            f"{results['best_step']}",
+            f"{run.eval_split}, in percent{best}",
             "",
-            table(list(_rows(results)), _COLUMNS[files[-1].stem]),
+            table(rows, columns),
             "",
             *(f"{name:<15} {value}" for name, value in told.items()),
         ]

@@ -21,7 +21,6 @@ from jax.sharding import Mesh
 from prompt_tuning import exchange, methods, outputs, partitioning
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
-from prompt_tuning.methods import prompt as prompts
 from prompt_tuning.runs import figures, parts, report, results, transfer
 from prompt_tuning.settings import Run, Settings
 from prompt_tuning.training import (
@@ -30,7 +29,6 @@ from prompt_tuning.training import (
     folder,
     loop,
     losses,
-    optimizer,
     progress,
     step,
 )
@@ -65,6 +63,10 @@ class Data(NamedTuple):
     training: batching.Examples
     development: tasks.Split
 
+    @property
+    def splits(self) -> tuple[batching.Examples, batching.Examples]:
+        return self.training, self.development.examples
+
 
 Measure = Callable[[Any], tuple[tasks.Evaluation, list[tasks.Record]]]
 
@@ -97,14 +99,19 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
     sweep = [parts.resolved(one, model) for one in sweep]
     said = _descriptions(sweep, task, model, data)
     method = methods.of(sweep[0])
-    members = _members(sweep, folders, task, model, said)
+    members = _members(sweep, folders, task, model, said, data)
     frozen = methods.left_frozen(model.params, members[0].state.trained)
     _check_shared(sweep, model.params, frozen)
-    first, splits = members[0].state.trained, (data.training, data.development.examples)
+    first, splits = members[0].state.trained, data.splits
     penalty = parts.penalty(sweep[0], method, first, frozen, model.vocabulary)
     runs = [one.run for one in sweep]
     told = report.introduction(runs, method, first, frozen, task.name, splits, computed)
     print(told, flush=True)
+    if not method.trains and run.decoding == "greedy" and task.label_words():
+        outputs.warn(
+            f"{task.name} has label words, and nothing is trained that would answer "
+            "them: DECODING=labels scores them"
+        )
 
     bound = parts.make_measure(run, model, data.development)
 
@@ -128,14 +135,16 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
         where = folders[0].parent if len(sweep) > 1 else run.model_dir
         done = f"finished at step {last}; nothing left to do"
         going_on = f"resuming from step {last} in {where}"
-        print(done if last >= run.train_steps else going_on, flush=True)
+        left = method.trains and last < run.train_steps
+        print(going_on if left else done, flush=True)
     try:
         if last is None:
             at_period(tuple(one.state for one in members), 0)
         for member in members:
             _evaluate_again(member, measure, data.training)
         calls = at_period, at_stop
-        _fit(members, method, model, frozen, data.training, penalty, *calls)
+        if method.trains:
+            _fit(members, method, model, frozen, data.training, penalty, *calls)
     finally:  # after an error or Ctrl-C, too, finish writing the last state
         for member in members:
             checkpoints.finish(member.states)
@@ -199,15 +208,17 @@ def _conclude(
         score = tasks.development_score(trained.metrics, data.training.sizes)
         about |= {"step": best, "score": score, "metrics": trained.metrics}
         folded = method.fold(state.trained, frozen)
-        about |= prompts.said(member.run, folded[1])
+        about |= parts.said(member.run, model, method, state.trained, folded[1])
         if method.tokens:
             tokens_P = method.tokens(state.trained, frozen)
             about |= exchange.in_words(tokens_P, vocabulary)
         files = _ship(member.folder, folded, model, about)
-        written = _write_results(member, best, majority, trained, data, measure)
+        found = majority, trained, data, measure
+        written = _write_results(member, best, *found, draw=method.trains)
     if len(members) == 1:  # those of a sweep are told side by side
-        run, path, text = members[0].run, members[0].folder, said[0].get("text")
-        print(report.conclusion(run, path, files, written, text))
+        run, path = members[0].run, members[0].folder
+        text = said[0]["text"] if method.tokens else None
+        print(report.conclusion(run, path, files, written, text, method.trains))
 
 
 def _descriptions(
@@ -240,29 +251,30 @@ def _members(
     task: tasks.Task,
     model: parts.Model,
     said: Sequence[dict[str, Any]],
+    data: Data,
 ) -> list[Member]:
     """Each run's first state and folder, which must not hold other settings."""
-    members = []
+    members, eos_id = [], model.vocabulary.eos_id
+    examples = functools.partial(parts.may_be_shown, *data.splits, eos_id)
     for settings, path, description in zip(sweep, folders, said, strict=True):
         run = settings.run
         source = transfer.described(run, description)
         array = source and transfer.load(source, run, description, model)
-        start = functools.partial(parts.start, settings, task, model, array)
-        trained = start()
-        params, extra = methods.of(settings).fold(trained, model.params)
-        if array is not None and extra.prompt is None:
+        start = functools.partial(parts.start, settings, task, model, array, examples)
+        trained, method = start(), methods.of(settings)
+        params, extra = method.fold(trained, model.params)
+        if array is not None and not (extra.prompt and method.trains):
             raise UserError(
                 f"PROMPT_INIT is {run.prompt_init!r}, but METHOD is {run.method!r}, "
-                "which has no prompt to start from one: leave PROMPT_INIT out"
+                "which trains no prompt to start from one: leave PROMPT_INIT out"
             )
         description = {
             **description,
             "ships_model": params is not None,
             "ships_extra": not extra.is_prompt,
-            "trained_parameters": sum(x.size for x in jax.tree.leaves(trained)),
         }
-        description |= prompts.said(run, extra)
-        own, rate = _optimizer(settings)
+        description |= parts.said(run, model, method, trained, extra)
+        own, rate = parts.optimizer_of(settings)
         state = partitioning.placed(step.new_state(trained, own), model.mesh)
         where = path / "checkpoints"
         states = checkpoints.manager(where, checkpoints.kept_steps(where, run))
@@ -271,15 +283,6 @@ def _members(
         events = parts.events(path) if run.tensorboard else None
         members.append(Member(run, path, start, own, rate, events, states, state))
     return members
-
-
-def _optimizer(
-    settings: Settings,
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimizer of a run and its learning rate; a search has none."""
-    if methods.of(settings).search:
-        return optax.identity(), optax.constant_schedule(0.0)
-    return optimizer.of(settings), optimizer.schedule(settings.schedule)
 
 
 def _check_shared(sweep: Sequence[Settings], params: Any, frozen: Any) -> None:
@@ -446,28 +449,29 @@ def _write_results(
     trained: tasks.Evaluation,
     data: Data,
     measure: Measure,
+    draw: bool,
 ) -> dict[str, Any]:
     """Draws the learning curve, writes metrics.json and returns what that holds."""
     run, path = member.run, member.folder
     end = max(run.train_steps, member.states.latest_step() or 0)
     scores = folder.keep_lines(path / "eval.jsonl", end, *EVALUATED)
-    splits = data.training, data.development.examples
     found = {
         "best_step": best,
         "steps": end,
         "majority": majority,
         "untrained": _untrained(member, scores, trained, measure)._asdict(),
         "trained": trained._asdict(),
-        "cut": {split.split: split.cut for split in splits},
+        "cut": {split.split: split.cut for split in data.splits},
     }
-    figures.learning_curve(
-        path / "learning_curve",
-        f"{run.mixture_or_task_name} on {parts.short_name(run)}",
-        folder.keep_lines(path / "train.jsonl", end, "loss"),
-        scores,
-        tasks.development_score(majority) if any(majority.values()) else None,
-        figures.score_name(trained.metrics, data.training.sizes),
-    )
+    if draw:
+        figures.learning_curve(
+            path / "learning_curve",
+            f"{run.mixture_or_task_name} on {parts.short_name(run)}",
+            folder.keep_lines(path / "train.jsonl", end, "loss"),
+            scores,
+            tasks.development_score(majority) if any(majority.values()) else None,
+            figures.score_name(trained.metrics, data.training.sizes),
+        )
     # Last, as what has it is finished.
     outputs.write_json(path / results.METRICS, found)
     return found

@@ -22,7 +22,7 @@ MODEL = network.Transformer(
 )
 FROZEN = tiny.params(MODEL)
 TABLE_VxD = FROZEN["token_embedder"]["embedding"]
-RUN = Run()
+RUN = Run(prompt_length=5)
 TEMPLATE = "[P*2] the bird {inputs} [P]"
 WORDS = VOCABULARY.encode("the bird")
 

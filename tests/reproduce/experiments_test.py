@@ -48,6 +48,25 @@ def test_all_tasks_at_once_are_asked_one_by_one():
     assert all(c.settings["METHOD"] == "whole" for c in found)
 
 
+def test_prompt_design_has_examples_by_seed_and_none_once():
+    found = [c for c in cells("fig1") if c.column in (paper.DESIGN, paper.DESIGN_ALONE)]
+    suite = len(POCKET.tasks.suite)
+    with_examples = [c for c in found if c.column == paper.DESIGN]
+    assert len(with_examples) == 3 * suite * 3
+    alone = [c for c in found if c.column == paper.DESIGN_ALONE]
+    assert len(alone) == 3 * suite
+    for cell in found:
+        settings = grid.settings_of(POCKET, cell)
+        assert settings.run.method == "prompt_design"
+        assert settings.prompt_design.instruction
+        shown = 8 if cell.column == paper.DESIGN else 0
+        assert settings.prompt_design.examples == shown
+    known = [c for n in POCKET.tasks.designed for c in found if c.asks == (n,)]
+    assert len(known) == len(found)
+    none = POCKET._replace(tasks=POCKET.tasks._replace(designed={}))
+    assert not [c for c in cells("fig1", none) if "design" in c.column]
+
+
 def test_a_prompt_starts_from_that_of_the_same_seed():
     found = [c for c in cells("spot") if "PROMPT_FILE" in c.settings]
     assert found

@@ -119,6 +119,17 @@ def test_scale():
     assert verdicts(fig1=made(part))[0] == UNSAID
 
 
+def test_prompt_design():
+    """At every size: examples are what prompt tuning is compared with."""
+    rows = {"nano": {paper.PROMPT: 60, paper.DESIGN: 20, paper.DESIGN_ALONE: 61}}
+    rows["mini"] = {paper.PROMPT: 80, paper.DESIGN: 70}
+    assert verdicts(fig1=made(rows))[1] == HOLDS
+    rows["mini"] = {paper.PROMPT: 60, paper.DESIGN: 70}
+    assert verdicts(fig1=made(rows))[1] == FAILS
+    rows["mini"] = {paper.PROMPT: 60}
+    assert verdicts(fig1=made(rows))[1] == UNSAID
+
+
 @pytest.mark.parametrize(
     ("small", "large", "right"),
     [

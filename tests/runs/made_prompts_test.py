@@ -85,6 +85,13 @@ def test_a_prompt_of_pieces_says_them_and_is_written_as_text(
     np.testing.assert_array_equal(np.load(last), table_VxD[own["tokens"]])
 
 
+def test_a_finished_sweep_is_not_trained_again(folder, frozen, capsys):
+    method = json.loads((folder / "prompt.json").read_text())["method"]
+    capsys.readouterr()
+    trained(folder.parent, frozen, method, "--sweep=SEED=0,1")
+    assert "2 of 2 finished before" in capsys.readouterr().out
+
+
 def test_it_is_served_beside_other_prompts(folder, frozen):
     vocabulary = load_vocabulary(str(frozen.parent / "spiece.model"))
     model = prompts.Frozen(

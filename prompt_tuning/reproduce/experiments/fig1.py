@@ -1,8 +1,9 @@
-"""Figure 1: the score of prompt, model and multi-task model tuning, by model size.
+"""Figure 1: prompt, model and multi-task model tuning and prompt design, by model size.
 
     prompt-tuning reproduce fig1 --scale=pocket
 
-The paper's fourth line, prompt design, is GPT-3's; it prints no numbers of it.
+Prompt design is GPT-3's in the paper, which prints no numbers of it; here it is of the
+frozen models that prompts are tuned for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from prompt_tuning.reproduce.table import Table
 
 
 def cells(scale: Scale) -> tuple[Cell, ...]:
-    """Three lines for each model."""
+    """The lines for each model."""
     return tuple(cell for model in scale.models for cell in _of(scale, model))
 
 
@@ -34,6 +35,20 @@ def _of(scale: Scale, model: Model) -> Iterator[Cell]:
         **tuned(model),
         **scale.mixed,
     )
+    yield from _designed(scale, model)
+
+
+def _designed(scale: Scale, model: Model) -> Iterator[Cell]:
+    """With examples, which seeds draw; and with the instruction alone, once."""
+    about = scale, model.name
+    for task in scale.tasks.suite.values():
+        if own := scale.tasks.designed.get(task):
+            one = model, [task]
+            yield from of_tasks(*about, paper.DESIGN, *one, **own, **scale.designed)
+            once = {**own, "prompt_design.examples": 0}
+            yield from of_tasks(
+                *about, paper.DESIGN_ALONE, *one, scale.seeds[:1], **once
+            )
 
 
 def table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
@@ -43,7 +58,9 @@ def table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         EXPERIMENT.title,
         "Mean score over the tasks of the suite. Prompt tuning keeps the LM-adapted "
         "model frozen; model tuning trains the one of span corruption, on one task or "
-        "on all of them",
+        "on all of them. Prompt design trains nothing: an instruction and training "
+        "examples stand in front of each input of the LM-adapted model, and labels are "
+        "scored; in the paper it is GPT-3's",
         outcomes,
         "score",
         later=paper.SPOT_SIZES.values,
