@@ -16,7 +16,7 @@ from prompt_tuning.exchange.descriptions import (
     read_description,
     said_settings,
 )
-from prompt_tuning.exchange.extras import find_extra, load_extra
+from prompt_tuning.exchange.extras import find_extra, load_extra, save_peft_extra
 from prompt_tuning.exchange.names import (
     DESCRIPTION,
     EXTRA,
@@ -25,7 +25,13 @@ from prompt_tuning.exchange.names import (
     PROMPT,
 )
 from prompt_tuning.exchange.peft import WEIGHTS as PEFT
-from prompt_tuning.exchange.prompts import load_prompt, save, save_peft, save_prompt
+from prompt_tuning.exchange.prompts import (
+    load_prompt,
+    load_step,
+    save,
+    save_peft,
+    save_prompt,
+)
 
 __all__ = [
     "DESCRIPTION",
@@ -41,9 +47,11 @@ __all__ = [
     "find_extra",
     "load_extra",
     "load_prompt",
+    "load_step",
     "read_description",
     "said_settings",
     "save",
     "save_peft",
+    "save_peft_extra",
     "save_prompt",
 ]

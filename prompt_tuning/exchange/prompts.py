@@ -135,6 +135,8 @@ def _from_npy(path: Path) -> np.ndarray:
 
 
 def _from_safetensors(path: Path) -> np.ndarray:
+    if peft.find(path):
+        peft.said(path)  # raises for other adapters, which hold several tensors
     ((name, tensor),) = formats.open_file(path).items()
     return peft.encoder_rows(path, name, np.asarray(tensor.read(tensor.all)))
 
@@ -171,19 +173,33 @@ def _folded(step: Path, tensors: Mapping[str, formats.Tensor]) -> np.ndarray | N
     of_model_alone = said.get("ships_model") and len(names) == len(tensors)
     if not file.is_file() or said.get("ships_extra") or of_model_alone:
         return None
-    settings = config.load([str(file)])
+    extra = _fold(step, {name: tensors[name] for name in names})
+    return None if extra.prompt is None else np.asarray(extra.prompt.vectors)
+
+
+def load_step(step: Path) -> Extra:
+    """What a saved state of a run folds to, such as runs/mine/checkpoints/400.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    return _fold(step, formats.open_checkpoint(str(step)))
+
+
+def _fold(step: Path, tensors: Mapping[str, formats.Tensor]) -> Extra:
+    """What the method of a step's run makes of its trained tree."""
+    settings = config.load([str(step.absolute().parent.parent / "config.gin")])
     # The frozen model's file is read only if the method asks for its embeddings.
     name = settings.run.initial_checkpoint_path
     frozen = collections.defaultdict(lambda: {"embedding": weights.embeddings(name)})
     with _told(step):
         trained = {
-            name.removeprefix(_TRAINED): tensors[name].read(tensors[name].all)
-            for name in names
+            name.removeprefix(_TRAINED): tensor.read(tensor.all)
+            for name, tensor in tensors.items()
             if name.startswith(_TRAINED)
         }
         tree = traverse_util.unflatten_dict(trained, sep="/")
-        _, extra = methods.of(settings).fold(tree, frozen)
-    return None if extra.prompt is None else np.asarray(extra.prompt.vectors)
+        return methods.of(settings).fold(tree, frozen)[1]
 
 
 _TRAINED, _MODEL = "trained/", "trained/params/"
