@@ -187,7 +187,8 @@ def test_killed_at_random_ten_times_no_finished_run_is_lost_or_repeated(
 
 
 @pytest.mark.slow
-def test_every_cell_of_every_experiment_is_run(tmp_path, capsys):
+def test_every_cell_of_every_experiment_is_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(plan, "use_virtual_devices", lambda devices: None)
     assert main("all", "--out", tmp_path) == 0
     assert "failed" not in capsys.readouterr().err
     assert main("all", "--out", tmp_path, "--dry_run") == 0

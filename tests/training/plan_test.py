@@ -13,7 +13,7 @@ import tiny
 
 from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.method_settings import Lora, Residual
+from prompt_tuning.method_settings import Lora, Residual, Superpos
 from prompt_tuning.runs import parameters
 from prompt_tuning.settings import Adafactor, Run, Settings, T5Config
 from prompt_tuning.t5 import network
@@ -93,8 +93,9 @@ def test_weights_that_are_trained_are_state_and_split_as_frozen_ones(monkeypatch
 @pytest.mark.parametrize("name", methods.NAMES)
 def test_what_is_trained_and_shipped_is_the_method_s_own(name):
     """Its init and fold with arrays have the shapes that are planned."""
-    init = "sampled_vocab" if name == "superpos" else "class_label"
-    settings = Settings(Run(method=name, prompt_length=3, prompt_init=init))
+    more = {"superpos": Superpos(rows=20)} if name == "superpos" else {}
+    run = Run(method=name, prompt_length=3, prompt_init="sampled_vocab")
+    settings = Settings(run, **more)
     labels, frozen = ((5, 9), (7,)), jax.tree.map(jax.numpy.asarray, tiny.params())
     own = plan.trained(settings, tiny.MODEL, labels)
     start = methods.Start(((1,),), list, label_words=labels)
@@ -226,7 +227,7 @@ def test_training_the_weights_counts_their_gradients_too():
     model, mesh = network.Transformer(config), plan.virtual_mesh(1, 1)
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((8, x.shape[-1]), x.dtype),
-        plan._arguments(model, mesh, work)[2],
+        plan._arguments(model, mesh, work._replace(prompt_length=1))[2],
     )
     shapes = partitioning.param_shapes(model)
 
