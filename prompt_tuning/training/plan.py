@@ -179,7 +179,9 @@ def trained(
     """
     run, method = settings.run, methods.of(settings)
     first_PxD = np.zeros((run.prompt_length, model.config.emb_dim), np.float32)
-    start = methods.Start(((0,),), _ids, first_PxD, label_ids)
+    words: Any = ((0,),)  # words are their ids here
+    labels: Any = label_ids
+    start = methods.Start(words, _ids, first_PxD, labels)
     taken: list[int | None] = []
 
     def init(frozen: Any) -> Any:
