@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -83,7 +83,7 @@ def trained(settings: Settings, network: Transformer) -> plan.Trained:
         words = parts.open_task(run, vocabulary()).label_words() or ()
         return [vocabulary().encode(word) for word in words]
 
-    asked = _Asked(
+    asked: Any = _Asked(
         lambda text: vocabulary().encode(text), lambda ids: vocabulary().decode(ids)
     )
     return plan.trained(methods.worded(settings, asked), network, _Late(label_ids))
