@@ -5,7 +5,7 @@ A method without options has no section. Settings (settings.py) holds those ther
 
 import dataclasses
 
-from prompt_tuning.sections import Section, setting
+from prompt_tuning.sections import Section, called, setting
 
 # Each is a file in methods/, which this module must not import: it needs JAX.
 NAMES = (
@@ -24,7 +24,11 @@ class Residual(Section):
 
     SECTION = "residual"
     bottleneck: int = setting(
-        400, "hidden units of the MLP that the vectors share", least=1, most=10**6
+        400,
+        "hidden units of the MLP that the vectors share",
+        least=1,
+        most=10**6,
+        size=True,
     )
 
 
@@ -46,6 +50,7 @@ class Decomposed(Section):
         "PROMPT_LENGTH if that is less",
         least=0,
         most=10**5,
+        size=True,
     )
     projection: int = setting(
         0,
@@ -61,7 +66,11 @@ class Superpos(Section):
 
     SECTION = "superpos"
     rows: int = setting(
-        128, "how many embeddings a vector is a mixture of", least=1, most=5_000
+        128,
+        "how many embeddings a vector is a mixture of",
+        least=1,
+        most=5_000,
+        size=True,
     )
     sample: int = setting(
         0,
@@ -126,6 +135,7 @@ class PTuning(Section):
         "units of its hidden layers, for the LSTM half in each direction; 0: D",
         least=0,
         most=10**6,
+        size=True,
     )
     with_model: bool = setting(
         False, "train the model's weights too, as the paper does with small models"
@@ -137,7 +147,9 @@ class Lora(Section):
     """Low-rank changes of queries and values; PEFT's defaults."""
 
     SECTION = "lora"
-    rank: int = setting(8, "r, columns of A and rows of B", least=1, most=10**5)
+    rank: int = setting(
+        8, "r, columns of A and rows of B", least=1, most=10**5, size=True
+    )
     alpha: float = setting(8.0, "the changes are multiplied by alpha / r", least=0)
 
 
@@ -153,7 +165,7 @@ class Adapters(Section):
         choices=("houlsby", "pfeiffer"),
     )
     width: int = setting(
-        64, "of the bottleneck (Houlsby et al., 2019)", least=1, most=10**5
+        64, "of the bottleneck (Houlsby et al., 2019)", least=1, most=10**5, size=True
     )
 
 
@@ -168,7 +180,7 @@ class PrefixTuning(Section):
         "P-tuning v2 does",
     )
     hidden: int = setting(
-        800, "width of the MLP (Li and Liang, 2021)", least=1, most=10**6
+        800, "width of the MLP (Li and Liang, 2021)", least=1, most=10**6, size=True
     )
     zero: bool = setting(False, "start with keys and values of zero")
 
@@ -193,7 +205,9 @@ class Dept(Section):
     """
 
     SECTION = "dept"
-    rank: int = setting(45, "r, columns of A and rows of B", least=1, most=10**5)
+    rank: int = setting(
+        45, "r, columns of A and rows of B", least=1, most=10**5, size=True
+    )
     positions: int = setting(
         256,
         "S, rows of A: tokens of the input that are shifted, the first ones",
@@ -232,3 +246,14 @@ SECTIONS: tuple[type[Section], ...] = (
     *(Residual, PTuning, Decomposed, Superpos, AutoPrompt, Pez),
     *(Lora, Adapters, PrefixTuning, Warp, Dept, PromptDesign),
 )
+
+
+def sizes(method: str) -> tuple[str, ...]:
+    """The options that say how many values a method trains, as users call them."""
+    return tuple(
+        called(section.SECTION, field.name)
+        for section in SECTIONS
+        if method == section.SECTION
+        for field in dataclasses.fields(section)
+        if field.metadata.get("size")
+    )

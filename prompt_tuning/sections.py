@@ -31,7 +31,8 @@ def setting(default: Any, text: str, **rules: Any) -> Any:
       rules: `choices`, or `known` where another module checks them, or for numbers
         `least` and `most` (inclusive), `below`; `keys` that a dict may have, to
         numbers; `path` of a file or folder; `needs`, which other field must be set for
-        a value.
+        a value; `size`, of a method's option: the more of it, the more values are
+        trained.
     """
     return dataclasses.field(default=default, metadata={"text": text} | rules)
 

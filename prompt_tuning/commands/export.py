@@ -1,4 +1,4 @@
-"""`export`: write a prompt as .npy, .safetensors, PEFT's folder or text."""
+"""`export`: write a prompt as .npy, .safetensors, PEFT's folder or text; LoRA, IA3."""
 
 import argparse
 from collections.abc import Mapping
@@ -65,10 +65,16 @@ def run(args: argparse.Namespace) -> None:
             "has evaluated the untrained prompt"
         )
     exchange.check_settings(directory, source.said, settings)
+    said = {k: v for k, v in source.said.items() if k != "metrics"}
+    said |= {"step": number, "score": scores[number]}
+    step, output = directory / str(number), Path(args.output)
+    if args.format and said.get("ships_extra") and not said.get("ships_model"):
+        exchange.save_peft_extra(output, exchange.load_step(step), said)
+        print(f"{settings.run.method} of step {number}: {args.output}")
+        return
     _check_ships_prompt(model_dir, source.said)
-    state, output = directory / str(number), Path(args.output)
-    prompt_PxD = exchange.load_prompt(state)
-    own = {"step": number, "score": scores[number]} | _in_words(state, settings, source)
+    prompt_PxD = exchange.load_prompt(step)
+    own = {"step": number, "score": scores[number]} | _in_words(step, settings, source)
     said = {k: v for k, v in source.said.items() if k not in _OF_STATE} | own
     if args.format == "text":
         exchange.save_text(output, said)
@@ -103,14 +109,14 @@ def _in_words(state: Path, settings: Any, source: Any) -> dict[str, Any]:
 
 
 def _check_ships_prompt(model_dir: str, said: Mapping[str, Any]) -> None:
-    """Raises UserError for a run that trained the weights."""
+    """Raises UserError for a run that trained the weights, or more than a prompt."""
     from prompt_tuning import exchange
 
     if said.get("ships_extra"):
         raise UserError(
             f"METHOD of the run in {model_dir} is {said.get('method')}, which trains "
             f"more than a prompt: take {exchange.EXTRA} and its JSON of the finished "
-            "run as they are"
+            "run as they are, or give --format=peft, which has LoRA and IA3"
         )
     if said.get("ships_model"):
         raise UserError(

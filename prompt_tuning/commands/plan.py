@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> None:
 
     from prompt_tuning.commands import common
     from prompt_tuning.frozen import description
+    from prompt_tuning.runs import dry_run
+    from prompt_tuning.t5.network import Transformer
     from prompt_tuning.training import plan
 
     settings = common.settings(args)
@@ -50,5 +52,6 @@ def run(args: argparse.Namespace) -> None:
     name = settings.run.initial_checkpoint_path
     config = description.config(name, settings.model)
     lengths = plan.LENGTHS | (settings.run.task_feature_lengths or {})
-    for line in plan.describe(config, settings.run, mesh, lengths):
+    own = dry_run.trained(settings, Transformer(config))
+    for line in plan.describe(config, settings.run, mesh, lengths, own):
         print(line, flush=True)

@@ -31,7 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
         help="all, or experiments: fig1, fig3a ... fig3d, fig4, table1 ... table7-16, "
-        "spot",
+        "spot; methods, which is not among all",
     )
     parser.add_argument(
         "--scale",

@@ -16,7 +16,7 @@ from prompt_tuning.exchange.descriptions import (
     read_description,
     said_settings,
 )
-from prompt_tuning.exchange.extras import find_extra, load_extra
+from prompt_tuning.exchange.extras import find_extra, load_extra, save_peft_extra
 from prompt_tuning.exchange.names import (
     DESCRIPTION,
     EXTRA,
@@ -27,6 +27,7 @@ from prompt_tuning.exchange.names import (
 from prompt_tuning.exchange.peft import WEIGHTS as PEFT
 from prompt_tuning.exchange.prompts import (
     load_prompt,
+    load_step,
     load_tokens,
     save,
     save_peft,
@@ -49,11 +50,13 @@ __all__ = [
     "in_words",
     "load_extra",
     "load_prompt",
+    "load_step",
     "load_tokens",
     "read_description",
     "said_settings",
     "save",
     "save_peft",
+    "save_peft_extra",
     "save_prompt",
     "save_text",
 ]

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 import prompt_tuning
 from prompt_tuning import config, files
 from prompt_tuning.errors import UserError
-from prompt_tuning.exchange import peft
+from prompt_tuning.exchange import peft, peft_extras
 from prompt_tuning.exchange.names import DESCRIPTION, MOST_BYTES
 from prompt_tuning.frozen.vocabulary import Vocabulary
 from prompt_tuning.outputs import warn
@@ -183,7 +183,8 @@ def read_description(path: Path) -> dict[str, Any]:
             warn(f"{place} does not describe {path}: it holds no names and values")
             return {}
     if theirs := peft.find(path):
-        return _checked(path, peft.said(theirs) | _metadata(theirs))
+        of_kind = peft_extras if peft_extras.of(theirs) else peft
+        return _checked(path, of_kind.said(theirs) | _metadata(theirs))
     return _checked(path, _metadata(path)) if path.suffix == ".safetensors" else {}
 
 

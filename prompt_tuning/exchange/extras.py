@@ -15,9 +15,10 @@ from safetensors import numpy as safetensors
 
 from prompt_tuning import files
 from prompt_tuning.errors import UserError
+from prompt_tuning.exchange import peft, peft_extras
 from prompt_tuning.exchange.names import EXTRA, MOST_BYTES
 from prompt_tuning.frozen import formats
-from prompt_tuning.outputs import atomic, write_json
+from prompt_tuning.outputs import atomic, check_own_folder, write_json
 from prompt_tuning.t5.extra import Extra
 
 
@@ -30,14 +31,31 @@ def save_extra(path: Path, extra: Extra, said: Mapping[str, Any]) -> None:
     write_json(path.with_suffix(".json"), said)
 
 
+def save_peft_extra(folder: Path, extra: Extra, said: Mapping[str, Any]) -> None:
+    """Writes it as a folder that PeftModel.from_pretrained loads.
+
+    Raises:
+      UserError: PEFT has no adapter that holds it; something else is in the folder.
+    """
+    arrays = {name: np.asarray(value) for name, value in _named(extra)}
+    check_own_folder(folder, (peft.CONFIG, peft.WEIGHTS))
+    peft_extras.write(folder, arrays, said)
+
+
 def find_extra(path: Path) -> Path | None:
-    """The file in the folder of a finished run, or the file itself; None if no such."""
+    """The file in the folder of a finished run, or the file itself; None if no such.
+
+    Or that of a folder of PEFT's LoRA or IA3.
+    """
+    theirs = peft.find(path)
+    if theirs and theirs.is_file() and peft_extras.of(theirs):
+        return theirs
     found = path / EXTRA if path.is_dir() else path
     return found if found.name == EXTRA and found.is_file() else None
 
 
 def load_extra(path: Path) -> Extra:
-    """Reads what `save_extra` wrote.
+    """Reads what `save_extra` wrote, or PEFT.
 
     Raises:
       UserError: it is not whole, or holds what the network has no place for.
@@ -46,8 +64,11 @@ def load_extra(path: Path) -> Extra:
         f"{path} cannot be read", "copy it again from where it came from"
     ):
         files.regular(path, MOST_BYTES)
-        tensors = formats.open_file(path)
-        arrays = {name: np.asarray(x.read(x.all)) for name, x in tensors.items()}
+        if path.name == peft.WEIGHTS:
+            arrays = peft_extras.read(path)
+        else:
+            tensors = formats.open_file(path)
+            arrays = {name: np.asarray(x.read(x.all)) for name, x in tensors.items()}
         extra = _built(Extra, arrays)
     unread = arrays.keys() - dict(_named(extra)).keys()
     wrong = [name for name, x in arrays.items() if not np.isfinite(x).all()]

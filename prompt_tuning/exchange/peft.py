@@ -24,7 +24,7 @@ TENSOR = "prompt_embeddings"
 # Kinds whose tensor is what stands in front of the input; P-tuning saves what its
 # encoder makes.
 _KINDS = "PROMPT_TUNING", "P_TUNING"
-_TASK = "SEQ_2_SEQ_LM"
+TASK = "SEQ_2_SEQ_LM"
 
 
 def find(path: Path) -> Path | None:
@@ -93,18 +93,18 @@ def encoder_rows(path: Path, name: str, rows: np.ndarray) -> np.ndarray:
 def _read(path: Path) -> dict[str, Any]:
     about = files.read_json(path, "copy it again")
     about = about if isinstance(about, dict) else {}
+    for key, known in (("peft_type", _KINDS), ("task_type", (TASK,))):
+        if about.get(key) not in (None, *known):
+            raise UserError(
+                f"{path} says {key} {str(about[key])[:80]!r}; only a prompt in front "
+                f"of a T5's input can be read ({key} {' or '.join(known)})"
+            )
     length = about.get("num_virtual_tokens")
     if type(length) is not int or length < 1:
         raise UserError(
             f"{path} says num_virtual_tokens {length!r}; it must be the prompt's "
             "length, as PEFT writes it: copy it again"
         )
-    for key, known in (("peft_type", _KINDS), ("task_type", (_TASK,))):
-        if about.get(key) not in (None, *known):
-            raise UserError(
-                f"{path} says {key} {str(about[key])[:80]!r}; only a prompt in front "
-                f"of a T5's input can be read ({key} {' or '.join(known)})"
-            )
     return about
 
 
@@ -134,7 +134,7 @@ def write(folder: Path, prompt_PxD: np.ndarray, about: Mapping[str, Any]) -> Non
         "num_virtual_tokens": length,
         "peft_type": _KINDS[0],
         "prompt_tuning_init": "RANDOM",
-        "task_type": _TASK,
+        "task_type": TASK,
         "token_dim": width,
     }
     texts = {key: json.dumps(value) for key, value in about.items()}

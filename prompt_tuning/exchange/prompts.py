@@ -135,6 +135,8 @@ def _from_npy(path: Path) -> np.ndarray:
 
 
 def _from_safetensors(path: Path) -> np.ndarray:
+    if peft.find(path):
+        peft.said(path)  # raises for other adapters, which hold several tensors
     ((name, tensor),) = formats.open_file(path).items()
     return peft.encoder_rows(path, name, np.asarray(tensor.read(tensor.all)))
 
@@ -201,18 +203,34 @@ def _state(step: Path, tensors: Mapping[str, formats.Tensor]) -> _State | None:
     of_model_alone = said.get("ships_model") and len(names) == len(tensors)
     if not file.is_file() or said.get("ships_extra") or of_model_alone:
         return None
-    settings = config.load([str(file)])
+    return _read_state(step, {name: tensors[name] for name in names})
+
+
+def load_step(step: Path) -> Extra:
+    """What a saved state of a run folds to, such as runs/mine/checkpoints/400.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    state = _read_state(step, formats.open_checkpoint(str(step)))
+    with _told(step):
+        return state.method.fold(state.trained, state.frozen)[1]
+
+
+def _read_state(step: Path, tensors: Mapping[str, formats.Tensor]) -> _State:
+    """The trained tree of a step of a run, and the run's method."""
+    settings = config.load([str(step.absolute().parent.parent / "config.gin")])
     # The frozen model's file is read only if the method asks for its embeddings.
     name = settings.run.initial_checkpoint_path
     frozen = collections.defaultdict(lambda: {"embedding": weights.embeddings(name)})
     with _told(step):
         trained = {
-            name.removeprefix(_TRAINED): tensors[name].read(tensors[name].all)
-            for name in names
+            name.removeprefix(_TRAINED): tensor.read(tensor.all)
+            for name, tensor in tensors.items()
             if name.startswith(_TRAINED)
         }
-    tree = traverse_util.unflatten_dict(trained, sep="/")
-    return _State(methods.of(settings), tree, frozen)
+        tree = traverse_util.unflatten_dict(trained, sep="/")
+        return _State(methods.of(settings), tree, frozen)
 
 
 _TRAINED, _MODEL = "trained/", "trained/params/"

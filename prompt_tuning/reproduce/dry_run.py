@@ -5,6 +5,7 @@ that was measured: given, or that of finished cells of the same frozen model. Me
 of one device, of the weights and the step compiled for shapes alone.
 """
 
+import dataclasses
 import functools
 import json
 import shlex
@@ -101,19 +102,35 @@ def needs(settings: Settings, devices: int) -> tuple[float | None, int | None]:
     try:
         config = _config(settings)
         lengths = _lengths(run)
+        prompts, weights = _trains(config, settings)
     except Exception as error:  # a model or data that is not there
         if not getattr(error, "user_message", False):
             raise
         return None, None
-    prompts = run.prompt_length if run.method != "whole" else 0
     work = plan.Workload(
         prompts, run.batch_size, **lengths, num_microbatches=run.num_microbatches
     )
-    shares = methods.of(settings).shares
-    step = plan.step_flops(config, work, weights=not shares)
+    step = plan.step_flops(config, work, weights=weights)
     known = devices and run.method == "prompt"
     mesh = max(devices // settings.mesh.model, 1), settings.mesh.model
     return float(step * run.train_steps), _bytes(config, work, mesh) if known else None
+
+
+_TRAINS: dict[str, tuple[int, bool]] = {}  # what `_trains` has found
+
+
+def _trains(config: T5Config, settings: Settings) -> tuple[int, bool]:
+    """The vectors that a method puts into the input; whether it trains the weights."""
+    run = settings.run
+    of = run.method, run.prompt_length, run.prompt_init
+    key = repr((config, *of, getattr(settings, run.method, None)))
+    if key not in _TRAINS:
+        model = Transformer(dataclasses.replace(config, scan_layers=True))
+        own = plan.trained(settings, model, ((0,),))
+        _, extra = plan.shipped(model, own)
+        vectors = len(extra.prompt.vectors) if extra.prompt else 0
+        _TRAINS[key] = vectors, not own.method.shares
+    return _TRAINS[key]
 
 
 @functools.cache

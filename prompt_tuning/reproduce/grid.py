@@ -92,6 +92,7 @@ class Scale(NamedTuple):
     members: of an ensemble's prompts. test: the split that nothing was selected on; ""
     where none has labels.
     lengths: of Figure 3(a); timed: of Table 5. longer: the steps of a longer tuning.
+    rates: the learning rates of which each method has its best.
     devices: of a host or pod, for which --dry_run plans.
     """
 
@@ -107,6 +108,7 @@ class Scale(NamedTuple):
     lengths: tuple[int, ...] = (1, 5, 20, 100, 150)
     timed: tuple[int, ...] = (1, 20, 50, 100)
     longer: int = 0
+    rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
     devices: int = 1
     designed: Mapping[str, Any] = {}
 
@@ -226,5 +228,6 @@ def quick(scale: Scale, steps: int = 20) -> Scale:
         members=scale.members[:2],
         lengths=scale.lengths[:2],
         timed=scale.timed[:2],
+        rates=scale.rates[-2:],
         longer=2 * steps,
     )

@@ -90,7 +90,7 @@ def _facts(path: Path, settings: Settings) -> dict[str, Any]:
         line["examples_per_second"] * line["seconds"] / batch for line in lines[-1:]
     ]
     frozen = parameters(T5Config(**settings.model))
-    said = exchange.read_description(path)
+    said = exchange.read_description(path / exchange.DESCRIPTION)
     prompt = said.get("length", 0) * said.get("width", 0)
     whole = said.get("ships_model", settings.run.method != "prompt")
     counted = frozen if whole else prompt  # by a run that did not count

@@ -5,6 +5,7 @@ dash, so that they can be told apart in grey, too. A picture is SVG whose text i
 and equal tables give equal pictures.
 """
 
+import functools
 import io
 import math
 import re
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
+from prompt_tuning.reproduce import panels
 from prompt_tuning.reproduce.table import PERCENT, Axis, Measured, Place, Table
 from prompt_tuning.runs.figures import COLOURS, MARKS
 
@@ -39,18 +41,26 @@ def draw(table: Table, cells: Mapping[Place, Measured], name: str, title: str) -
       name: of the picture, unlike those of others on its page.
     """
     axis = table.axis
-    if axis is None or not any(_points(axis, table, cells, c) for c in table.columns):
+    if axis is None:
+        return ""
+    lines = [_points(axis, table, cells, column) for column in table.columns]
+    marks = panels.points(axis, table, cells) if axis.panels else {}
+    if not any(marks.values()) and (axis.panels or not any(lines)):
         return ""
     import matplotlib
     from matplotlib.figure import Figure  # takes half a second; only needed here
 
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=_SIZE, layout="constrained")
-        panel = figure.subplots()
-        panel.set_title(title)
-        _axes(panel, table, axis)
-        for i, column in enumerate(table.columns):
-            _line(panel, i, column, _points(axis, table, cells, column))
+        if axis.panels:
+            panel = panels.draw(figure, marks, functools.partial(_axes, table=table))
+            figure.suptitle(title, fontsize=_STYLE["axes.titlesize"])
+        else:
+            panel = figure.subplots()
+            panel.set_title(title)
+            _axes(panel, table)
+            for i, (column, line) in enumerate(zip(table.columns, lines, strict=True)):
+                _line(panel, i, column, line)
         _legend(figure, panel)
         text = io.StringIO()
         with warnings.catch_warnings():  # a font without a sign: the reader's has it
@@ -91,7 +101,9 @@ def _line(
     panel.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def _axes(panel: Any, table: Table, axis: Axis) -> None:
+def _axes(panel: Any, table: Table) -> None:
+    axis = table.axis
+    assert axis is not None
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(color="#dddddd", linewidth=0.6)
     panel.set_axisbelow(True)
@@ -103,7 +115,8 @@ def _axes(panel: Any, table: Table, axis: Axis) -> None:
         panel.set_yscale("log")
     elif table.form == PERCENT:
         # Of both splits, so that their pictures can be compared.
-        panel.set_ylim(*_range([*table.values.values(), *table.selected.values()]))
+        found = [*table.values.items(), *table.selected.items()]
+        panel.set_ylim(*_range([x for (_, c), x in found if c not in table.facts]))
 
 
 def _decades(panel: Any, at: Sequence[float]) -> None:

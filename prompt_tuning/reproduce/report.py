@@ -108,7 +108,7 @@ def models(sections: Sequence[Section]) -> dict[str, float]:
         row: size
         for section in sections
         if (axis := section.table.axis) and set(paper.SIZES).isdisjoint(axis.at)
-        for row, size in axis.at.items()
+        for row, size in (axis.panels.sizes if axis.panels else axis.at).items()
     }
     return dict(sorted(at.items(), key=lambda pair: pair[1]))
 
@@ -203,6 +203,7 @@ def _section(section: Section) -> dict[str, Any]:
         "where": section.where,
         "caption": found.caption,
         "unit": found.form,
+        "facts": dict(found.facts),
         "rows": list(found.rows),
         "columns": list(found.columns),
         "at": dict(found.axis.at) if found.axis else None,
@@ -262,7 +263,7 @@ def to_csv(report: Report) -> str:
     for section in report.sections:
         found = section.table
         for place in _places(found):
-            row = {"experiment": section.name, "unit": found.form}
+            row = {"experiment": section.name, "unit": found.form_of(place[1])}
             lines.writerow(row | _flat(_cell(found, place)))
     return text.getvalue()
 

@@ -34,6 +34,18 @@ class Measured(NamedTuple):
     missing: int = 0
 
 
+class Panels(NamedTuple):
+    """How rows are drawn one by one: a panel for each frozen model.
+
+    of: {row: (its panel, its line)}; a line joins its rows in a panel. column: whose
+    values are drawn. sizes: {panel: parameters of its frozen model}.
+    """
+
+    of: Mapping[str, tuple[str, str]]
+    column: str
+    sizes: Mapping[str, float]
+
+
 class Axis(NamedTuple):
     """What a picture needs: it draws a line for each column, a point for each row.
 
@@ -41,6 +53,7 @@ class Axis(NamedTuple):
     name: of the horizontal axis. unit: of the vertical one, the values.
     log, log_values: whether the horizontal and the vertical axis are logarithmic; both
       are in Figure 4.
+    panels: instead of a line for each column.
     """
 
     at: Mapping[str, float]
@@ -48,6 +61,7 @@ class Axis(NamedTuple):
     unit: str
     log: bool = True
     log_values: bool = False
+    panels: Panels | None = None
 
 
 class Table(NamedTuple):
@@ -59,6 +73,7 @@ class Table(NamedTuple):
     later: the authors' later numbers, of another recipe (paper.SPOT_SIZES ...).
     axis: None where there is no picture.
     form: PERCENT, SECONDS or NUMBER.
+    facts: {column: form} of columns that are not measured but counted or chosen.
     """
 
     title: str
@@ -71,6 +86,11 @@ class Table(NamedTuple):
     later: Mapping[Place, Spread] = {}
     axis: Axis | None = None
     form: str = PERCENT
+    facts: Mapping[str, str] = {}
+
+    def form_of(self, column: str) -> str:
+        """How the values of a column are written."""
+        return self.facts.get(column, self.form)
 
 
 Places = Callable[[Outcome], Mapping[Place, tuple[str, ...]]]

@@ -101,7 +101,9 @@ def _lines(
     counted, found = _counted(table), {}
     for place in places:
         one = cells.get(place, Measured())
-        lines = list(_measured(one, table.form, counted))
+        is_fact = place[1] in table.facts
+        form = table.form_of(place[1])
+        lines = list(_measured(one, form, counted and not is_fact))
         if beside:
             lines += _printed(table, place, table.paper, "paper")
             lines += _printed(table, place, table.later, "later")

@@ -2,13 +2,16 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 
 from prompt_tuning import exchange, methods, partitioning
+from prompt_tuning.frozen.vocabulary import Vocabulary, load_vocabulary
 from prompt_tuning.runs import parts, report, transfer, tune
 from prompt_tuning.settings import Settings
+from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import plan
 
 
@@ -59,12 +62,52 @@ def show(sweep: Sequence[Settings]) -> None:
     print(report.introduction(*about))
     if not method.trains:
         return
-    params, extra = jax.eval_shape(method.fold, trained, shapes)
-    if params is not None or not extra.is_prompt:
-        print(f"memory        not known: `plan` knows prompts alone, not {run.method}")
-        return
     config, lengths = model.network.config, data.training.lengths
     print()
-    own = plan.Trained(method, trained)
+    words = task.label_words() or ()
+    ids = [model.vocabulary.encode(word) for word in words]
+    own = plan.trained(sweep[0], model.network, ids)
     for line in plan.describe(config, run, _mesh(sweep[0]), lengths, own):
         print(line, flush=True)
+
+
+def trained(settings: Settings, network: Transformer) -> plan.Trained:
+    """What a run would train. Its vocabulary and task are read only if that asks them.
+
+    Raises:
+      UserError: the method refuses the settings, or what it asks is not there.
+    """
+    run = settings.run
+
+    @functools.cache
+    def vocabulary() -> Vocabulary:
+        return load_vocabulary(parts.vocabulary_name(run))
+
+    def label_ids() -> list[Sequence[int]]:
+        words = parts.open_task(run, vocabulary()).label_words() or ()
+        return [vocabulary().encode(word) for word in words]
+
+    asked: Any = _Asked(
+        lambda text: vocabulary().encode(text), lambda ids: vocabulary().decode(ids)
+    )
+    return plan.trained(methods.worded(settings, asked), network, _Late(label_ids))
+
+
+class _Asked(NamedTuple):
+    """A vocabulary that is read once something is asked of it."""
+
+    encode: Callable[[str], Sequence[int]]
+    decode: Callable[[Sequence[int]], str]
+
+
+class _Late(Sequence):
+    """A sequence that is made once it is looked into."""
+
+    def __init__(self, make: Callable[[], Sequence]) -> None:
+        self._made = functools.cache(make)
+
+    def __len__(self) -> int:
+        return len(self._made())
+
+    def __getitem__(self, index):
+        return self._made()[index]

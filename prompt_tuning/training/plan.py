@@ -8,17 +8,20 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.settings import Adafactor, Run, Settings, T5Config
+from prompt_tuning.settings import Run, Settings, T5Config
 from prompt_tuning.t5 import network
+from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import losses, optimizer, step
 
 # Memory of one device in GB. A TPU v3 chip counts as two devices, its two cores.
@@ -36,17 +39,16 @@ SHARE = 0.9  # of the memory is for the run; the runtime needs the rest
 
 def count(model: network.Transformer) -> int:
     """The number of parameters of the frozen model."""
-    return sum(
-        math.prod(x.shape) for x in jax.tree.leaves(partitioning.param_shapes(model))
-    )
+    return size(partitioning.param_shapes(model))
 
 
 class Need(NamedTuple):
     """Bytes on each device.
 
-    weights: the frozen model's. state: the prompt and its optimizer state, whole on
-    every device. activations: what the forward pass keeps for the backward pass.
-    temporaries: everything else that the step holds for a while.
+    weights: the frozen model's. state: what is trained and its optimizer state, whole
+    on every device, but for weights that are trained: those are split as frozen ones.
+    activations: what the forward pass keeps for the backward pass. temporaries:
+    everything else that the step holds for a while.
     """
 
     weights: int
@@ -158,15 +160,76 @@ def virtual_mesh(data: int, model: int) -> Mesh:
 
 
 class Trained(NamedTuple):
-    """A method that leaves the frozen model whole, and the shapes of what it trains."""
+    """A method, and the shapes of what it trains.
+
+    taken: of each array in `tree` the number of the frozen array that it is, in the
+    order of jax.tree.leaves, or None: a method may train frozen weights.
+    """
 
     method: methods.Method
     tree: Any
+    taken: tuple[int | None, ...]
+    optimizer: optax.GradientTransformation
+
+
+def trained(
+    settings: Settings,
+    model: network.Transformer,
+    label_ids: Sequence[Sequence[int]] = (),
+) -> Trained:
+    """What a run's method trains, by its own `init`; no weights are made.
+
+    Words of the task, which say how a prompt starts, change no shape and are left out.
+
+    Args:
+      label_ids: the token ids of what the model writes for each label.
+
+    Raises:
+      UserError: the method refuses the settings.
+    """
+    run, method = settings.run, methods.of(settings)
+    first_PxD = np.zeros((run.prompt_length, model.config.emb_dim), np.float32)
+    words: Any = ((0,),)  # words are their ids here
+    labels: Any = label_ids
+    start = methods.Start(words, _ids, first_PxD, labels)
+    taken: list[int | None] = []
+
+    def init(frozen: Any) -> Any:
+        made = method.init(jax.random.key(run.seed), frozen, start)
+        numbers = {id(x): number for number, x in enumerate(jax.tree.leaves(frozen))}
+        taken.extend(numbers.get(id(x)) for x in jax.tree.leaves(made))
+        return made
+
+    tree = jax.eval_shape(init, partitioning.param_shapes(model))
+    return Trained(method, tree, tuple(taken), optimizer.of(settings))
+
+
+def _ids(word: str | Sequence[int]) -> Sequence[int]:
+    """Of a word that is its ids already; one stands in for a text's."""
+    return (0,) if isinstance(word, str) else word
+
+
+def left_frozen(tree: Any, trained: Trained) -> Any:
+    """A tree like the frozen parameters', None in place of those that are trained."""
+    leaves, structure = jax.tree.flatten(tree)
+    left = [None if i in trained.taken else x for i, x in enumerate(leaves)]
+    return jax.tree.unflatten(structure, left)
+
+
+def shipped(model: network.Transformer, trained: Trained) -> tuple[Any, Extra]:
+    """(parameters or None, extra) that a run ships, as shapes; see methods.Method."""
+    left = left_frozen(partitioning.param_shapes(model), trained)
+    return jax.eval_shape(trained.method.fold, trained.tree, left)
+
+
+def size(tree: Any) -> int:
+    """The number of values in a tree of arrays or shapes."""
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
 
 
 def _prompt(model: network.Transformer, work: Workload) -> Trained:
-    shape = work.prompt_length, model.config.emb_dim
-    return Trained(methods.of(Settings()), jax.ShapeDtypeStruct(shape, jnp.float32))
+    run = Run(prompt_length=work.prompt_length, prompt_init="sampled_vocab")
+    return trained(Settings(run), model)
 
 
 def need(
@@ -183,35 +246,29 @@ def need(
     in bfloat16, the CPU would convert arrays to float32 and keep both. Activations are
     what the step holds on top of the forward pass.
     """
-    shapes = partitioning.param_shapes(model)
-    shardings = partitioning.param_shardings(model, mesh, **sharding)
-    weights = jax.tree.map(_shard_bytes, shapes, shardings)
     config = dataclasses.replace(
         model.config, dtype="float32", param_dtype="float32", attention="plain"
     )
     wide = network.Transformer(config)
-    method, tree = trained or _prompt(model, work)
-    arguments = _arguments(wide, mesh, work, tree, **sharding)
-    states = arguments[0]
-    step_fn = step.make_step(wide, method, [_ADAFACTOR], work.num_microbatches)
-    forward_fn = functools.partial(_loss, wide, method, work.num_microbatches)
+    own = trained or _prompt(model, work)
+    states, frozen, *_ = _arguments(model, mesh, work, own, **sharding)
+    arguments = _arguments(wide, mesh, work, own, **sharding)
+    optimizers = [own.optimizer]
+    step_fn = step.make_step(wide, own.method, optimizers, work.num_microbatches)
+    forward_fn = functools.partial(_loss, wide, own.method, work.num_microbatches)
     both, forward = (_temporaries(fn, arguments, mesh) for fn in (step_fn, forward_fn))
     width = 0.5 if model.config.dtype == "bfloat16" else 1
     return Need(
-        weights=sum(jax.tree.leaves(weights)),
-        state=sum(
-            math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(states)
-        ),
+        weights=sum(map(_shard_bytes, jax.tree.leaves(frozen))),
+        state=sum(map(_shard_bytes, jax.tree.leaves(states))),
         activations=int(width * max(both - forward, 0)),
         temporaries=int(width * min(both, forward)),
     )
 
 
-_ADAFACTOR = optimizer.adafactor(0.3, Adafactor())
-
-
-def _shard_bytes(x: jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:
-    return math.prod(sharding.shard_shape(x.shape)) * x.dtype.itemsize
+def _shard_bytes(x: jax.ShapeDtypeStruct) -> int:
+    assert x.sharding is not None
+    return math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
 
 
 def _loss(
@@ -235,31 +292,34 @@ def _arguments(
     model: network.Transformer,
     mesh: Mesh,
     work: Workload,
-    trained: Any = None,
+    trained: Trained | None = None,
     **sharding: bool,
 ) -> tuple:
     """The step's arguments, as shapes with shardings; by default of a prompt."""
-    trained = _prompt(model, work).tree if trained is None else trained
+    own = trained or _prompt(model, work)
 
     def struct(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
     whole = partitioning.replicated(mesh)
-    states = jax.eval_shape(lambda x: (step.new_state(x, _ADAFACTOR),), trained)
+    shapes = partitioning.param_shapes(model)
+    shardings = partitioning.param_shardings(model, mesh, **sharding)
+    split = jax.tree.leaves(shardings)
+    leaves, structure = jax.tree.flatten(own.tree)
+    places = [whole if i is None else split[i] for i in own.taken]
+    tree = jax.tree.unflatten(structure, map(struct, leaves, places))
+    states = jax.eval_shape(lambda x: (step.new_state(x, own.optimizer),), own.tree)
     rngs = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
     states, rngs = jax.tree.map(lambda x: struct(x, whole), (states, rngs))
-    params = jax.tree.map(
-        struct,
-        partitioning.param_shapes(model),
-        partitioning.param_shardings(model, mesh, **sharding),
-    )
+    states = (states[0]._replace(trained=tree),)
+    params = left_frozen(jax.tree.map(struct, shapes, shardings), own)
     lengths = dict.fromkeys(
         ("decoder_input_tokens", "decoder_target_tokens", "decoder_loss_weights"),
         work.targets,
     ) | {"encoder_input_tokens": work.inputs}
-    split = NamedSharding(mesh, PartitionSpec("data"))
+    rows = NamedSharding(mesh, PartitionSpec("data"))
     batch = {
-        name: jax.ShapeDtypeStruct((work.batch_size, 1, n), jnp.int32, sharding=split)
+        name: jax.ShapeDtypeStruct((work.batch_size, 1, n), jnp.int32, sharding=rows)
         for name, n in lengths.items()
     }
     return states, params, batch, rngs
@@ -309,10 +369,15 @@ def describe(
       mesh: numbers of devices along "data" and along "model".
       lengths: of inputs and targets, in tokens.
       trained: by default a prompt.
+
+    Raises:
+      UserError: the mesh does not fit the model or the batch.
     """
     model = network.Transformer(config)
+    own = trained or _prompt(model, Workload(run.prompt_length, 1, 1, 1))
+    params, extra = shipped(model, own)
     work = Workload(
-        run.prompt_length,
+        len(extra.prompt.vectors) if extra.prompt else 0,
         run.batch_size,
         **lengths,
         num_microbatches=run.num_microbatches,
@@ -321,12 +386,14 @@ def describe(
     devices = virtual_mesh(data, along)
     partitioning.check_batch_size(work.batch_size, devices, work.num_microbatches)
     partitioning.check_mesh(model, devices)
-    needed = need(model, devices, work, trained)
+    needed = need(model, devices, work, own)
     kept = "computed again" if config.remat else "all kept"
     yield (
         f"model     {count(model):,} parameters in {config.param_dtype}, activations "
         f"in {config.dtype}, {kept}"
     )
+    yield f"trained   {size(own.tree):,} values, METHOD={run.method}"
+    yield f"shipped   {_told(params, extra)}"
     yield (
         f"one step  {work.batch_size} examples in {work.num_microbatches} parts, "
         f"inputs {work.inputs}, targets {work.targets}, prompt {work.prompt_length}"
@@ -335,13 +402,27 @@ def describe(
     rows = needed._asdict() | {"total": needed.total}
     yield from (f"  {_ROWS[row]:<34}{size / 1e9:8.2f}" for row, size in rows.items())
     yield from ("", "fewest devices, weights and batch split over all of them", "")
-    fits = smallest_meshes(model, work, trained)
+    fits = smallest_meshes(model, work, own)
     for chip, memory in MEMORY.items():
         text = "does not fit"
         if chip in fits:
             mesh_, needed = fits[chip]
             text = f"{mesh_.size:>3}, {needed.total / 1e9:.1f} GB used on each"
         yield f"  {chip:<9}{memory:>4} GB{text:>28}"
+
+
+def _told(params: Any, extra: Extra) -> str:
+    """What a run ships and how large its arrays are, in MB."""
+    what = {"a model": params} if params is not None else {}
+    if not extra.is_prompt:
+        what["more than a prompt"] = extra
+    elif extra.prompt is not None:  # where it stands is in its description
+        what["a prompt"] = extra.prompt.vectors
+    sizes = {
+        name: sum(size(x) * x.dtype.itemsize for x in jax.tree.leaves(tree)) / 1e6
+        for name, tree in what.items()
+    }
+    return ", ".join(f"{name} of {mb:,.3f} MB" for name, mb in sizes.items())
 
 
 _ROWS = {

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from prompt_tuning import memory, methods, partitioning
-from prompt_tuning.settings import Adafactor, Settings, T5Config
+from prompt_tuning.settings import Adafactor, Run, Settings, T5Config
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import batching, optimizer, step
 
@@ -46,6 +46,12 @@ class Parts(NamedTuple):
         return run
 
 
+def weights(config: T5Config) -> Any:
+    """Random ones."""
+    key, mesh = jax.random.key(0), partitioning.mesh()
+    return partitioning.init_params(Transformer(config), key, mesh)
+
+
 def build(
     config: T5Config,
     *,
@@ -55,14 +61,24 @@ def build(
     prompt: int,
     prompts: int = 1,
     parts: int = 1,
+    method: str = "prompt",
+    params: Any = None,
 ) -> Parts:
-    """Prompt tuning of `prompts` prompts over one model of `config`."""
+    """Tuning of `prompts` prompts, or by another method, over one model of `config`.
+
+    Args:
+      params: the frozen model's; by default random ones of its own, which a method that
+        trains the weights needs.
+    """
     model, mesh = Transformer(config), partitioning.mesh()
-    params = partitioning.init_params(model, jax.random.key(0), mesh)
+    params = weights(config) if params is None else params
+    run = Run(method=method, prompt_length=prompt, prompt_init="sampled_vocab")
+    of_run = methods.of(Settings(run))
+    start = methods.Start((), list, label_words=((0,), (1,)))  # words are their ids
     optimizers = [optimizer.adafactor(0.3, Adafactor())] * prompts
-    rng = np.random.default_rng(0)
-    first = rng.normal(size=(prompts, prompt, config.emb_dim)).astype(np.float32)
+    first = [of_run.init(jax.random.key(i), params, start) for i in range(prompts)]
     states = map(step.new_state, first, optimizers)
+    rng = np.random.default_rng(0)
     made = batching.teacher_forcing(
         rng.integers(2, 32_000, (batch_size * prompts, inputs)).astype(np.int32),
         rng.integers(2, 32_000, (batch_size * prompts, targets)).astype(np.int32),
@@ -70,9 +86,9 @@ def build(
     shaped = {k: v.reshape(batch_size, prompts, -1) for k, v in made.items()}
     return Parts(
         mesh,
-        step.make_step(model, methods.of(Settings()), optimizers, parts),
+        step.make_step(model, of_run, optimizers, parts),
         partitioning.placed(tuple(states), mesh),
-        params,
+        methods.left_frozen(params, first[0]),
         partitioning.shard_batch(shaped, mesh),
         jax.random.split(jax.random.key(0), prompts),
     )

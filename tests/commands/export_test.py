@@ -34,3 +34,23 @@ def test_export_writes_a_folder_for_peft(run, tmp_path, capsys):
     result = json.loads(capsys.readouterr().out.partition("\n")[2])
     expected = json.loads((run / "metrics.json").read_text())
     assert result["metrics"] == expected["trained"]["metrics"]
+
+
+def test_export_writes_lora_for_peft_and_reads_it_back(frozen, tmp_path, capsys):
+    """The best step, as the run ships it; alone it answers as the run did."""
+    folder = tmp_path / "run"
+    options = {"METHOD": "lora", "lora.rank": 2, "schedule.learning_rate": 0.05}
+    run = small.trained(folder, frozen, TRAIN_STEPS=4, EVAL_PERIOD=2, **options)
+    flags = [f"--output={tmp_path / 'mine'}", f"--gin.MODEL_DIR={run}"]
+    assert small.cli.main(["export", *flags]) == 2
+    assert "give --format=peft, which has LoRA" in capsys.readouterr().err
+    assert small.cli.main(["export", "--format=peft", *flags]) == 0
+    assert "lora of step " in capsys.readouterr().out
+    theirs = load_file(tmp_path / "mine/adapter_model.safetensors")
+    own = load_file(run / "extra.safetensors")["encoder.self_attention.query.down"][0]
+    name = "base_model.model.encoder.block.0.layer.0.SelfAttention.q.lora_A.weight"
+    np.testing.assert_array_equal(theirs[name], own.T)
+    assert small.command("evaluate", f"--prompt={tmp_path / 'mine'}") == 0
+    found = json.loads(capsys.readouterr().out)["metrics"]
+    expected = json.loads((run / "metrics.json").read_text())
+    assert found == expected["trained"]["metrics"]

@@ -27,3 +27,15 @@ def test_a_size_or_a_mesh_that_is_none_is_one_plain_message():
         result = plan(flag)
         assert result.returncode == 2 and result.stderr.count("\n") == 1
         assert words in result.stderr
+
+
+def test_a_method_is_planned_by_its_own_shapes_and_labels():
+    """WARP's rows are those of the task's label words, which the plan looks up."""
+    lengths = "--gin.TASK_FEATURE_LENGTHS={'inputs': 16, 'targets': 2}"
+    task = "--gin.MIXTURE_OR_TASK_NAME=pocket_mood"
+    result = plan(lengths, "--batch=4", "--gin.METHOD=warp", task)
+    assert result.returncode == 0, result.stderr
+    assert "values, METHOD=warp" in result.stdout
+    assert "shipped   more than a prompt of" in result.stdout
+    refused = plan(lengths, "--gin.METHOD=superpos")
+    assert refused.returncode == 2 and "PROMPT_INIT" in refused.stderr

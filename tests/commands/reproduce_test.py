@@ -60,7 +60,7 @@ def test_a_cell_of_every_experiment_is_run(out, capsys):
     assert "failed" not in errors
     report = json.loads((out / "report.json").read_text())
     made = [one["name"] for one in report["experiments"]]
-    assert made == list(experiments.EXPERIMENTS)
+    assert made == list(experiments.GROUPS["all"])
     assert all(one["cells"] for one in report["experiments"])
     assert f"report  {out / 'report.html'}" in told
     runs = [f"{p.parent.name}/{p.name}".partition("-grid")[0] for p in finished(out)]
@@ -73,6 +73,22 @@ def test_a_prompt_that_only_others_start_from_is_asked_nothing(out, capsys):
     (one,) = report["experiments"]
     assert "from grid_two" in one["rows"] and "trained first" not in one["rows"]
     assert "are asked grid_two" not in capsys.readouterr().out
+
+
+def test_a_method_and_the_prompt_stand_in_one_table(out):
+    """The prompt at the usual rate is the run that the other experiments have made."""
+    only = "methods/tiny-(prompt|ia3)_at_0.3"
+    before = finished(out)
+    assert main("methods", "--out", out, "--only", only) == 0
+    added = finished(out).keys() - before.keys()
+    assert len(added) == 1, "the prompt's is that of fig1"
+    (one,) = json.loads((out / "report.json").read_text())["experiments"]
+    cells = {(c["row"], c["column"]): c["test"] for c in one["cells"]}
+    assert cells["tiny: prompt", "learning rate"]["mean"] == 0.3
+    assert cells["tiny: prompt", "trained parameters"]["mean"] == 3 * 16
+    values = 2 * 16 * (1 + 2 * 1) + 24 * 2
+    assert cells["tiny: ia3", "trained parameters"]["mean"] == values
+    assert cells["tiny: ia3", "score"]["n"] == 1
 
 
 def test_the_same_command_trains_nothing_again(out, capsys):
@@ -171,7 +187,8 @@ def test_killed_at_random_ten_times_no_finished_run_is_lost_or_repeated(
 
 
 @pytest.mark.slow
-def test_every_cell_of_every_experiment_is_run(tmp_path, capsys):
+def test_every_cell_of_every_experiment_is_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(plan, "use_virtual_devices", lambda devices: None)
     assert main("all", "--out", tmp_path) == 0
     assert "failed" not in capsys.readouterr().err
     assert main("all", "--out", tmp_path, "--dry_run") == 0

@@ -17,8 +17,8 @@ from prompt_tuning.tasks_io.quiet import seqio
 
 
 def cells_of(scale):
-    """One seed of all."""
-    scale = scale._replace(seeds=(0,), members=(0,))
+    """One seed and learning rate of all."""
+    scale = scale._replace(seeds=(0,), members=(0,), rates=(0.1,))
     return [
         (name, cell)
         for name, one in experiments.EXPERIMENTS.items()
@@ -85,15 +85,15 @@ def test_prompt_design_is_of_every_task_of_the_suite(scale):
 LOWER = """
 import sys
 import jax
-from prompt_tuning import methods, partitioning
+from prompt_tuning import partitioning
 from prompt_tuning.reproduce import experiments, grid, scales
 from prompt_tuning.settings import T5Config
 from prompt_tuning.t5.network import Transformer
-from prompt_tuning.training import optimizer, plan, step
+from prompt_tuning.training import plan, step
 
 sizes, names = (text.split(",") for text in sys.argv[1:])
 plan.use_virtual_devices(scales.PAPER.devices)
-scale = scales.PAPER._replace(seeds=(0,), members=(0,))
+scale = scales.PAPER._replace(seeds=(0,), members=(0,), rates=(0.1,))
 scale = scale._replace(models=tuple(m for m in scale.models if m.name in sizes))
 seen = set()
 
@@ -109,19 +109,11 @@ def lower(settings):
         run.prompt_length, run.batch_size, **run.task_feature_lengths,
         num_microbatches=run.num_microbatches,
     )
-    states, params, batch, rngs = plan._arguments(
-        model, mesh, work, fully_sharded=sharded
-    )
-    method, adafactor = methods.of(settings), optimizer.of(settings)
-    trained = states[0].trained
-    if run.method == "whole":
-        trained = method.init(None, params, None)
-        params = methods.left_frozen(params, trained)
-    state = jax.eval_shape(lambda p: step.new_state(p, adafactor), trained)
-    states = (state._replace(trained=trained),)
-    fn = step.make_step(model, method, [adafactor], run.num_microbatches)
+    own = plan.trained(settings, model, ((0,), (1,)))
+    arguments = plan._arguments(model, mesh, work, own, fully_sharded=sharded)
+    fn = step.make_step(model, own.method, [own.optimizer], run.num_microbatches)
     with jax.set_mesh(mesh):
-        jax.jit(fn).lower(states, params, batch, rngs)
+        jax.jit(fn).lower(*arguments)
 
 
 for name in names:
@@ -132,6 +124,7 @@ for name in names:
             sorted(one.model.items()), one.mesh, one.param_shardings, run.method,
             run.prompt_length * (run.method == "prompt"), run.batch_size,
             run.num_microbatches, run.task_feature_lengths, one.adafactor,
+            getattr(one, run.method, None),
         ))
         if key not in seen and methods.of(one).trains:
             seen.add(key)

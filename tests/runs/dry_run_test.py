@@ -68,7 +68,8 @@ def test_a_sweep_and_other_methods_are_introduced(frozen, capsys):
         capsys, one | {"SEED": 0}, one | {"SEED": 1}
     )
     found = told(capsys, one | {"METHOD": "whole"})
-    assert "all trained" in found and "memory        not known" in found
+    assert "all trained" in found and "METHOD=whole" in found
+    assert "  frozen weights                        0.00" in found
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import tiny
 
 from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.method_settings import Residual
+from prompt_tuning.method_settings import Lora, Residual, Superpos
 from prompt_tuning.runs import parameters
 from prompt_tuning.settings import Adafactor, Run, Settings, T5Config
 from prompt_tuning.t5 import network
@@ -63,17 +63,63 @@ def test_bytes_of_weights_follow_from_shapes_and_types():
     )
 
 
-def test_the_state_is_what_the_method_trains():
+def test_the_state_is_what_the_method_trains(monkeypatch):
     """The MLP of residual prompt tuning, and its second moments, are in it."""
+    monkeypatch.setattr(plan, "_temporaries", lambda *_: 0)
     run = Run(method="residual", prompt_length=4, prompt_init="sampled_vocab")
-    method = methods.of(Settings(run, residual=Residual(bottleneck=8)))
-    start = methods.Start((), list)
-    shapes = partitioning.param_shapes(MODEL)
-    key = jax.random.key(0)
-    tree = jax.eval_shape(lambda frozen: method.init(key, frozen, start), shapes)
-    needed = plan.need(MODEL, plan.virtual_mesh(1, 1), WORK, plan.Trained(method, tree))
+    own = plan.trained(Settings(run, residual=Residual(bottleneck=8)), MODEL)
+    needed = plan.need(MODEL, plan.virtual_mesh(1, 1), WORK, own)
     values = 4 * 32 + 2 * 32 * 8 + 8 + 3 * 32
+    assert plan.size(own.tree) == values
     assert 2 * 4 * values <= needed.state < 2 * 4 * values + 200
+
+
+def test_weights_that_are_trained_are_state_and_split_as_frozen_ones(monkeypatch):
+    """With the prompt beside them; what is left of the frozen model is nothing."""
+    monkeypatch.setattr(plan, "_temporaries", lambda *_: 0)
+    run = Run(method="prepended", prompt_length=4)
+    own = plan.trained(Settings(run), MODEL)
+    count = plan.count(MODEL)
+    assert plan.size(own.tree) == count + 4 * 32
+    alone, split = (
+        plan.need(MODEL, plan.virtual_mesh(1, along), WORK, own) for along in (1, 8)
+    )
+    assert (alone.weights, split.weights) == (0, 0)
+    assert alone.state - split.state > 0.8 * 4 * count * 7 / 8
+    moments = alone.state - 4 * plan.size(own.tree)
+    assert 0 < moments < 4.1 * plan.size(own.tree)
+
+
+@pytest.mark.parametrize("name", methods.NAMES)
+def test_what_is_trained_and_shipped_is_the_method_s_own(name):
+    """Its init and fold with arrays have the shapes that are planned."""
+    more = {"superpos": Superpos(rows=20)} if name == "superpos" else {}
+    run = Run(method=name, prompt_length=3, prompt_init="sampled_vocab")
+    settings = Settings(run, **more)
+    labels, frozen = ((5, 9), (7,)), jax.tree.map(jax.numpy.asarray, tiny.params())
+    own = plan.trained(settings, tiny.MODEL, labels)
+    start = methods.Start(((1,),), list, label_words=labels)
+    made = own.method.init(jax.random.key(0), frozen, start)
+    shapes = jax.tree.map(lambda x: x.shape, made)
+    assert shapes == jax.tree.map(lambda x: x.shape, own.tree)
+    left = methods.left_frozen(frozen, made)
+    for planned, real in zip(
+        plan.shipped(tiny.MODEL, own), own.method.fold(made, left), strict=True
+    ):
+        assert jax.tree.map(np.shape, planned) == jax.tree.map(np.shape, real)
+
+
+def test_a_plan_tells_what_is_trained_and_shipped(monkeypatch):
+    """LoRA of rank 2: 2 r (D + H K) for each of query and value of 5 attentions."""
+    monkeypatch.setattr(plan, "need", lambda *_, **__: plan.Need(1, 1, 1, 1))
+    settings = Settings(Run(method="lora", batch_size=8), lora=Lora(rank=2))
+    own = plan.trained(settings, tiny.MODEL)
+    about = tiny.CONFIG, settings.run, (1, 1), plan.LENGTHS, own
+    text = "\n".join(plan.describe(*about))
+    values = 2 * 2 * (16 + 8) * (1 + 2 * 2)
+    assert f"trained   {values} values, METHOD=lora" in text
+    assert f"shipped   more than a prompt of {4 * values / 1e6:.3f} MB" in text
+    assert "targets 8, prompt 0" in text, "LoRA makes the input no longer"
 
 
 def test_the_rest_is_what_the_compiled_step_holds():
@@ -100,8 +146,8 @@ def test_activations_shrink_with_the_batch_and_with_remat():
 
 
 def test_the_fewest_devices_are_found(monkeypatch):
-    def need(model, mesh, work, trained, fully_sharded):
-        assert trained is None and fully_sharded and 16 % mesh.shape["data"] == 0
+    def need(model, mesh, work, own, fully_sharded):
+        assert own is None and fully_sharded and 16 % mesh.shape["data"] == 0
         return plan.Need(800 // mesh.size, 0, 90, 10)
 
     monkeypatch.setattr(plan, "need", need)
@@ -181,7 +227,7 @@ def test_training_the_weights_counts_their_gradients_too():
     model, mesh = network.Transformer(config), plan.virtual_mesh(1, 1)
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((8, x.shape[-1]), x.dtype),
-        plan._arguments(model, mesh, work)[2],
+        plan._arguments(model, mesh, work._replace(prompt_length=1))[2],
     )
     shapes = partitioning.param_shapes(model)
 
