@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from prompt_tuning import exchange, methods, outputs, partitioning
@@ -29,7 +28,6 @@ from prompt_tuning.training import (
     batching,
     folder,
     losses,
-    optimizer,
     own_data,
     plan,
     predictor,
@@ -259,15 +257,6 @@ def said(
     own = method.says(trained, model.vocabulary.decode) if method.says else {}
     count = {"trained_parameters": method.count(trained)}
     return count | own | prompts.said(run, extra)
-
-
-def optimizer_of(
-    settings: Settings,
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimizer of a run and its learning rate; a search has none."""
-    if methods.of(settings).search:
-        return optax.identity(), optax.constant_schedule(0.0)
-    return optimizer.of(settings), optimizer.schedule(settings.schedule)
 
 
 def may_be_shown(

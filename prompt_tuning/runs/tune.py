@@ -29,6 +29,7 @@ from prompt_tuning.training import (
     folder,
     loop,
     losses,
+    optimizer,
     progress,
     step,
 )
@@ -274,7 +275,7 @@ def _members(
             "ships_extra": not extra.is_prompt,
         }
         description |= parts.said(run, model, method, trained, extra)
-        own, rate = parts.optimizer_of(settings)
+        own, rate = optimizer.chosen(settings, searches=bool(method.search))
         state = partitioning.placed(step.new_state(trained, own), model.mesh)
         where = path / "checkpoints"
         states = checkpoints.manager(where, checkpoints.kept_steps(where, run))

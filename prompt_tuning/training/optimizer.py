@@ -57,3 +57,12 @@ def adafactor(
 def of(settings: Settings) -> optax.GradientTransformation:
     """The optimizer of a run."""
     return adafactor(schedule(settings.schedule), settings.adafactor)
+
+
+def chosen(
+    settings: Settings, searches: bool
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimizer of a run and its learning rate; a search has neither."""
+    if searches:
+        return optax.identity(), optax.constant_schedule(0.0)
+    return of(settings), schedule(settings.schedule)

@@ -187,6 +187,7 @@ def trained(
     Raises:
       UserError: the method refuses the settings.
     """
+    settings = _any_ids(settings, model.config.vocab_size)
     run, method = settings.run, methods.of(settings)
     first_PxD = np.zeros((run.prompt_length, model.config.emb_dim), np.float32)
     words: Any = ((0,),)  # words are their ids here
@@ -201,7 +202,18 @@ def trained(
         return made
 
     tree = jax.eval_shape(init, partitioning.param_shapes(model))
-    return Trained(method, tree, tuple(taken), optimizer.of(settings))
+    own, _ = optimizer.chosen(settings, searches=bool(method.search))
+    return Trained(method, tree, tuple(taken), own)
+
+
+def _any_ids(settings: Settings, rows: int) -> Settings:
+    """With all tokens to choose from, where only a vocabulary says which may be."""
+    name = settings.run.method
+    options = getattr(settings, name, None)
+    if getattr(options, "ids", None) != "":
+        return settings
+    ids = dataclasses.replace(options, ids=f"0-{rows - 1}")  # type: ignore[type-var]
+    return dataclasses.replace(settings, **{name: ids})
 
 
 def _ids(word: str | Sequence[int]) -> Sequence[int]:

@@ -4,8 +4,9 @@
 
 Each method of METHOD is run at the size that it has by default and, where a setting of
 its lets it, at the one with about as many values as the prompt. All have the same
-frozen model, steps and batches, and the same learning rates to choose from. The paper
-has no such table; it is not among `all`.
+frozen model, steps and batches, and the same learning rates to choose from; a search
+has none. Prompt design, which trains nothing, is in Figure 1. The paper has no such
+table; it is not among `all`.
 """
 
 import bisect
@@ -51,11 +52,15 @@ _AT = " at "
 
 
 class Variant(NamedTuple):
-    """A method at a size: its name in the table, its settings, how much it trains."""
+    """A method at a size: its name in the table, its settings, how much it trains.
+
+    rated: whether it has a learning rate.
+    """
 
     name: str
     settings: Mapping[str, Any]
     values: int
+    rated: bool
 
 
 def variants(scale: Scale, model: Model) -> list[Variant]:
@@ -67,14 +72,21 @@ def variants(scale: Scale, model: Model) -> list[Variant]:
         return []
     found = []
     for name in methods.NAMES:
-        own = {**_of_weights(scale, name), "METHOD": name, **NEEDS.get(name, {})}
-        found.append(Variant(name, own, count(own)))
+        method = _method(scale, name)
+        if not method.trains:
+            continue
+        more = {} if method.shares else _of_weights(scale)
+        own = {**more, "METHOD": name, **NEEDS.get(name, {})}
+        rated = method.search is None
+        found.append(Variant(name, own, count(own), rated))
+        if not rated:
+            continue
         options = (*method_settings.sizes(name), LENGTH)
         more = nearest(lambda new, own=own: count(own | new), options, target)
         values = count(own | more)
         if more and 1 / ENOUGH < values / target < ENOUGH:
             told = ", ".join(f"{_short(k)} {v}" for k, v in more.items())
-            found.append(Variant(f"{name} ({told})", own | more, values))
+            found.append(Variant(f"{name} ({told})", own | more, values, rated))
     return found
 
 
@@ -83,14 +95,12 @@ def _short(option: str) -> str:
     return option.rpartition(".")[2].lower().removeprefix("prompt_")
 
 
-def _of_weights(scale: Scale, name: str) -> dict[str, Any]:
-    """The settings of model tuning, if a method trains the weights as it does.
+def _method(scale: Scale, name: str) -> methods.Method:
+    return methods.of(grid.settings_of(scale, Cell("", "", 0, {"METHOD": name}, ())))
 
-    Its batches are those of all.
-    """
-    cell = Cell("", "", 0, {"METHOD": name}, ())
-    if methods.of(grid.settings_of(scale, cell)).shares:
-        return {}
+
+def _of_weights(scale: Scale) -> dict[str, Any]:
+    """The settings of model tuning but for its batches, which are those of all."""
     batch = scale.settings.get("BATCH_SIZE", Run.batch_size)
     return {**scale.whole, "BATCH_SIZE": batch}
 
@@ -155,13 +165,12 @@ def _cells(scale: Scale) -> tuple[Cell, ...]:
 
 
 def _of(scale: Scale, model: Model) -> Iterator[Cell]:
-    for name, settings, values in variants(scale, model):
-        # What trains nothing has no rate to choose.
-        for rate in scale.rates if values else ():
+    for name, settings, _, rated in variants(scale, model):
+        for rate in scale.rates if rated else ():
             column = f"{name}{_AT}{rate:g}"
             chosen = {**settings, LEARNING_RATE: rate}
             yield from of_tasks(scale, model.name, column, model, **chosen)
-        if not values:
+        if not rated:
             yield from of_tasks(scale, model.name, name, model, **settings)
 
 
