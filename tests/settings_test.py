@@ -50,7 +50,7 @@ def test_every_field_has_a_default_and_a_text(kind, field):
     text = field.metadata["text"]
     assert text and text == text.strip() and "  " not in text
     assert field.metadata.keys() <= {
-        *("text", "choices", "least", "most", "below", "keys", "path"),
+        *("text", "choices", "least", "most", "below", "keys", "path", "size"),
         "needs",
         "known",
     }

@@ -126,8 +126,8 @@ def attention(path: Path, name: str, found: Mapping[str, Any]) -> list[Path]:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    paid = found["attention"]
-    arrays = [100 * np.array(one["weights"]) for one in paid.values()]
+    paid = [found["attention"][stack] for stack in report.ATTENDED]
+    arrays = [100 * np.array(one["weights"]) for one in paid]
     heights = [1.3 + 0.34 * len(array) for array in arrays]
     _, heads, length = arrays[0].shape
     widths = 1.6 + 0.42 * heads, max(3.0, min(9.0, 1.2 + 0.3 * length))
@@ -135,7 +135,7 @@ def attention(path: Path, name: str, found: Mapping[str, Any]) -> list[Path]:
     options = {"width_ratios": widths, "height_ratios": heights}
     rows = figure.subplots(2, 2, squeeze=False, gridspec_kw=options)
     for panels, title, one, array in zip(
-        rows, report.ATTENDED, paid.values(), arrays, strict=True
+        rows, report.ATTENDED.values(), paid, arrays, strict=True
     ):
         uniform = 100 * one["uniform"]
         by_head, by_place = array.sum(axis=-1), array.mean(axis=1)

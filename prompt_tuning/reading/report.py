@@ -240,6 +240,7 @@ def _positions(found: Mapping[str, Any]) -> str:
         [str(p), f"{score:.1f}", f"{slope:.3g}"]
         for p, (score, slope) in enumerate(each)
     ]
+    paid = found["attention"]
     header = ["pos", "score without it", "|gradient x value| of its mask"]
     changed = [[name, f"{score:.1f}"] for name, score in found["changed"].items()]
     return "\n\n".join(
@@ -249,13 +250,13 @@ def _positions(found: Mapping[str, Any]) -> str:
             lay_out(
                 [["prompt", "score"], ["whole", f"{found['score']:.1f}"], *changed], 1
             ),
-            *map(_attention, ATTENDED, found["attention"].values()),
+            *(_attention(told, paid[stack]) for stack, told in ATTENDED.items()),
         ]
     )
 
 
 # What looks at the prompt: the encoder's self-attention, the decoder's cross-attention.
-ATTENDED = "encoder: input tokens", "decoder: answer tokens"
+ATTENDED = {"encoder": "encoder: input tokens", "decoder": "decoder: answer tokens"}
 
 
 def _attention(title: str, paid: Mapping[str, Any]) -> str:

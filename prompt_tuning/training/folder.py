@@ -20,7 +20,7 @@ FREE |= {"MIXTURE_OR_TASK_MODULE", "pretrain.prefix_lm_steps", "mesh.data"}
 FREE |= {"mesh.model", "param_shardings.fully_sharded", "TENSORBOARD"}
 FREE |= {"pretrain.corpus", "pretrain.tokens"}  # whose digest must stay
 FREE |= {"KEEP_STEPS"}
-FREE |= {"p_tuning.tokens"}  # which follow from the template
+FREE |= {"p_tuning.tokens", "autoprompt.ids", "pez.ids"}  # as the vocabulary says
 
 
 def make_model_dir(run: Run) -> Path:

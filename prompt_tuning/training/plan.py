@@ -189,6 +189,10 @@ def trained(
     """
     settings = _any_ids(settings, model.config.vocab_size)
     run, method = settings.run, methods.of(settings)
+    if not method.trains:
+        raise UserError(
+            f"METHOD is {run.method!r}, which trains nothing: there is no step to plan"
+        )
     first_PxD = np.zeros((run.prompt_length, model.config.emb_dim), np.float32)
     words: Any = ((0,),)  # words are their ids here
     labels: Any = label_ids

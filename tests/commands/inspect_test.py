@@ -114,7 +114,10 @@ def test_a_run_is_read_over_the_steps_that_it_kept(tmp_path, monkeypatch, capsys
     assert 0 < np.sum(paid["decoder"]["weights"]) < 2
     text = report.text(found)
     assert "rounded to the nearest pieces by l2" in text
-    assert "decoder: answer tokens, % of attention to the prompt" in text
+    for stack, title in report.ATTENDED.items():
+        (share, *_) = 100 * np.sum(paid[stack]["weights"], axis=(0, 2))
+        told_there = text.partition(f"{title}, % of attention to the prompt")[2]
+        assert told_there.split("layer 0")[1].split()[0] == f"{share:.1f}"
     drawn = {path.stem for path in (tmp_path / "p").iterdir()}
     assert drawn >= {"positions", "attention", "steps"}
 

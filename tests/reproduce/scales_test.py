@@ -85,7 +85,7 @@ def test_prompt_design_is_of_every_task_of_the_suite(scale):
 LOWER = """
 import sys
 import jax
-from prompt_tuning import partitioning
+from prompt_tuning import methods, partitioning
 from prompt_tuning.reproduce import experiments, grid, scales
 from prompt_tuning.settings import T5Config
 from prompt_tuning.t5.network import Transformer
