@@ -496,4 +496,4 @@ def test_a_size_that_one_leaves_open_is_no_difference():
     some = Settings(model={"emb_dim": 64, "mlp_dim": 8})
     assert config.differences(Settings(), whole) == {}
     assert config.differences(whole, Settings()) == {}
-    assert config.differences(whole, some) == {"T5Config.mlp_dim": (256, 8)}
+    assert config.differences(whole, some) == {"T5Config.mlp_dim": (192, 8)}

@@ -41,7 +41,7 @@ def completed(line, folder, *python):
         ("train --gin.METHOD=re", {"residual"}),
         ("train --gin.T5Config.remat=", {"True", "False"}),
         ("train --gin.MODEL_DIR=ru", {"runs/"}),
-        ("export --format=", {"peft"}),
+        ("export --format=", {"peft", "text"}),
         ("compare ru", {"runs/"}),
     ],
 )

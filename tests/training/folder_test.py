@@ -78,7 +78,7 @@ def test_a_changed_setting_is_named_and_the_old_ones_are_kept(tmp_path):
     ):
         keep(path, "SEED=4")
     with pytest.raises(
-        UserError, match=r"settings: T5Config.emb_dim is 64 and was 128\."
+        UserError, match=r"settings: T5Config.emb_dim is 64 and was 96\."
     ):
         keep(path, "SEED=3", "PROMPT_LENGTH=20", "T5Config.emb_dim=64")
     assert path.read_text() == before
