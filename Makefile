@@ -13,10 +13,10 @@ BIN = $(VENV)/bin
 
 # The commands of `make run`, as you would type them.
 PROMPT_TUNING = $(BIN)/prompt-tuning train --gin_file=gin/runs/prompt_tune.gin \
-  --gin.MODEL_DIR=runs/prompt_tuning
+  --gin.MODEL_DIR=runs/cb_prompt
 MODEL_TUNING = $(BIN)/prompt-tuning train --gin_file=gin/runs/model_tuning.gin \
-  --gin.MODEL_DIR=runs/model_tuning
-COMPARISON = $(BIN)/prompt-tuning compare runs/prompt_tuning runs/model_tuning \
+  --gin.MODEL_DIR=runs/cb_model
+COMPARISON = $(BIN)/prompt-tuning compare runs/cb_prompt runs/cb_model \
   --output=runs/comparison
 
 # Keep bytecode in .venv even if the environment says not to: compiling what TensorFlow
