@@ -45,7 +45,9 @@ def run(folder: Path, model: str, task: str, method: str, steps: int) -> dict:
         "MIXTURE_OR_TASK_NAME": f"pocket_{task}",
         "TRAIN_STEPS": steps,
         "EVAL_PERIOD": max(1, steps // 4),
-    } | METHODS[method]
+        **METHODS[method],
+        **scales.POCKET.tasks.own.get(f"pocket_{task}", {}),
+    }
     if not (folder / "metrics.json").exists():
         code = cli.main(["train", *(f"--gin.{k}={v}" for k, v in settings.items())])
         if code:

@@ -19,8 +19,8 @@ class Vote(NamedTuple):
     """A vote on each of M examples.
 
     member_M: int, of those that gave the winning answer the one that was surest of it.
-    share_M: the share of the members that gave it. tied_M: bool, whether another answer
-    had as many votes.
+    share_M: the share of the members that gave it.
+    tied_M: bool, whether another answer had as many votes.
     """
 
     member_M: np.ndarray
