@@ -66,21 +66,16 @@ def make_step(
       accuracy (share of target tokens), grad_norm, and ok (False once the loss or an
       updated value is not finite).
     """
+    how = num_microbatches, z_loss, penalty
     if method.search:
-        return _search_step(model, method.search, num_microbatches, z_loss, penalty)
-    gradients = _gradients(model, method, num_microbatches, z_loss, penalty)
+        of_one, update = _searched(model, method.search, *how), _replaced
+    else:
+        of_one, update = _gradients(model, method, *how), _updated
 
     def step(states, frozen, batch, rngs):
-        trained = [state.trained for state in states]
-        rngs = jax.vmap(jax.random.fold_in, (0, None))(rngs, states[0].step)
-        found = _each(
-            lambda *own: gradients(own[0], frozen, *own[1:]), trained, batch, rngs
-        )
-        updated = [
-            _updated(*each) for each in zip(optimizers, states, found, strict=True)
-        ]
-        states, metrics = zip(*updated, strict=True)
-        return states, metrics
+        rngs = _fold_in(rngs, states[0].step)
+        found = _each(of_one, states, frozen, batch, rngs)
+        return _next(update, optimizers, states, found)
 
     return step
 
@@ -123,32 +118,63 @@ def make_step_in_parts(
         ]
 
     def add(sums, states, frozen, part, rngs, number):
-        fold_in = jax.vmap(jax.random.fold_in, (0, None))
-        rngs = fold_in(fold_in(rngs, states[0].step), number)
-        trained = [state.trained for state in states]
-        found = _each(
-            lambda *own: gradients(own[0], frozen, *own[1:]), trained, part, rngs
-        )
+        rngs = _fold_in(_fold_in(rngs, states[0].step), number)
+        found = _each(gradients, states, frozen, part, rngs)
         return jax.tree.map(lambda a, b: a + b.astype(a.dtype), sums, found)
 
     def update(states, sums):
-        updated = [
-            _updated(*each) for each in zip(optimizers, states, sums, strict=True)
-        ]
-        states, metrics = zip(*updated, strict=True)
-        return states, metrics
+        return _next(_updated, optimizers, states, sums)
 
     return InParts(zeros, add, update)
 
 
-def _search_step(
+_fold_in = jax.vmap(jax.random.fold_in, (0, None))
+
+
+def _each(
+    of_one: Callable, states: States, frozen: Any, batch: Batch, rngs: Any
+) -> list:
+    """`of_one` of each trained tree, with its part of the batch and its key."""
+    trained = [state.trained for state in states]
+    if len(trained) == 1:
+        batch = jax.tree.map(lambda x: x[:, 0], batch)
+        return [of_one(trained[0], frozen, batch, rngs[0])]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trained)
+    batches = jax.tree.map(lambda x: x.swapaxes(0, 1), batch)
+    # An accelerator computes all of them at once. A CPU is busy with one, and keeps its
+    # arrays in cache.
+    at_once = 1 if jax.default_backend() == "cpu" else len(trained)
+    found = jax.lax.map(
+        lambda own: of_one(own[0], frozen, *own[1:]),
+        (stacked, batches, rngs),
+        batch_size=at_once,
+    )
+    return [jax.tree.map(lambda x, n=n: x[n], found) for n in range(len(trained))]
+
+
+def _next(
+    update: Callable,
+    optimizers: Sequence[optax.GradientTransformation],
+    states: States,
+    found: Sequence[tuple],
+) -> tuple[States, tuple[dict, ...]]:
+    """The states after a step, and their metrics."""
+    each = [update(*one) for one in zip(optimizers, states, found, strict=True)]
+    states, metrics = zip(*each, strict=True)
+    return states, metrics
+
+
+def _searched(
     model: Transformer,
     search: Search,
     num_microbatches: int,
     z_loss: float,
     penalty: losses.Penalty | None,
-) -> Callable[..., tuple[States, tuple[dict, ...]]]:
-    """As make_step, of a method that searches; all its losses have one dropout mask."""
+) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, Any, dict]]:
+    """(trained, frozen, batch, rng) -> (trained, the gradient before, sums).
+
+    All losses of a step have one dropout mask.
+    """
     objective = _objective(model, z_loss, penalty)
 
     def searched(trained, frozen, batch, rng):
@@ -164,36 +190,7 @@ def _search_step(
 
         return search.step(trained, frozen, loss, own)
 
-    def step(states, frozen, batch, rngs):
-        trained = [state.trained for state in states]
-        rngs = jax.vmap(jax.random.fold_in, (0, None))(rngs, states[0].step)
-        found = _each(
-            lambda *own: searched(own[0], frozen, *own[1:]), trained, batch, rngs
-        )
-        updated = [
-            (TrainState(state.step + 1, new, state.opt_state), _metrics(new, *more))
-            for state, (new, *more) in zip(states, found, strict=True)
-        ]
-        states, metrics = zip(*updated, strict=True)
-        return states, metrics
-
-    return step
-
-
-def _each(gradients: Callable, trained: Sequence[Any], batch: Batch, rngs: Any) -> list:
-    """`gradients` of each trained tree, with its part of the batch and its key."""
-    if len(trained) == 1:
-        batch = jax.tree.map(lambda x: x[:, 0], batch)
-        return [gradients(trained[0], batch, rngs[0])]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trained)
-    batches = jax.tree.map(lambda x: x.swapaxes(0, 1), batch)
-    # An accelerator computes all of them at once. A CPU is busy with one, and keeps its
-    # arrays in cache.
-    at_once = 1 if jax.default_backend() == "cpu" else len(trained)
-    found = jax.lax.map(
-        lambda own: gradients(*own), (stacked, batches, rngs), batch_size=at_once
-    )
-    return [jax.tree.map(lambda x, n=n: x[n], found) for n in range(len(trained))]
+    return searched
 
 
 def _gradients(
@@ -268,6 +265,16 @@ def _updated(
     updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
     trained = optax.apply_updates(state.trained, updates)
     new = TrainState(state.step + 1, trained, opt_state)
+    return new, _metrics(trained, grads, sums)
+
+
+def _replaced(
+    optimizer: Any, state: TrainState, found: tuple[Any, Any, dict]
+) -> tuple[TrainState, dict]:
+    """As _updated, with what a search made of it."""
+    del optimizer
+    trained, grads, sums = found
+    new = TrainState(state.step + 1, trained, state.opt_state)
     return new, _metrics(trained, grads, sums)
 
 
