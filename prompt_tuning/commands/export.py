@@ -68,24 +68,20 @@ def run(args: argparse.Namespace) -> None:
     said = {k: v for k, v in source.said.items() if k != "metrics"}
     said |= {"step": number, "score": scores[number]}
     step, output = directory / str(number), Path(args.output)
-    if args.format and said.get("ships_extra") and not said.get("ships_model"):
+    more = said.get("ships_extra") and not said.get("ships_model")
+    if args.format == "peft" and more:
         exchange.save_peft_extra(output, exchange.load_step(step), said)
         print(f"{settings.run.method} of step {number}: {args.output}")
         return
     _check_ships_prompt(model_dir, source.said)
     prompt_PxD = exchange.load_prompt(step)
-    own = {"step": number, "score": scores[number]} | _in_words(step, settings, source)
-    said = {k: v for k, v in source.said.items() if k not in _OF_STATE} | own
+    said |= _in_words(step, settings, source)
     if args.format == "text":
         exchange.save_text(output, said)
     else:
         save = exchange.save_peft if args.format else exchange.save_prompt
         save(output, prompt_PxD, said)
     print(f"prompt of step {number}: {args.output}")
-
-
-# What a description says of one state of a run.
-_OF_STATE = "metrics", "step", "score", "tokens", "text", "text_tokens"
 
 
 def _in_words(state: Path, settings: Any, source: Any) -> dict[str, Any]:

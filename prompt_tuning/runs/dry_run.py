@@ -3,12 +3,12 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
 from prompt_tuning import exchange, methods, partitioning
-from prompt_tuning.frozen.vocabulary import Vocabulary, load_vocabulary
+from prompt_tuning.frozen.vocabulary import load_vocabulary
 from prompt_tuning.runs import parts, report, transfer, tune
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.network import Transformer
@@ -79,25 +79,23 @@ def trained(settings: Settings, network: Transformer) -> plan.Trained:
     """
     run = settings.run
 
-    @functools.cache
-    def vocabulary() -> Vocabulary:
-        return load_vocabulary(parts.vocabulary_name(run))
+    vocabulary: Any = _Asked(lambda: load_vocabulary(parts.vocabulary_name(run)))
 
     def label_ids() -> list[Sequence[int]]:
-        words = parts.open_task(run, vocabulary()).label_words() or ()
-        return [vocabulary().encode(word) for word in words]
+        words = parts.open_task(run, vocabulary).label_words() or ()
+        return [vocabulary.encode(word) for word in words]
 
-    asked: Any = _Asked(
-        lambda text: vocabulary().encode(text), lambda ids: vocabulary().decode(ids)
-    )
-    return plan.trained(methods.worded(settings, asked), network, _Late(label_ids))
+    return plan.trained(methods.worded(settings, vocabulary), network, _Late(label_ids))
 
 
-class _Asked(NamedTuple):
-    """A vocabulary that is read once something is asked of it."""
+class _Asked:
+    """An object that is made once something is asked of it."""
 
-    encode: Callable[[str], Sequence[int]]
-    decode: Callable[[Sequence[int]], str]
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._made = functools.cache(make)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._made(), name)
 
 
 class _Late(Sequence):

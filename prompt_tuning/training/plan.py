@@ -211,10 +211,10 @@ def trained(
 
 
 def _any_ids(settings: Settings, rows: int) -> Settings:
-    """With all tokens to choose from, where only a vocabulary says which may be."""
+    """With all tokens to choose from, as no shape depends on which may be."""
     name = settings.run.method
     options = getattr(settings, name, None)
-    if getattr(options, "ids", None) != "":
+    if getattr(options, "ids", None) is None:
         return settings
     ids = dataclasses.replace(options, ids=f"0-{rows - 1}")  # type: ignore[type-var]
     return dataclasses.replace(settings, **{name: ids})

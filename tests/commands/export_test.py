@@ -44,6 +44,8 @@ def test_export_writes_lora_for_peft_and_reads_it_back(frozen, tmp_path, capsys)
     flags = [f"--output={tmp_path / 'mine'}", f"--gin.MODEL_DIR={run}"]
     assert small.cli.main(["export", *flags]) == 2
     assert "give --format=peft, which has LoRA" in capsys.readouterr().err
+    assert small.cli.main(["export", "--format=text", *flags]) == 2
+    assert "trains more than a prompt" in capsys.readouterr().err
     assert small.cli.main(["export", "--format=peft", *flags]) == 0
     assert "lora of step " in capsys.readouterr().out
     theirs = load_file(tmp_path / "mine/adapter_model.safetensors")

@@ -37,5 +37,7 @@ def test_a_method_is_planned_by_its_own_shapes_and_labels():
     assert result.returncode == 0, result.stderr
     assert "values, METHOD=warp" in result.stdout
     assert "shipped   more than a prompt of" in result.stdout
+    result = plan(lengths, "--batch=4", "--gin.METHOD=pez", "--gin.PROMPT_LENGTH=5")
+    assert "480 values, METHOD=pez" in result.stdout, result.stderr
     refused = plan(lengths, "--gin.METHOD=superpos")
     assert refused.returncode == 2 and "PROMPT_INIT" in refused.stderr
