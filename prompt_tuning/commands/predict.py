@@ -16,8 +16,8 @@ from prompt_tuning.errors import UserError
 SETTINGS = ("MODEL_DIR", "DECODING", "BATCH_SIZE", "INPUTS", "INITIAL_CHECKPOINT_PATH")
 EXAMPLES = r"""
 # a line of text
-echo "passage: mara lost a vulug at the lake. topic:" | prompt-tuning predict \
-    --gin.MODEL_DIR=runs/mine
+echo "hypothesis: max hid the lamp. premise: tess joked that max hid the lamp." \
+    | prompt-tuning predict --gin.MODEL_DIR=runs/mine
 
 # a table with a column inputs; probabilities of the label words
 prompt-tuning predict --prompt=runs/mine --gin.DECODING=labels \
@@ -25,7 +25,7 @@ prompt-tuning predict --prompt=runs/mine --gin.DECODING=labels \
 
 # two prompts in one batch; each row's task names its own
 prompt-tuning predict --input=mixed.jsonl \
-    --prompts kind=runs/mine short=runs/sweep/prompt_length_1-seed_0
+    --prompts cb=runs/mine short=runs/sweep/prompt_length_1-seed_0
 """
 
 

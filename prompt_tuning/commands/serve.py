@@ -14,7 +14,7 @@ from prompt_tuning.errors import UserError
 SETTINGS = ("INITIAL_CHECKPOINT_PATH", "BATCH_SIZE", "DECODING", "T5Config.param_dtype")
 EXAMPLES = r"""
 # one prompt, here; a page is at the address that it prints
-prompt-tuning serve --prompts kind=runs/mine
+prompt-tuning serve --prompts cb=runs/mine
 
 # all prompts of a folder, to whoever has the key
 prompt-tuning serve --prompts runs --host=0.0.0.0 --api_key_file=key.txt

@@ -15,7 +15,7 @@ SETTINGS = (
     *("schedule", "T5Config.dtype", "T5Config.param_dtype", "mesh"),
 )
 EXAMPLES = r"""
-# tune a prompt for the embedded model; two minutes on two cores
+# tune a prompt for the embedded model; a minute on two cores
 prompt-tuning train --gin_file=gin/runs/prompt_tune.gin --gin.MODEL_DIR=runs/mine
 
 # a T5 of Hugging Face's in a folder, and your own table
