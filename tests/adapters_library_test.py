@@ -5,20 +5,17 @@ It needs an older transformers than PEFT's tests, and so an environment of its o
 
 import jax
 import numpy as np
+import outside
 import pytest
 import tiny
 
-from prompt_tuning import methods, partitioning
-from prompt_tuning.frozen import conversion, description, vocabulary, weights
+from prompt_tuning import methods
 from prompt_tuning.method_settings import Adapters
 from prompt_tuning.settings import Run, Settings
-from prompt_tuning.t5 import network
-from prompt_tuning.training import losses
 
 pytestmark = pytest.mark.slow
 
-MODEL, WIDTH = "pocket_nano", 4
-NETWORK = network.Transformer(description.config(MODEL, {}))
+WIDTH = 4
 # Where the last part of a layer is there.
 PLACES = {
     ("encoder", "attention_adapter"): 0,
@@ -32,25 +29,17 @@ def begun(kind):
     """(method, frozen parameters, what is trained, far from its start)"""
     options = Adapters(kind=kind, width=WIDTH)
     method = methods.of(Settings(Run(method="adapters"), adapters=options))
-    frozen = weights.load_frozen(MODEL, NETWORK, partitioning.mesh())
-    rng = np.random.default_rng(0)
-    trained = jax.tree.map(
-        lambda x: np.float32(x + rng.normal(0, 0.1, x.shape)),
-        method.init(jax.random.key(0), frozen, methods.Start((), list)),
-    )
+    frozen = outside.params()
+    trained = outside.far_from_its_start(method, frozen)
     return method, jax.device_get(frozen), trained
 
 
 def library(folder, kind):
     """(torch, their model with adapters as ours are)"""
-    torch = pytest.importorskip("torch")
-    adapters = pytest.importorskip("adapters")
-    transformers = pytest.importorskip("transformers")
-    pocket = vocabulary.load_vocabulary(str(weights.POCKET / weights.VOCABULARY))
-    conversion.to_hugging_face(MODEL, NETWORK, pocket, folder)
-    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
+    torch, adapters, load = outside.library("adapters", folder)
+    model = load()
     adapters.init(model)
-    factor = NETWORK.config.emb_dim / WIDTH
+    factor = outside.NETWORK.config.emb_dim / WIDTH
     if kind == "houlsby":  # theirs has swish
         config = adapters.DoubleSeqBnConfig(
             reduction_factor=factor, non_linearity="relu"
@@ -82,15 +71,7 @@ def test_the_loss_and_each_gradient_are_the_librarys(tmp_path, kind):
     method, frozen, trained = begun(kind)
     batch = tiny.batch(examples=3, inputs=7, targets=5)
 
-    @jax.jit
-    @jax.value_and_grad
-    def ours(trained):
-        params, extra = method.bind(trained, frozen)
-        logits = NETWORK.apply({"params": params}, batch, extra)
-        targets = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
-        return losses.cross_entropy(logits, *targets, z_loss=0.0)[0]
-
-    loss, grads = ours(trained)
+    loss, grads = outside.loss_and_gradient(method, frozen, batch, trained)
     theirs = {n: p for n, p in model.named_parameters() if p.requires_grad}
     rows = list(named(trained))
     matrices = {name for name in theirs if name.endswith("weight")}
@@ -98,20 +79,8 @@ def test_the_loss_and_each_gradient_are_the_librarys(tmp_path, kind):
     with torch.no_grad():
         for parameter in theirs.values():  # their biases, which T5 1.1 has none of
             parameter.zero_()
-        for name, _, array in rows:
-            theirs[name].copy_(torch.tensor(np.ascontiguousarray(array)))
-    tokens = {k: torch.as_tensor(x.astype(np.int64)) for k, x in batch.items()}
-    labels = tokens["decoder_target_tokens"].masked_fill(
-        tokens["decoder_loss_weights"] == 0, -100
-    )
-    logits = model(
-        input_ids=tokens["encoder_input_tokens"],
-        attention_mask=(tokens["encoder_input_tokens"] != 0).long(),
-        decoder_input_ids=tokens["decoder_input_tokens"],
-    ).logits
-    their_loss = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), labels.flatten(), reduction="sum"
-    )
+    outside.put(torch, theirs, rows)
+    their_loss = outside.their_loss(torch, model, batch)
     their_loss.backward()
     np.testing.assert_allclose(loss, their_loss.item(), rtol=1e-5)
     for name, (stack, place, matrix, layer), _ in rows:

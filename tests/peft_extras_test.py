@@ -4,19 +4,16 @@ import json
 
 import jax
 import numpy as np
+import outside
 import pytest
 import tiny
 
-from prompt_tuning import exchange, methods, partitioning
-from prompt_tuning.frozen import conversion, description, vocabulary, weights
+from prompt_tuning import exchange, methods
 from prompt_tuning.method_settings import Lora
 from prompt_tuning.settings import Run, Settings
-from prompt_tuning.t5 import network
 
 pytestmark = pytest.mark.slow
 
-MODEL = "pocket_nano"
-NETWORK = network.Transformer(description.config(MODEL, {}))
 BATCH = tiny.batch(examples=3, inputs=7, targets=5)
 OPTIONS = {"lora": {"lora": Lora(rank=4, alpha=12)}, "ia3": {}}
 
@@ -24,43 +21,27 @@ OPTIONS = {"lora": {"lora": Lora(rank=4, alpha=12)}, "ia3": {}}
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """(torch, peft, a function that makes the model as transformers loads it)."""
-    torch, peft = pytest.importorskip("torch"), pytest.importorskip("peft")
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("served") / "model"
-    pocket = vocabulary.load_vocabulary(str(weights.POCKET / weights.VOCABULARY))
-    conversion.to_hugging_face(MODEL, NETWORK, pocket, folder)
-    load = transformers.AutoModelForSeq2SeqLM.from_pretrained
-    return torch, peft, lambda: load(folder).eval()
+    return outside.library("peft", tmp_path_factory.mktemp("served") / "model")
 
 
 @pytest.fixture(scope="module")
 def params():
-    return jax.device_get(weights.load_frozen(MODEL, NETWORK, partitioning.mesh()))
+    return jax.device_get(outside.params())
 
 
 def ours(params, extra):
-    return np.asarray(jax.jit(NETWORK.apply)({"params": params}, BATCH, extra))
+    return np.asarray(jax.jit(outside.NETWORK.apply)({"params": params}, BATCH, extra))
 
 
 def theirs(torch, model):
-    tokens = {k: torch.as_tensor(x.astype(np.int64)) for k, x in BATCH.items()}
-    inputs = tokens["encoder_input_tokens"]
     with torch.no_grad():
-        return model(
-            input_ids=inputs,
-            attention_mask=(inputs != 0).long(),
-            decoder_input_ids=tokens["decoder_input_tokens"],
-        ).logits.numpy()
+        return outside.their_logits(torch, model, BATCH).numpy()
 
 
 def far_from_its_start(params, name, seed=0):
     """What a method's run would ship, with random values added."""
     method = methods.of(Settings(Run(method=name), **OPTIONS[name]))
-    rng = np.random.default_rng(seed)
-    trained = jax.tree.map(
-        lambda x: np.float32(x + rng.normal(0, 0.1, x.shape)),
-        method.init(jax.random.key(0), params, methods.Start((), list)),
-    )
+    trained = outside.far_from_its_start(method, params, seed)
     return jax.device_get(method.fold(trained, params)[1])
 
 
@@ -68,7 +49,7 @@ def far_from_its_start(params, name, seed=0):
 def test_peft_answers_as_we_do_with_what_was_tuned_here(served, params, tmp_path, name):
     torch, peft, load = served
     extra = far_from_its_start(params, name)
-    said = {"method": name, "ships_extra": True, "frozen_model": MODEL}
+    said = {"method": name, "ships_extra": True, "frozen_model": outside.MODEL}
     exchange.save_peft_extra(tmp_path, extra, said)
     model = peft.PeftModel.from_pretrained(load(), tmp_path).eval()
     expected = ours(params, extra)

@@ -1,23 +1,21 @@
 """PEFT's LoRA, IA3 and prefix encoder, with the parameters of ours, do the same."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import outside
 import pytest
 import tiny
 
-from prompt_tuning import methods, partitioning
-from prompt_tuning.frozen import conversion, description, vocabulary, weights
+from prompt_tuning import methods
 from prompt_tuning.method_settings import Lora, PrefixTuning
 from prompt_tuning.settings import Run, Settings
 from prompt_tuning.t5 import network
-from prompt_tuning.training import losses
 
 pytestmark = pytest.mark.slow
 
-MODEL = "pocket_nano"
-NETWORK = network.Transformer(description.config(MODEL, {}))
-START = methods.Start(class_words=(), encode=list)
 # What a part of a layer is called there.
 THEIRS = {
     ("encoder", "self_attention"): "layer.0.SelfAttention",
@@ -31,23 +29,13 @@ THEIRS = {
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """(torch, peft, a function that makes the model as transformers loads it)."""
-    torch, peft = pytest.importorskip("torch"), pytest.importorskip("peft")
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("served") / "model"
-    pocket = vocabulary.load_vocabulary(str(weights.POCKET / weights.VOCABULARY))
-    conversion.to_hugging_face(MODEL, NETWORK, pocket, folder)
-    load = transformers.AutoModelForSeq2SeqLM.from_pretrained
-    return torch, peft, lambda: load(folder).eval()
+    return outside.library("peft", tmp_path_factory.mktemp("served") / "model")
 
 
 def begun(method, seed=0):
     """(frozen parameters, what is trained, far from its start)"""
-    frozen = weights.load_frozen(MODEL, NETWORK, partitioning.mesh())
-    rng = np.random.default_rng(seed)
-    trained = jax.tree.map(
-        lambda x: np.float32(x + rng.normal(0, 0.1, x.shape)),
-        method.init(jax.random.key(0), frozen, START),
-    )
+    frozen = outside.params()
+    trained = outside.far_from_its_start(method, frozen, seed)
     return jax.device_get(frozen), trained
 
 
@@ -84,15 +72,7 @@ def test_the_loss_and_each_gradient_are_pefts(served, name):
     frozen, trained = begun(method)
     batch = tiny.batch(examples=3, inputs=7, targets=5)
 
-    @jax.jit
-    @jax.value_and_grad
-    def ours(trained):
-        params, extra = method.bind(trained, frozen)
-        logits = NETWORK.apply({"params": params}, batch, extra)
-        targets = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
-        return losses.cross_entropy(logits, *targets, z_loss=0.0)[0]
-
-    loss, grads = ours(trained)
+    loss, grads = outside.loss_and_gradient(method, frozen, batch, trained)
     config = (
         peft.LoraConfig(task_type="SEQ_2_SEQ_LM", r=4, lora_alpha=12)
         if name == "lora"
@@ -103,23 +83,8 @@ def test_the_loss_and_each_gradient_are_pefts(served, name):
     rows = list({"lora": lora, "ia3": ia3}[name](trained))
     wanted = {path for path, x in theirs.items() if x.requires_grad}
     assert {path for path, _, _ in rows} == wanted, "the same places, and no other"
-    with torch.no_grad():
-        for path, _, array in rows:
-            theirs[path].copy_(torch.tensor(np.ascontiguousarray(array)))
-    tokens = {
-        key: torch.as_tensor(value.astype(np.int64)) for key, value in batch.items()
-    }
-    labels = tokens["decoder_target_tokens"].masked_fill(
-        tokens["decoder_loss_weights"] == 0, -100
-    )
-    found = model(
-        input_ids=tokens["encoder_input_tokens"],
-        attention_mask=(tokens["encoder_input_tokens"] != 0).long(),
-        decoder_input_ids=tokens["decoder_input_tokens"],
-    ).logits
-    their_loss = torch.nn.functional.cross_entropy(
-        found.flatten(0, 1), labels.flatten(), reduction="sum"
-    )
+    outside.put(torch, theirs, rows)
+    their_loss = outside.their_loss(torch, model, batch)
     their_loss.backward()
     np.testing.assert_allclose(loss, their_loss.item(), rtol=1e-5)
     for path, place, _ in rows:
@@ -137,11 +102,15 @@ def test_the_loss_and_each_gradient_are_pefts(served, name):
 def test_a_prefix_is_that_of_pefts_encoder(served, mlp):
     """Its output is [P, layers * 2 * D]: here, of the layers of both stacks."""
     torch, peft, _ = served
-    sizes, length, hidden = NETWORK.config, 3, 7
+    own = outside.NETWORK.config
+    # PEFT takes keys to be as wide as the model.
+    sizes = dataclasses.replace(own, emb_dim=own.num_heads * own.head_dim)
+    length, hidden = 3, 7
     run = Run(method="prefix_tuning", prompt_length=length)
     options = PrefixTuning(mlp=mlp, hidden=hidden)
     method = methods.of(Settings(run, prefix_tuning=options))
-    _, trained = begun(method)
+    frozen = tiny.params(network.Transformer(sizes))
+    trained = outside.far_from_its_start(method, frozen)
     layers = sizes.num_encoder_layers + sizes.num_decoder_layers
     config = peft.PrefixTuningConfig(
         task_type="SEQ_2_SEQ_LM",

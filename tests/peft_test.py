@@ -5,12 +5,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import outside
 import pytest
 import tiny
 
 from prompt_tuning import exchange, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.frozen import conversion, description, vocabulary, weights
+from prompt_tuning.frozen import description, vocabulary, weights
 from prompt_tuning.t5 import decoding, network
 from prompt_tuning.training.batching import pad
 
@@ -31,13 +32,7 @@ INPUTS = pad(ROWS, max(map(len, ROWS)))
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """(torch, peft, a function that makes the model as transformers loads it)."""
-    torch, peft = pytest.importorskip("torch"), pytest.importorskip("peft")
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("served") / "model"
-    network_ = network.Transformer(description.config(MODEL, {}))
-    conversion.to_hugging_face(MODEL, network_, POCKET, folder)
-    load = transformers.AutoModelForSeq2SeqLM.from_pretrained
-    return torch, peft, lambda: load(folder).eval()
+    return outside.library("peft", tmp_path_factory.mktemp("served") / "model")
 
 
 def prompt(length, width, seed=1):

@@ -131,16 +131,19 @@ def save_frozen(path, model=MODEL, seed=0):
     return path
 
 
+RUN = {
+    "MIXTURE_OR_TASK_MODULE": "small",
+    "MIXTURE_OR_TASK_NAME": "small_kind",
+    "PROMPT_LENGTH": 4,
+    "TRAIN_STEPS": 8,
+    "EVAL_PERIOD": 4,
+    "BATCH_SIZE": 8,
+}
+
+
 def flags(**settings):
     """The flags of a short run; None removes a setting."""
-    settings = {
-        "MIXTURE_OR_TASK_MODULE": "small",
-        "MIXTURE_OR_TASK_NAME": "small_kind",
-        "PROMPT_LENGTH": 4,
-        "TRAIN_STEPS": 8,
-        "EVAL_PERIOD": 4,
-        "BATCH_SIZE": 8,
-    } | settings
+    settings = RUN | settings
     return [f"--gin.{k}={v}" for k, v in settings.items() if v is not None]
 
 

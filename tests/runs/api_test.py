@@ -19,15 +19,7 @@ def undrawn(monkeypatch):
 
 @pytest.fixture
 def settings(frozen):
-    return {
-        "INITIAL_CHECKPOINT_PATH": frozen,
-        "MIXTURE_OR_TASK_MODULE": "small",
-        "MIXTURE_OR_TASK_NAME": "small_kind",
-        "PROMPT_LENGTH": 4,
-        "TRAIN_STEPS": 8,
-        "EVAL_PERIOD": 4,
-        "BATCH_SIZE": 8,
-    }
+    return {"INITIAL_CHECKPOINT_PATH": frozen} | small.RUN
 
 
 def test_a_run_is_the_command_lines_and_is_not_trained_twice(run, settings, tmp_path):
