@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import re
+import time
 
 import fake_model
 import httpx
@@ -295,16 +296,18 @@ def test_prompts_are_loaded_and_unloaded_below_the_folder(tmp_path):
 
 
 def test_what_waits_for_a_prompt_is_answered_before_it_is_unloaded(tmp_path):
-    model = fake_model.FakeModel(seconds=0.3)
+    model = fake_model.FakeModel(seconds=1)
     with fake_model.serving(model, folder=tmp_path, batch_sizes=(1,)) as (host, port):
-        url, asked = f"http://{host}:{port}/v1", {"model": "kind", "prompt": "x"}
+        server = f"http://{host}:{port}"
+        url, asked = f"{server}/v1", {"model": "kind", "prompt": "x"}
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
             waiting = [
                 pool.submit(httpx.post, f"{url}/completions", json=asked)
                 for _ in range(3)
             ]
-            while len(model.batches) < 1:
-                pass
+            # One is being answered, and the two others have come.
+            while "queue_rows 2.0" not in httpx.get(f"{server}/metrics").text:
+                time.sleep(0.02)
             name = {"prompt_adapter_name": "kind"}
             gone = httpx.post(f"{url}/unload_prompt_adapter", json=name, timeout=20)
             assert gone.is_success
