@@ -18,7 +18,7 @@ from prompt_tuning.frozen import weights
 from prompt_tuning.settings import T5Config
 from prompt_tuning.t5.network import Transformer
 
-SIZES = ("nano", "micro", "mini")
+SIZES = ("pico", "nano", "micro", "mini")
 # What pretrain calls them -> the end of their name in the package.
 POINTS = {
     "span_corruption": "_lm0",

@@ -20,9 +20,9 @@ TASKS = (
     *("kind", "mood", "boolq", "cb", "rte", "copa", "wic", "multirc", "wsc"),
     *("record", "squad", "qqp", "mrpc"),
 )
-# What differs from prompt tuning's defaults. Model tuning has T5's own settings.
+# What differs from the scale's settings. Model tuning has T5's own.
 METHODS = {
-    "prompt": {"PROMPT_LENGTH": 20},
+    "prompt": {},
     "whole": scales.POCKET.whole,
 }
 
@@ -40,11 +40,12 @@ def skills(model: str) -> dict[str, float]:
 def run(folder: Path, model: str, task: str, method: str, steps: int) -> dict:
     """Trains in `folder`, if that has not been done; returns metrics.json."""
     settings = {
+        **scales.POCKET.settings,
         "MODEL_DIR": folder,
         "INITIAL_CHECKPOINT_PATH": model,
         "MIXTURE_OR_TASK_NAME": f"pocket_{task}",
         "TRAIN_STEPS": steps,
-        "EVAL_PERIOD": max(1, steps // 4),
+        "EVAL_PERIOD": max(1, steps // 8),
         **METHODS[method],
         **scales.POCKET.tasks.own.get(f"pocket_{task}", {}),
     }
