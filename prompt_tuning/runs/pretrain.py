@@ -92,27 +92,12 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     started = states.latest_step() is not None
     print(f"computed in   {parts.computed_in(settings, model)}", flush=True)
     text = pretrain_text.open_text(settings, model.vocabulary)
-    said = {"vocabulary_fingerprint": model.vocabulary.fingerprint(), **text.said}
-    if settings.pretrain.initial:
-        said["frozen_fingerprint"] = weights.fingerprint(settings.pretrain.initial)
-    folder.check_same(settings, said)
-    parts.keep(path, parts.resolved(settings, model), said, check=started)
+    _describe(settings, path, model, text, check=started)
     state = _first_state(settings, model, initial, adafactor)
     state = checkpoints.restore_last(states, state) or state
     folder.keep_lines(path / "train.jsonl", int(state.step), "loss")
     save = functools.partial(_save, run, model, text.origin)
-    measure_loss = _held_out_loss(model.network, text.held_out)
     measure_skill = _skill(settings, model)
-
-    def at_period(current: step.States, number: int) -> dict[str, str]:
-        params = current[0].trained
-        if number in kept:
-            done = {"span_corruption": corrupted, "prefix_lm": number - corrupted}
-            save(f"{kept[number]}.safetensors", params, **done)
-        loss = measure_loss(params, number)
-        checkpoints.save_state(states, current[0], number, score=-loss)
-        skill = {name: f"{value:.1f}" for name, value in measure_skill(params).items()}
-        return {"held_out": f"{loss:.3f}"} | skill
 
     def at_stop(current: step.States, number: int) -> None:
         checkpoints.save_state(states, current[0], number, score=None)
@@ -122,7 +107,7 @@ def _pretrain(settings: Settings, path: Path) -> Path:
         frozen=None,
         step_fn=step.make_step(model.network, method, [adafactor]),
         period=run.eval_period,
-        at_period=at_period,
+        at_period=_at_period(settings, model, text, states, save, measure_skill),
         at_stop=at_stop,
         mesh=model.mesh,
         rngs=jnp.stack([jax.random.key(run.seed)]),
@@ -148,6 +133,46 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     )
     print(f"frozen model: {made}")
     return made
+
+
+def _describe(
+    settings: Settings,
+    path: Path,
+    model: parts.Model,
+    text: pretrain_text.Text,
+    check: bool,
+) -> None:
+    """Keeps in MODEL_DIR what the run is made of; `check`: compares it with what is."""
+    said = {"vocabulary_fingerprint": model.vocabulary.fingerprint(), **text.said}
+    if settings.pretrain.initial:
+        said["frozen_fingerprint"] = weights.fingerprint(settings.pretrain.initial)
+    folder.check_same(settings, said)
+    parts.keep(path, parts.resolved(settings, model), said, check=check)
+
+
+def _at_period(
+    settings: Settings,
+    model: parts.Model,
+    text: pretrain_text.Text,
+    states: Any,
+    save: Callable[..., Path],
+    measure_skill: Callable[[Any], dict[str, float]],
+) -> Callable[[step.States, int], dict[str, str]]:
+    """Makes what a period ends with: weights kept, measured, the state saved."""
+    corrupted, kept = settings.pretrain.span_corruption_steps, _kept(settings)
+    measure_loss = _held_out_loss(model.network, text.held_out)
+
+    def at_period(current: step.States, number: int) -> dict[str, str]:
+        params = current[0].trained
+        if number in kept:
+            done = {"span_corruption": corrupted, "prefix_lm": number - corrupted}
+            save(f"{kept[number]}.safetensors", params, **done)
+        loss = measure_loss(params, number)
+        checkpoints.save_state(states, current[0], number, score=-loss)
+        skill = {name: f"{value:.1f}" for name, value in measure_skill(params).items()}
+        return {"held_out": f"{loss:.3f}"} | skill
+
+    return at_period
 
 
 def _kept(settings: Settings) -> dict[int, str]:

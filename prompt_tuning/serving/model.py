@@ -164,24 +164,17 @@ class Model:
           UserError: a value is none of those above; there is no such prompt.
         """
         count = len(texts)
-        names = self._names(prompts, count)
-        rows = []
-        for text, name, its_most, heat, share, start in zip(
-            texts,
-            names,
+        wished = zip(
             wishes.each("most", most, count),
             wishes.each("temperature", temperature, count),
             wishes.each("top_p", top_p, count),
             wishes.each("seed", seed, count),
             strict=True,
-        ):
-            facts = self.prompt(name)
-            longest = facts.target_length if its_most is None else its_most
-            wishes.check(longest, heat, share, start, answers, beams)
-            row = Row(self._tokens(text, name), name, facts.length, longest, heat)
-            row = row._replace(top_p=share, seed=start)
-            numbers = range(1 if beams > 1 else answers)
-            rows += [row._replace(number=number) for number in numbers]
+        )
+        rows: list[Row] = []
+        names = self._names(prompts, count)
+        for text, name, wish in zip(texts, names, wished, strict=True):
+            rows += self._rows(text, name, *wish, answers, beams)
         found: list[list[Answer]] = [[] for _ in rows]
         sizes, ahead = sorted(self._sizes), self._answers
         for places, batch in batches.in_batches(rows, sizes, ahead):
@@ -194,6 +187,26 @@ class Model:
                 ][:answers]
         flat = [answer for each in found for answer in each]
         return [flat[i * answers : (i + 1) * answers] for i in range(count)]
+
+    def _rows(
+        self,
+        text: str,
+        name: str,
+        most: int | None,
+        temperature: float,
+        top_p: float,
+        seed: int,
+        answers: int,
+        beams: int,
+    ) -> list[Row]:
+        """The rows of a batch that a text takes: one for each drawn answer."""
+        facts = self.prompt(name)
+        longest = facts.target_length if most is None else most
+        wishes.check(longest, temperature, top_p, seed, answers, beams)
+        row = Row(self._tokens(text, name), name, facts.length, longest, temperature)
+        row = row._replace(top_p=top_p, seed=seed)
+        numbers = range(1 if beams > 1 else answers)
+        return [row._replace(number=number) for number in numbers]
 
     def predict(self, texts: Sequence[str], prompts: Prompts) -> list[str]:
         """The answer to each text.

@@ -1,6 +1,6 @@
 """Beam search with a KV cache; the encoder runs once."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,22 @@ import jax.numpy as jnp
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.t5.placing import EOS_ID, PAD_ID
+
+
+class Beams(NamedTuple):
+    """K hypotheses of each of B inputs, and the cache of all.
+
+    position: of the next token. scores: log-probabilities (nats). done: it has ended.
+    tokens, log_p: so far, 0 after the end. last: the token before the next.
+    """
+
+    position: jax.Array
+    scores_BxK: jax.Array
+    done_BxK: jax.Array
+    tokens_BxKxS: jax.Array
+    log_p_BxKxS: jax.Array
+    last_BxK: jax.Array
+    cache: Any
 
 
 def search(
@@ -44,43 +60,61 @@ def search(
     cache = jax.tree.map(lambda x: jnp.repeat(x, beams, axis=-4), cache)
     mask_BKxL = jnp.repeat(mask_BxL, beams, axis=0)
 
-    def unfinished(state):
-        index, _, done_BxK, *_ = state
-        return (index < length) & ~jnp.all(done_BxK)
+    def unfinished(current: Beams) -> jax.Array:
+        return (current.position < length) & ~jnp.all(current.done_BxK)
 
-    def step(state):
-        index, scores_BxK, done_BxK, tokens_BxKxS, log_p_BxKxS, last_BxK, cache = state
+    def step(current: Beams) -> Beams:
         logits_BKxV, cache = model.apply(
-            *(variables, last_BxK.reshape(-1), cache, mask_BKxL, index, extra),
+            *(variables, current.last_BxK.reshape(-1), current.cache, mask_BKxL),
+            *(current.position, extra),
             method="decode_step",
         )
         next_BxKxV = jax.nn.log_softmax(logits_BKxV).reshape(batch, beams, -1)
-        scores_BxK, parent_BxK, last_BxK, gained_BxK = _best(
-            scores_BxK, done_BxK, next_BxKxV
-        )
-        was_done_BxK, tokens_BxKxS, log_p_BxKxS = (
-            _of_parents(x, parent_BxK) for x in (done_BxK, tokens_BxKxS, log_p_BxKxS)
-        )
-        tokens_BxKxS = tokens_BxKxS.at[:, :, index].set(last_BxK)
-        log_p_BxKxS = log_p_BxKxS.at[:, :, index].set(gained_BxK)
-        cache = cache._replace(own=_own_of_parents(cache.own, parent_BxK))
-        ended_BxK = (last_BxK == EOS_ID) | (index + 1 >= most_B)[:, None]
-        done_BxK = was_done_BxK | ended_BxK
-        kept = tokens_BxKxS, log_p_BxKxS, last_BxK, cache
-        return index + 1, scores_BxK, done_BxK, *kept
+        return _continued(current._replace(cache=cache), next_BxKxV, most_B)
 
+    found = jax.lax.while_loop(unfinished, step, _first(batch, beams, length, cache))
+    return found.tokens_BxKxS, found.log_p_BxKxS
+
+
+def _first(batch: int, beams: int, length: int, cache: Any) -> Beams:
+    """The hypotheses before the first token, all the same.
+
+    One of them alone has a probability, so that it alone is continued.
+    """
     shape = batch, beams
-    state = (
-        jnp.int32(0),
-        # All hypotheses are the same at first: one of them alone is continued.
-        jnp.broadcast_to(jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf), shape),
-        jnp.zeros(shape, bool),
-        jnp.zeros((*shape, length), jnp.int32),
-        jnp.zeros((*shape, length), jnp.float32),
-        jnp.full(shape, PAD_ID, jnp.int32),
-        cache,
+    return Beams(
+        position=jnp.int32(0),
+        scores_BxK=jnp.broadcast_to(
+            jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf), shape
+        ),
+        done_BxK=jnp.zeros(shape, bool),
+        tokens_BxKxS=jnp.zeros((*shape, length), jnp.int32),
+        log_p_BxKxS=jnp.zeros((*shape, length), jnp.float32),
+        last_BxK=jnp.full(shape, PAD_ID, jnp.int32),
+        cache=cache,
     )
-    return jax.lax.while_loop(unfinished, step, state)[3:5]
+
+
+def _continued(before: Beams, next_BxKxV: jax.Array, most_B: jax.Array) -> Beams:
+    """The K likeliest continuations, by the log-probabilities of next tokens."""
+    scores_BxK, parent_BxK, last_BxK, gained_BxK = _best(
+        before.scores_BxK, before.done_BxK, next_BxKxV
+    )
+    was_done_BxK, tokens_BxKxS, log_p_BxKxS = (
+        _of_parents(x, parent_BxK)
+        for x in (before.done_BxK, before.tokens_BxKxS, before.log_p_BxKxS)
+    )
+    ended_BxK = (last_BxK == EOS_ID) | (before.position + 1 >= most_B)[:, None]
+    own = _own_of_parents(before.cache.own, parent_BxK)
+    return Beams(
+        position=before.position + 1,
+        scores_BxK=scores_BxK,
+        done_BxK=was_done_BxK | ended_BxK,
+        tokens_BxKxS=tokens_BxKxS.at[:, :, before.position].set(last_BxK),
+        log_p_BxKxS=log_p_BxKxS.at[:, :, before.position].set(gained_BxK),
+        last_BxK=last_BxK,
+        cache=before.cache._replace(own=own),
+    )
 
 
 def _best(
