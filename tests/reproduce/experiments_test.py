@@ -6,7 +6,13 @@ import pytest
 
 from prompt_tuning.errors import UserError
 from prompt_tuning.reproduce import experiments, grid, paper, scales
-from prompt_tuning.reproduce.experiments import data, parameters, table3, table5
+from prompt_tuning.reproduce.experiments import (
+    data,
+    neighbours,
+    parameters,
+    table3,
+    table5,
+)
 from prompt_tuning.reproduce.grid import After, Cell
 from prompt_tuning.reproduce.outcomes import Outcome
 from prompt_tuning.reproduce.table import Measured
@@ -171,6 +177,53 @@ def test_the_best_prompt_is_the_best_on_the_development_split():
     found[1] = found[1]._replace(state="missing")
     derived = table3._derived(POCKET, found)
     assert {one.state for one in derived} == {"missing"}, "no vote without all"
+
+
+def test_reading_trains_nothing_that_figure_3_has_not():
+    trained = {
+        repr((sorted(cell.settings.items()), cell.seed))
+        for name in ("fig3a", "fig3b")
+        for cell in cells(name)
+    }
+    usual = {"PROMPT_LENGTH": POCKET.settings["PROMPT_LENGTH"]}  # the same run
+    found = cells("neighbours")
+    assert len(found) == 3 * (3 + 4) * 3, "models, starts and other lengths, seeds"
+    for cell in found:
+        each = [cell.settings, {**cell.settings, **usual}]
+        assert {repr((sorted(s.items()), cell.seed)) for s in each} & trained
+    assert {c.row for c in found} >= {
+        "pocket_pico, random uniform, 20",
+        "pocket_micro, class label, 1",
+        "pocket_nano, class label, 150",
+    }
+
+
+def test_a_prompt_s_reading_is_beside_that_of_random_vectors(monkeypatch):
+    """Four positions whose nearest pieces are three: a quarter of them repeats."""
+    counts = {
+        which: {
+            "cosine": 0.5,
+            "distinct": distinct,
+            "in_clusters": 0.25,
+            "tightness": 0.1,
+            "labels": 2.0,
+        }
+        for which, distinct in ((neighbours.OURS, 3.0), (neighbours.RANDOM, 4.0))
+    }
+    found = {"counts": counts, "length": 4}
+    monkeypatch.setattr(neighbours.report, "of_prompt", lambda *_: found)
+    for module, name in (
+        (neighbours.folder, "kept_settings"),
+        (neighbours.trained, "find"),
+        (neighbours.subject, "read"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    cell = Cell("m, class label, 4", "", 0, {}, ("t",))
+    derived = neighbours.EXPERIMENT.derived(POCKET, [Outcome(cell, "folder", "done")])
+    table = neighbours.EXPERIMENT.table(POCKET, derived)
+    assert table.values["m, class label, 4", "repeated"].mean == 25.0
+    assert table.values["m, class label, 4", "repeated, random vectors"].mean == 0.0
+    assert table.values["m, class label, 4", paper.LABELLED].mean == 2.0
 
 
 # Tables 7 to 16

@@ -1,12 +1,14 @@
-"""Section 7: what trained prompts lie next to, by how they started.
+"""Section 7: what trained prompts lie next to, by size, start and length.
 
     prompt-tuning reproduce neighbours --scale=pocket
 
-Each measure stands beside the same of random vectors of the same norms.
+Each measure stands beside the same of random vectors of the same norms. The runs are
+those of Figures 3(a) and 3(b) that have the task of Table 5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prompt_tuning.reading import report, subject
 from prompt_tuning.reproduce import cells as states
@@ -17,6 +19,7 @@ from prompt_tuning.reproduce.grid import Cell, Scale, of_tasks
 from prompt_tuning.reproduce.outcomes import Outcome
 from prompt_tuning.reproduce.table import NUMBER, TEST, Place, Table, build
 from prompt_tuning.runs import results, trained
+from prompt_tuning.settings import Run
 from prompt_tuning.training import folder
 
 NEAREST = 5  # pieces of each position, as in the paper
@@ -28,18 +31,30 @@ MEASURES = {
     "labels": (paper.LABELLED, paper.LABELLED_RANDOM),
     "cosine": ("cosine", "cosine, random vectors"),
     "tightness": ("among themselves", "among themselves, random vectors"),
+    "repeated": ("repeated", "repeated, random vectors"),
 }
 
 
 def _cells(scale: Scale) -> tuple[Cell, ...]:
-    model = scale.models[-1]
     return tuple(
         cell
-        for name, init in INITS.items()
+        for model in scale.models
+        for name, settings in _prompts(scale)
         for cell in of_tasks(
-            scale, name, "", model, [scale.tasks.timed], PROMPT_INIT=init
+            *(scale, f"{model.name}, {name}", "", model, [scale.tasks.timed]),
+            **settings,
         )
     )
+
+
+def _prompts(scale: Scale) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The starts at the usual length, then the other lengths from the usual start."""
+    usual = int(scale.settings.get("PROMPT_LENGTH", Run.prompt_length))
+    for name, init in INITS.items():
+        yield f"{name}, {usual}", {"PROMPT_INIT": init}
+    for length in scale.lengths:
+        if length != usual:
+            yield f"{paper.LABELS}, {length}", {"PROMPT_LENGTH": length}
 
 
 def _derived(scale: Scale, outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -58,6 +73,8 @@ def _read(one: Outcome) -> Outcome:
     source = trained.find("", path)
     found = report.of_prompt(subject.read(source, settings, True, True), NEAREST)
     counts = found["counts"]
+    for each in counts.values():
+        each["repeated"] = 100 * (1 - each["distinct"] / found["length"])
     metrics = {
         f"{TEST}/{name} {which}": float(counts[which][name])
         for name in MEASURES
@@ -79,11 +96,12 @@ def _table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
     read = [one for one in outcomes if one.cell.column == READ]
     return build(
         EXPERIMENT.title,
-        f"Prompts of {scale.models[-1].name} on {scale.tasks.timed}, by how they "
-        f"started: of the {NEAREST} nearest pieces of each position by cosine, the "
-        "share in lexical clusters and the number of label words among them; the "
-        "cosine of the nearest, and of the pieces among themselves. Each stands beside "
-        "that of random vectors of the same norms",
+        f"Prompts for {scale.tasks.timed}, by frozen model, start and length: of the "
+        f"{NEAREST} nearest pieces of each position by cosine, the share in lexical "
+        "clusters and the number of label words among them; the cosine of the nearest, "
+        "and of the pieces among themselves; the percentage of positions whose nearest "
+        "piece is that of an earlier one. Each stands beside that of random vectors of "
+        "the same norms",
         read,
         places,
         form=NUMBER,
