@@ -96,6 +96,7 @@ def _single(settings: Any, source: Any, answers: bool) -> Any:
     """
     import numpy as np
 
+    from prompt_tuning import exchange
     from prompt_tuning.runs import parts, trained
     from prompt_tuning.serving import prompts
     from prompt_tuning.serving.model import Model
@@ -110,10 +111,9 @@ def _single(settings: Any, source: Any, answers: bool) -> Any:
     prompt_PxD = np.zeros((0, frozen.network.config.emb_dim))
     if extra.prompt is not None:
         prompt_PxD = np.asarray(extra.prompt.vectors)
-    in_front = source.said.get("in_front")
     facts = prompts.Facts(
         length=len(prompt_PxD),
-        place=run.prompt_place if in_front is None else "around",
+        place=exchange.place(source.said, run.prompt_place),
         label_words=tuple(words) if words else None,
         target_length=most,
         task=run.mixture_or_task_name,
@@ -121,7 +121,7 @@ def _single(settings: Any, source: Any, answers: bool) -> Any:
         description=source.said,
         decoding=run.decoding,
         template=run.inputs,
-        in_front=in_front,
+        in_front=source.said.get("in_front"),
     )
     # One that is not alone goes with all inputs, and is only counted here.
     model.put("prompt", prompt_PxD[: None if extra.is_prompt else 0], facts)

@@ -23,6 +23,7 @@ from prompt_tuning.exchange.names import (
     MODEL,
     MOST_BYTES,
     PROMPT,
+    place,
 )
 from prompt_tuning.exchange.peft import WEIGHTS as PEFT
 from prompt_tuning.exchange.prompts import (
@@ -52,6 +53,7 @@ __all__ = [
     "load_prompt",
     "load_step",
     "load_tokens",
+    "place",
     "read_description",
     "said_settings",
     "save",

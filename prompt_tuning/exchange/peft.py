@@ -17,6 +17,7 @@ from safetensors import numpy as safetensors
 
 from prompt_tuning import files
 from prompt_tuning.errors import UserError
+from prompt_tuning.exchange import names
 from prompt_tuning.outputs import atomic, write_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -116,8 +117,8 @@ def write(folder: Path, prompt_PxD: np.ndarray, about: Mapping[str, Any]) -> Non
     Raises:
       UserError: the prompt's place is not the input's front, where PEFT puts it.
     """
-    place = "around" if about.get("in_front") is not None else about.get("place")
-    if place not in (None, "prefix"):
+    place = names.place(about, about.get("place") or "prefix")
+    if place != "prefix":
         raise UserError(
             f"PROMPT_PLACE of this prompt is {place!r}, but PEFT puts one in "
             "front of the input: its answers there would be others; train one with "

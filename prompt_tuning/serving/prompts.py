@@ -137,10 +137,9 @@ def _facts(
     lengths = run.task_feature_lengths or {}
     words = given.get("label_words") or said.get("label_words")
     most = given.get("target_length") or said.get("target_length") or ANSWER
-    in_front, place = said.get("in_front"), given.get("place") or run.prompt_place
     facts = Facts(
         length=len(prompt_PxD),
-        place=place if in_front is None else "around",
+        place=exchange.place(said, given.get("place") or run.prompt_place),
         label_words=tuple(words) if words else None,
         target_length=lengths.get("targets", most),
         task=given.get("task") or said.get("task"),
@@ -149,7 +148,7 @@ def _facts(
         decoding=given.get("decoding") or run.decoding,
         input_length=lengths.get("inputs"),
         template=run.inputs,
-        in_front=in_front,
+        in_front=said.get("in_front"),
     )
     return check(facts)
 
