@@ -13,7 +13,7 @@ from prompt_tuning import memory
 if sys.argv[1] == "huge":
     memory.use_huge_pages()
 import jax, jax.numpy as jnp
-step = jax.jit(lambda x: jnp.sort(x + 1) * 2)
+step = jax.jit(lambda x: x + 1)
 x = jnp.zeros(2**24)
 for _ in range(2):
     step(x).block_until_ready()
