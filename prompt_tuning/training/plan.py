@@ -187,7 +187,7 @@ def trained(
     Raises:
       UserError: the method refuses the settings.
     """
-    settings = _any_ids(settings, model.config.vocab_size)
+    settings = any_ids(settings, model.config.vocab_size)
     run, method = settings.run, methods.of(settings)
     if not method.trains:
         raise UserError(
@@ -210,7 +210,7 @@ def trained(
     return Trained(method, tree, tuple(taken), own)
 
 
-def _any_ids(settings: Settings, rows: int) -> Settings:
+def any_ids(settings: Settings, rows: int) -> Settings:
     """With all tokens to choose from, as no shape depends on which may be."""
     name = settings.run.method
     options = getattr(settings, name, None)

@@ -108,8 +108,10 @@ def main() -> None:
     weights, steps = random_step.weights(shape(args.size, args.dtype)), {}
     for name in dict.fromkeys([PROMPT, *args.methods.split(",")]):
         try:
-            shares = methods.of(config.load([], [f"METHOD={name}"])).shares
-            steps[name] = build(args, name, weights if shares else None)
+            of = methods.of(config.load([], [f"METHOD={name}"]))
+            if of.trains:
+                params = weights if of.shares else None
+                steps[name] = build(args, name, params)
         except UserError as error:
             print(f"{name} is left out: {error}")
     print(

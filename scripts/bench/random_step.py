@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from prompt_tuning import memory, methods, partitioning
 from prompt_tuning.settings import Adafactor, Run, Settings, T5Config
 from prompt_tuning.t5.network import Transformer
-from prompt_tuning.training import batching, optimizer, step
+from prompt_tuning.training import batching, optimizer, plan, step
 
 memory.use_huge_pages()  # as the commands do
 
@@ -73,15 +73,15 @@ def build(
     model, mesh = Transformer(config), partitioning.mesh()
     params = weights(config) if params is None else params
     run = Run(method=method, prompt_length=prompt, prompt_init="sampled_vocab")
-    of_run = methods.of(Settings(run))
+    of_run = methods.of(plan.any_ids(Settings(run), config.vocab_size))
     start = methods.Start((), list, label_words=((0,), (1,)))  # words are their ids
     optimizers = [optimizer.adafactor(0.3, Adafactor())] * prompts
     first = [of_run.init(jax.random.key(i), params, start) for i in range(prompts)]
     states = map(step.new_state, first, optimizers)
     rng = np.random.default_rng(0)
     made = batching.teacher_forcing(
-        rng.integers(2, 32_000, (batch_size * prompts, inputs)).astype(np.int32),
-        rng.integers(2, 32_000, (batch_size * prompts, targets)).astype(np.int32),
+        rng.integers(2, config.vocab_size, (batch_size * prompts, inputs)).astype(np.int32),
+        rng.integers(2, config.vocab_size, (batch_size * prompts, targets)).astype(np.int32),
     )
     shaped = {k: v.reshape(batch_size, prompts, -1) for k, v in made.items()}
     return Parts(
