@@ -260,6 +260,8 @@ _SMALLER = "all models but the largest"
 
 
 def _scale(view: View) -> Iterator[Part]:
+    """A gap closes where there was one."""
+    yield _less(view, view.rows[0], paper.MODEL, paper.PROMPT, low=0)
     yield _narrower(view, paper.MODEL, paper.PROMPT)
     for other in (paper.MODEL, paper.MULTI):
         yield _less(view, view.rows[-1], paper.PROMPT, other, low=-LITTLE)

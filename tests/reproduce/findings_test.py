@@ -119,6 +119,12 @@ def test_scale():
     assert verdicts(fig1=made(part))[0] == UNSAID
 
 
+def test_a_gap_that_was_never_there_is_not_closed():
+    rows = {"nano": {paper.PROMPT: 80, paper.MODEL: 70, paper.MULTI: 70}}
+    rows["mini"] = {paper.PROMPT: 90, paper.MODEL: 60, paper.MULTI: 60}
+    assert verdicts(fig1=made(rows))[0] == FAILS
+
+
 def test_prompt_design():
     """At every size: examples are what prompt tuning is compared with."""
     rows = {"nano": {paper.PROMPT: 60, paper.DESIGN: 20, paper.DESIGN_ALONE: 61}}
