@@ -78,10 +78,10 @@ def build(
     optimizers = [optimizer.adafactor(0.3, Adafactor())] * prompts
     first = [of_run.init(jax.random.key(i), params, start) for i in range(prompts)]
     states = map(step.new_state, first, optimizers)
-    rng = np.random.default_rng(0)
+    rng, rows = np.random.default_rng(0), config.vocab_size
     made = batching.teacher_forcing(
-        rng.integers(2, config.vocab_size, (batch_size * prompts, inputs)).astype(np.int32),
-        rng.integers(2, config.vocab_size, (batch_size * prompts, targets)).astype(np.int32),
+        rng.integers(2, rows, (batch_size * prompts, inputs)).astype(np.int32),
+        rng.integers(2, rows, (batch_size * prompts, targets)).astype(np.int32),
     )
     shaped = {k: v.reshape(batch_size, prompts, -1) for k, v in made.items()}
     return Parts(
