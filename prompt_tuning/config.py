@@ -7,6 +7,7 @@ gin's syntax is used here, none of its global state: T5X's engine alone needs th
 
 import ast
 import dataclasses
+import functools
 import importlib
 import os
 import re
@@ -343,7 +344,7 @@ class _Values(config_parser.ParserDelegate):
 def _statements(text: str, place: Callable[[int], str]) -> Iterator[tuple[Any, str]]:
     """Yields each statement of gin `text` and the `place` of the line it starts on."""
     try:
-        for statement in config_parser.ConfigParser(text, _Values()):
+        for statement in _parsed(text):
             yield statement, place(statement.location.line_num)
     except SyntaxError as error:
         raise UserError(
@@ -364,6 +365,12 @@ def _statements(text: str, place: Callable[[int], str]) -> Iterator[tuple[Any, s
         problem, location, *_ = [*str(error).splitlines(), ""]
         line = re.search(r"line (\d+)$", location)
         raise UserError(f"{place(int(line[1]) if line else 1)}: {problem}") from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(text: str) -> tuple[Any, ...]:
+    """The statements of gin `text`. Settings of a grid repeat the same few texts."""
+    return tuple(config_parser.ConfigParser(text, _Values()))
 
 
 def _named(

@@ -48,8 +48,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry_run",
         action="store_true",
-        help="list the cells, what has become of them, FLOPs, hours and memory; run "
-        "none. Of --scale=paper, with a command to launch each",
+        help="list the cells, what has become of them, FLOPs and hours; run none. Of "
+        "--scale=paper, with memory and a command to launch each",
     )
     parser.add_argument(
         "--only",
@@ -164,7 +164,7 @@ def _list(
         for experiment in found
         for one in cells.select(_planned(args, experiment, scale, out), args.only)
     ]
-    for line in dry_run.text(dry_run.rows(planned, scale, args.rate)):
+    for line in dry_run.text(dry_run.rows(planned, scale, args.rate), scale):
         print(line, flush=True)
     if scale.name == "paper":
         print()

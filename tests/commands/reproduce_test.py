@@ -98,7 +98,8 @@ def test_the_same_command_trains_nothing_again(out, capsys):
     assert "in one step" not in capsys.readouterr().out
 
 
-def test_a_dry_run_lists_what_is_done_and_missing(out, capsys, monkeypatch):
+def test_a_dry_run_lists_what_is_done_and_missing(scale, out, capsys, monkeypatch):
+    monkeypatch.setitem(scales.SCALES, "tiny", scale._replace(devices=2))
     monkeypatch.setattr(plan, "use_virtual_devices", lambda devices: None)
     monkeypatch.setattr(plan, "need", lambda *_, **__: plan.Need(1, 1, 1, 2_000_000))
     assert main("fig3b", "fig3a", "--out", out, "--dry_run") == 0
