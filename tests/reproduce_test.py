@@ -202,7 +202,8 @@ def test_a_run_of_two_experiments_is_asked_what_both_ask(scale, tmp_path):
     """The first to ask names it; it is not done before it has answered the second."""
     (first, *_), (cell, *_) = plan(scale, tmp_path), a_grid(scale)
     more = cell._replace(asks=("grid_one", "grid_ships"))
-    (other,) = plan(scale, tmp_path, [more], name="other")
+    (other,) = cells.plan("other", [more], scale, tmp_path, [first])
+    assert other.folder == first.folder, "before either is made"
     finish(first, 60.0, 55.0)
     assert cells.once([first, first]) == [first]
     (both,) = cells.once([first, other])

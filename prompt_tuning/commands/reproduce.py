@@ -141,14 +141,6 @@ def _check_jobs(args: argparse.Namespace) -> None:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
-def _planned(
-    args: argparse.Namespace, experiment: Any, scale: Any, out: Path
-) -> list[Any]:
-    from prompt_tuning.reproduce import cells
-
-    return cells.plan(experiment.name, experiment.cells(scale), scale, out)
-
-
 def _list(
     args: argparse.Namespace, found: Sequence[Any], scale: Any, out: Path
 ) -> None:
@@ -159,11 +151,10 @@ def _list(
 
     plan.use_virtual_devices(scale.devices)
     common.start(args)
-    planned = [
-        one
-        for experiment in found
-        for one in cells.select(_planned(args, experiment, scale, out), args.only)
-    ]
+    planned: list[Any] = []
+    for one in found:
+        planned += cells.plan(one.name, one.cells(scale), scale, out, planned)
+    planned = cells.select(planned, args.only)
     for line in dry_run.text(dry_run.rows(planned, scale, args.rate), scale):
         print(line, flush=True)
     if scale.name == "paper":
@@ -211,7 +202,7 @@ def _section(args: argparse.Namespace, experiment: Any, scale: Any, out: Path) -
     from prompt_tuning.commands import common
     from prompt_tuning.reproduce import cells, derived, outcomes, report, working
 
-    planned = _planned(args, experiment, scale, out)
+    planned = cells.plan(experiment.name, experiment.cells(scale), scale, out)
     wanted = cells.select(planned, args.only)
     print(f"\n== {experiment.name}: {len(wanted)} cells", flush=True)
     prepare = functools.partial(common.start, args)

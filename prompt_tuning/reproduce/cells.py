@@ -46,17 +46,22 @@ class Planned(NamedTuple):
 
 
 def plan(
-    experiment: str, cells: Iterable[Cell], scale: Scale, out: Path
+    experiment: str,
+    cells: Iterable[Cell],
+    scale: Scale,
+    out: Path,
+    others: Iterable[Planned] = (),
 ) -> list[Planned]:
     """The cells with their settings and folders.
 
     Args:
       out: the folder of all experiments.
+      others: what is planned already, whose runs are shared before they are made.
 
     Raises:
       UserError: a setting is wrong.
     """
-    there = _by_hash(out)
+    there = {_key(one.folder): one.folder for one in others} | _by_hash(out)
     return [_planned(experiment, cell, scale, out, there) for cell in cells]
 
 

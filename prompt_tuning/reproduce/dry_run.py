@@ -12,7 +12,7 @@ import json
 import shlex
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
@@ -141,10 +141,15 @@ def _bytes(config: T5Config, work: plan.Workload, mesh: tuple[int, int]) -> int 
 
 
 def _config(settings: Settings) -> T5Config:
+    return _shape(settings.run.initial_checkpoint_path, (*settings.model.items(),))
+
+
+@functools.cache
+def _shape(name: str, model: tuple[tuple[str, Any], ...]) -> T5Config:
     """The frozen model's shape; of one that is to be made yet, as its gin file says."""
-    given = settings.model
+    given = dict(model)
     try:
-        return description.config(settings.run.initial_checkpoint_path, given)
+        return description.config(name, given)
     except UserError:
         if all(size in given for size in description.SIZES):
             return T5Config(**given)
