@@ -7,6 +7,7 @@ gin's syntax is used here, none of its global state: T5X's engine alone needs th
 
 import ast
 import dataclasses
+import functools
 import importlib
 import os
 import re
@@ -146,30 +147,34 @@ def find_file(name: str, search_paths: Sequence[str] = ()) -> Path:
 
 def _sections(settings: Settings) -> dict[str, dict[str, Any]]:
     """{section: {field: value}}, with the names that the user types."""
-    return {
-        section: dict(value)
-        if isinstance(value := getattr(settings, held), Mapping)
-        else dataclasses.asdict(value)
-        for section, (_, held) in SECTIONS.items()
-    }
+    return {section: _fields(settings, section) for section in SECTIONS}
+
+
+def _fields(settings: Settings, section: str) -> dict[str, Any]:
+    value = getattr(settings, SECTIONS[section][1])
+    return dict(value) if isinstance(value, Mapping) else dataclasses.asdict(value)
 
 
 def _settings(bound: Mapping[str, Bound], base: Settings | None = None) -> Settings:
     """`base` with what is bound, by full name, set on top."""
     _check_macros(bound)
-    values = _sections(base or Settings())
+    base = base or Settings()
+    values: dict[str, dict[str, Any]] = {}  # of sections in which something is bound
     for name, found in bound.items():
         section, _, field = (
             "Run." + name.lower() if name in MACROS else name
         ).partition(".")
         if section in SECTIONS:  # the rest are macros of the user's own
             value = _resolved(found.value, bound)
+            if section not in values:
+                values[section] = _fields(base, section)
             values[section][field] = _at_home(SECTIONS[section][0], field, value)
     made = {}
-    for section, (kind, held) in SECTIONS.items():
+    for section in filter(values.__contains__, SECTIONS):  # errors come in this order
+        kind, held = SECTIONS[section]
         value = kind(**values[section])  # checks them
         made[held] = values[section] if held == "model" else value
-    return Settings(**made)
+    return dataclasses.replace(base, **made)
 
 
 def _at_home(kind: type, field: str, value: Any) -> Any:
@@ -287,8 +292,9 @@ def _from_flags(bindings: Sequence[str]) -> dict[str, Bound]:
     return {name: found for text in bindings for name, found in _from_flag(text)}
 
 
-def _from_flag(text: str) -> Iterator[tuple[str, Bound]]:
-    """Yields the binding in `NAME=VALUE`; a VALUE that is not a literal is a string."""
+@functools.lru_cache(maxsize=1024)  # the cells of a grid repeat the same few
+def _from_flag(text: str) -> tuple[tuple[str, Bound], ...]:
+    """The binding in `NAME=VALUE`; a VALUE that is not a literal is a string."""
     name, _, value = (part.strip() for part in text.partition("="))
     flag = f"--gin.{name}"
     if not value:
@@ -301,8 +307,8 @@ def _from_flag(text: str) -> Iterator[tuple[str, Bound]]:
     # 2024 is a text where a text is asked for.
     if not macro and (bare or (kinds and literal and literal not in kinds)):
         value = repr(value)
-    for statement, where in _statements(f"{name} = {value}", lambda line: flag):
-        yield from _named(statement, where)
+    found = _statements(f"{name} = {value}", lambda line: flag)
+    return tuple(one for statement in found for one in _named(*statement))
 
 
 def _text_kinds(name: str) -> tuple[type, ...]:

@@ -198,6 +198,36 @@ def test_cells_are_chosen_by_a_regular_expression(scale, tmp_path):
         cells.select(found, "(")
 
 
+def test_a_run_of_two_experiments_is_asked_what_both_ask(scale, tmp_path):
+    """The first to ask names it; it is not done before it has answered the second."""
+    (first, *_), (cell, *_) = plan(scale, tmp_path), a_grid(scale)
+    more = cell._replace(asks=("grid_one", "grid_ships"))
+    (other,) = cells.plan("other", [more], scale, tmp_path, [first])
+    assert other.folder == first.folder, "before either is made"
+    finish(first, 60.0, 55.0)
+    assert cells.once([first, first]) == [first]
+    (both,) = cells.once([first, other])
+    assert both.experiment == "planted"
+    assert both.cell == first.cell._replace(asks=more.asks)
+    (row,) = dry_run.rows([first, other], scale)
+    assert row.state == cells.MISSING
+    assert row.reason == "not asked yet: grid_ships validation, grid_ships test"
+
+
+def test_a_run_s_folder_is_read_again_once_a_file_of_it_changes(
+    scale, planned, monkeypatch
+):
+    for _ in range(2):
+        outcomes.read_all(planned, scale.splits)
+        monkeypatch.setattr(results, "read", lambda path: pytest.fail(f"read {path}"))
+    monkeypatch.undo()
+    assert outcomes.read(planned[0], scale.splits).facts["seconds"] == 0
+    line = {"step": 1, "loss": 1, "seconds": 2, "examples_per_second": 4}
+    (planned[0].folder / "train.jsonl").write_text(json.dumps(line) + "\n")
+    assert cells.read(planned[0].folder).losses == {1: 1.0}
+    assert outcomes.read(planned[0], scale.splits).facts["seconds"] == 2
+
+
 # Work
 
 
@@ -339,17 +369,18 @@ def test_what_is_derived_is_computed_once_and_kept(scale, planned, tmp_path):
 
 
 def test_hours_are_told_by_a_measured_rate_alone(scale, planned):
-    *lines, _, _ = dry_run.text(dry_run.rows(planned, scale, memory=False))
+    *lines, _, _ = dry_run.text(dry_run.rows(planned, scale), scale)
+    assert "GB a device" not in lines[0], "one device holds these models"
     assert "done" in lines[1] and "unknown" in lines[1]
     assert any("6 runs: 4 done, 1 failed, 1 missing" in line for line in lines)
     assert "(it diverged)" in lines[5]
-    rows = [*dry_run.rows(planned, scale, rate=1e3, memory=False)]
+    rows = [*dry_run.rows(planned, scale, rate=1e3)]
     assert rows[5].hours == pytest.approx(rows[5].flops / 1e3 / 3600)
     lines = [{"step": 1, "loss": 1, "seconds": 2, "examples_per_second": 4}]
     (planned[0].folder / "train.jsonl").write_text(
         json.dumps(lines[0] | {"flops_per_second": 5e3}) + "\n"
     )
-    rows = [*dry_run.rows(planned, scale, memory=False)]
+    rows = [*dry_run.rows(planned, scale)]
     assert rows[5].rate == 5e3
     facts = outcomes.read(planned[0], scale.splits).facts
     assert (facts["seconds"], facts["together"]) == (2, 1)

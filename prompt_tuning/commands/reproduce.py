@@ -48,8 +48,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry_run",
         action="store_true",
-        help="list the cells, what has become of them, FLOPs, hours and memory; run "
-        "none. Of --scale=paper, with a command to launch each",
+        help="list the cells, what has become of them, FLOPs and hours; run none. Of "
+        "--scale=paper, with memory and a command to launch each",
     )
     parser.add_argument(
         "--only",
@@ -141,14 +141,6 @@ def _check_jobs(args: argparse.Namespace) -> None:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
-def _planned(
-    args: argparse.Namespace, experiment: Any, scale: Any, out: Path
-) -> list[Any]:
-    from prompt_tuning.reproduce import cells
-
-    return cells.plan(experiment.name, experiment.cells(scale), scale, out)
-
-
 def _list(
     args: argparse.Namespace, found: Sequence[Any], scale: Any, out: Path
 ) -> None:
@@ -159,12 +151,11 @@ def _list(
 
     plan.use_virtual_devices(scale.devices)
     common.start(args)
-    planned = [
-        one
-        for experiment in found
-        for one in cells.select(_planned(args, experiment, scale, out), args.only)
-    ]
-    for line in dry_run.text(dry_run.rows(planned, scale, args.rate)):
+    planned: list[Any] = []
+    for one in found:
+        planned += cells.plan(one.name, one.cells(scale), scale, out, planned)
+    planned = cells.select(planned, args.only)
+    for line in dry_run.text(dry_run.rows(planned, scale, args.rate), scale):
         print(line, flush=True)
     if scale.name == "paper":
         print()
@@ -211,7 +202,7 @@ def _section(args: argparse.Namespace, experiment: Any, scale: Any, out: Path) -
     from prompt_tuning.commands import common
     from prompt_tuning.reproduce import cells, derived, outcomes, report, working
 
-    planned = _planned(args, experiment, scale, out)
+    planned = cells.plan(experiment.name, experiment.cells(scale), scale, out)
     wanted = cells.select(planned, args.only)
     print(f"\n== {experiment.name}: {len(wanted)} cells", flush=True)
     prepare = functools.partial(common.start, args)

@@ -21,6 +21,7 @@ import jax
 
 import prompt_tuning
 from prompt_tuning import files, outputs
+from prompt_tuning.reproduce import cells
 from prompt_tuning.reproduce.cells import Planned
 from prompt_tuning.runs import evaluation, results, sweep, trained
 from prompt_tuning.settings import Settings
@@ -43,7 +44,7 @@ def answers(path: Path) -> dict[str, Metrics]:
     """{split: metrics} of all that a finished run was asked, its own among it."""
     said = kept(path / ASKED)
     own = kept(path / results.METRICS)["trained"]["metrics"]
-    split = folder.kept_settings(path / results.SETTINGS).run.eval_split
+    split = cells.read(path).settings.run.eval_split
     return {**said, split: own | said.get(split, {})}
 
 

@@ -9,10 +9,11 @@ share one, whichever made it first.
 import functools
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prompt_tuning import config
 from prompt_tuning.errors import UserError
@@ -45,17 +46,22 @@ class Planned(NamedTuple):
 
 
 def plan(
-    experiment: str, cells: Iterable[Cell], scale: Scale, out: Path
+    experiment: str,
+    cells: Iterable[Cell],
+    scale: Scale,
+    out: Path,
+    others: Iterable[Planned] = (),
 ) -> list[Planned]:
     """The cells with their settings and folders.
 
     Args:
       out: the folder of all experiments.
+      others: what is planned already, whose runs are shared before they are made.
 
     Raises:
       UserError: a setting is wrong.
     """
-    there = _by_hash(out)
+    there = {_key(one.folder): one.folder for one in others} | _by_hash(out)
     return [_planned(experiment, cell, scale, out, there) for cell in cells]
 
 
@@ -109,7 +115,7 @@ def digest(settings: Settings, inputs: Mapping[str, str]) -> str:
     Args:
       inputs: what stands for a setting's value, by gin's name.
     """
-    usual = config.named(Settings())
+    usual = _usual()
     named = {
         name: value
         for name, value in config.named(settings).items()
@@ -122,6 +128,11 @@ def digest(settings: Settings, inputs: Mapping[str, str]) -> str:
     }
     text = json.dumps(changed | _made_of(settings.run) | dict(inputs), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+@functools.cache
+def _usual() -> dict[str, Any]:
+    return config.named(Settings())
 
 
 def _made_of(run: Run) -> dict[str, str]:
@@ -173,6 +184,27 @@ def _content(path: Path) -> str:
 # What has become of it
 
 
+def read(path: Path) -> results.Result:
+    """What the folder of a run says, its logs read again only if a file changed.
+
+    Raises:
+      UserError: a file there is damaged.
+    """
+    return _read(path, stamp(path))
+
+
+@functools.lru_cache(maxsize=4096)
+def _read(path: Path, _: Any) -> results.Result:
+    return results.read(path)
+
+
+def stamp(path: Path) -> frozenset[tuple[str, int, int, int]]:
+    """Another value once a file in this folder is written."""
+    with os.scandir(path) as entries:
+        files = [(entry.name, entry.stat()) for entry in entries if entry.is_file()]
+    return frozenset((n, s.st_mtime_ns, s.st_size, s.st_ino) for n, s in files)
+
+
 def state(one: Planned) -> tuple[str, str]:
     """DONE, MISSING, FAILED or RUNNING, and why, or how far it is, in one line."""
     path = one.folder
@@ -181,7 +213,7 @@ def state(one: Planned) -> tuple[str, str]:
     if not results.is_run(path):
         return MISSING, ""
     try:
-        found = results.read(path)
+        found = read(path)
     except UserError as error:
         return FAILED, str(error)
     if found.state == results.FAILED:
@@ -209,6 +241,16 @@ def _changed(old: Settings, new: Settings) -> str:
         for name, (was, now) in config.differences(old, new).items()
         if name not in free and not name.startswith(_NOT_READ)
     )
+
+
+def once(planned: Iterable[Planned]) -> list[Planned]:
+    """Each run once, in order; what different experiments ask it is asked together."""
+    found: dict[Path, Planned] = {}
+    for one in planned:
+        first = found.setdefault(one.folder, one)
+        asks = tuple(dict.fromkeys((*first.cell.asks, *one.cell.asks)))
+        found[one.folder] = first._replace(cell=first.cell._replace(asks=asks))
+    return list(found.values())
 
 
 def select(planned: Sequence[Planned], pattern: str | None) -> list[Planned]:

@@ -2,7 +2,8 @@
 
 FLOPs are of the products of all steps (training/plan.py). Hours are theirs by a rate
 that was measured: given, or that of finished cells of the same frozen model. Memory is
-of one device, of the weights and the step compiled for shapes alone.
+of one device, of the weights and the step compiled for shapes alone; it is asked where
+a scale has several devices, over which its models have to be split.
 """
 
 import dataclasses
@@ -11,8 +12,7 @@ import json
 import shlex
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prompt_tuning import methods, partitioning
 from prompt_tuning.errors import UserError
@@ -31,7 +31,8 @@ class Row(NamedTuple):
     """A cell as it is listed.
 
     flops: None where the model or the data is not there. memory: bytes on each device;
-    None of methods that `plan` does not know. rate: FLOP/s; None where none is known.
+    None of other methods than the prompt, or if it is not asked. rate: FLOP/s; None
+    where none is known.
     """
 
     one: Planned
@@ -49,28 +50,25 @@ class Row(NamedTuple):
 
 
 def rows(
-    planned: Sequence[Planned],
-    scale: Scale,
-    rate: float | None = None,
-    memory: bool = True,
+    planned: Sequence[Planned], scale: Scale, rate: float | None = None
 ) -> Iterator[Row]:
     """Each run once, as it is listed.
 
     Args:
       rate: FLOP/s of one host; by default that of finished cells.
-      memory: whether to compile for it, which takes seconds for each shape.
     """
-    seen: dict[Path, Planned] = {}
-    for one in planned:
-        seen.setdefault(one.folder, one)
-    found = outcomes.read_all(seen.values(), scale.splits)
-    rates = _rates(found)
-    states = {one.folder: one for one in found}
-    for one in seen.values():
-        said = states[str(one.folder)]
-        flops, bytes_ = needs(one.settings, scale.devices if memory else 0)
+    planned = cells.once(planned)
+    found = outcomes.read_all(planned, scale.splits)
+    rates, devices = _rates(found), scale.devices if _asks_memory(scale) else 0
+    for one, said in zip(planned, found, strict=True):
+        flops, bytes_ = needs(one.settings, devices)
         of_model = rate or rates.get(_model(one.settings.run))
         yield Row(one, said.state, said.reason, flops, bytes_, of_model)
+
+
+def _asks_memory(scale: Scale) -> bool:
+    """Compiling takes seconds for each shape: too long for models that fit anywhere."""
+    return scale.devices > 1
 
 
 def _model(run: Run) -> str:
@@ -143,10 +141,15 @@ def _bytes(config: T5Config, work: plan.Workload, mesh: tuple[int, int]) -> int 
 
 
 def _config(settings: Settings) -> T5Config:
+    return _shape(settings.run.initial_checkpoint_path, (*settings.model.items(),))
+
+
+@functools.cache
+def _shape(name: str, model: tuple[tuple[str, Any], ...]) -> T5Config:
     """The frozen model's shape; of one that is to be made yet, as its gin file says."""
-    given = settings.model
+    given = dict(model)
     try:
-        return description.config(settings.run.initial_checkpoint_path, given)
+        return description.config(name, given)
     except UserError:
         if all(size in given for size in description.SIZES):
             return T5Config(**given)
@@ -163,19 +166,17 @@ def _key(run: Run) -> str:
     """What decides a task's lengths, as a key of a cache."""
     of = (run.mixture_or_task_name, run.mixture_or_task_module, run.data_dir)
     of += (run.tfds_data_dir, run.task_feature_lengths, parts.vocabulary_name(run))
-    of += (run.train_split, run.initial_checkpoint_path)
-    return json.dumps(of)
+    return json.dumps((*of, run.train_split))
 
 
 @functools.cache
 def _longest(key: str) -> Mapping[str, int]:
-    name, module, data_dir, tfds, lengths, vocabulary, split, model = json.loads(key)
+    name, module, data_dir, tfds, lengths, vocabulary, split = json.loads(key)
     run = Run(
         mixture_or_task_name=name,
         mixture_or_task_module=module,
         data_dir=data_dir,
         tfds_data_dir=tfds,
-        initial_checkpoint_path=model,
     )
     opened = parts.open_task(run, load_vocabulary(vocabulary))
     return opened.load(split, lengths).examples.lengths
@@ -184,11 +185,13 @@ def _longest(key: str) -> Mapping[str, int]:
 # As text
 
 
-def text(found: Iterable[Row]) -> Iterator[str]:
+def text(found: Iterable[Row], scale: Scale) -> Iterator[str]:
     """A line for each cell, then the sums of what is left to do."""
     counts: dict[str, int] = {}
     flops, hours, unknown = 0.0, 0.0, 0
-    yield f"{'state':<9}{'FLOPs':>9}{'hours':>10}{'GB a device':>13}  cell"
+    asked = _asks_memory(scale)
+    title = f"{'GB a device':>13}" if asked else ""
+    yield f"{'state':<9}{'FLOPs':>9}{'hours':>10}{title}  cell"
     for row in found:
         counts[row.state] = counts.get(row.state, 0) + 1
         if row.state != cells.DONE:
@@ -196,9 +199,10 @@ def text(found: Iterable[Row]) -> Iterator[str]:
             hours += row.hours or 0
             unknown += row.hours is None
         memory = "unknown" if row.memory is None else f"{row.memory / 1e9:.2f}"
+        memory = f"{memory:>13}" if asked else ""
         told = "unknown" if row.hours is None else f"{row.hours:.2f}"
         size = "unknown" if row.flops is None else f"{row.flops:.1e}"
-        line = f"{row.state:<9}{size:>9}{told:>10}{memory:>13}  {cells.label(row.one)}"
+        line = f"{row.state:<9}{size:>9}{told:>10}{memory}  {cells.label(row.one)}"
         yield f"{line}  ({row.reason})" if row.reason else line
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     yield ""
@@ -219,10 +223,6 @@ def launches(planned: Sequence[Planned], scale: Scale) -> Iterator[str]:
 
     A cell that starts from another's prompt comes after it.
     """
-    seen: set = set()
-    for one in planned:
-        if one.folder not in seen:
-            seen.add(one.folder)
-            launcher = "launch_tpu_pod.sh"
-            flags = grid.flags(scale, one.cell, str(one.folder), one.sources)
-            yield " ".join([f"scripts/{launcher}", *map(shlex.quote, flags)])
+    for one in cells.once(planned):
+        flags = grid.flags(scale, one.cell, str(one.folder), one.sources)
+        yield " ".join(["scripts/launch_tpu_pod.sh", *map(shlex.quote, flags)])

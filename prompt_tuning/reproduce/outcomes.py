@@ -13,8 +13,7 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.reproduce import asking, cells
 from prompt_tuning.reproduce.cells import Planned
 from prompt_tuning.reproduce.grid import Cell
-from prompt_tuning.runs import results
-from prompt_tuning.settings import Settings, T5Config
+from prompt_tuning.settings import T5Config
 from prompt_tuning.t5.network import Transformer
 from prompt_tuning.training import folder, plan
 from prompt_tuning.training.task import Metrics, development_score
@@ -61,11 +60,10 @@ def read(one: Planned, splits: Sequence[str]) -> Outcome:
     if left := asking.left(one, splits):
         told = ", ".join(f"{task} {split}" for task, split in left)
         return outcome._replace(state=cells.MISSING, reason=f"not asked yet: {told}")
-    found = results.read(one.folder)
     return outcome._replace(
         metrics=flat(asking.answers(one.folder)),
-        curve=tuple(sorted(found.scores.items())),
-        facts=_facts(one.folder, found.settings),
+        curve=tuple(sorted(cells.read(one.folder).scores.items())),
+        facts=_facts(one.folder, cells.stamp(one.folder)),
     )
 
 
@@ -80,7 +78,9 @@ def flat(answers: Mapping[str, Metrics]) -> dict[str, float]:
     return found
 
 
-def _facts(path: Path, settings: Settings) -> dict[str, Any]:
+@functools.lru_cache(maxsize=4096)
+def _facts(path: Path, _: Any) -> Mapping[str, Any]:
+    settings = cells.read(path).settings
     log = path / "train.jsonl"  # not there where nothing was trained
     lines = folder.read_lines(log, "loss", "seconds")[0] if log.is_file() else []
     seconds = [line["seconds"] for line in lines]
@@ -118,9 +118,8 @@ def _check_same_data(found: Iterable[Outcome]) -> None:
     for one in found:
         if one.state != cells.DONE:
             continue
-        said = exchange.read_description(Path(one.folder) / exchange.DESCRIPTION)
-        settings = folder.kept_settings(Path(one.folder, results.SETTINGS))
-        named = config.named(settings)
+        run = cells.read(Path(one.folder))
+        named, said = config.named(run.settings), run.made_of
         of = ("MIXTURE_OR_TASK_NAME", "TASK_FEATURE_LENGTHS", "EVAL_SPLIT")
         key = (*(str(named[n]) for n in of), said.get("vocabulary_fingerprint"))
         data[key].setdefault(str(said.get("eval_data_fingerprint")), one.folder)

@@ -237,6 +237,7 @@ ENGLISH = PAPER._replace(
     },
     whole={**_WHOLE, "schedule.learning_rate": 0.001},
     mixed={},
+    devices=1,
     longer=4_000,
     designed={},
 )

@@ -7,7 +7,7 @@ to be tried again.
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def work(
       jobs: joint sweeps at a time, each in a process of its own.
       prepare: what such a process does first.
     """
-    planned = _once(planned)
+    planned = cells.once(planned)
     if retry_failed:
         for one in planned:
             results.forget_failure(one.folder)
@@ -42,17 +42,6 @@ def work(
         runner.train([one.settings for one in ready], jobs, prepare)
     done = [one for one in planned if cells.state(one)[0] == cells.DONE]
     asking.ask(done, splits)
-
-
-def _once(planned: Iterable[Planned]) -> list[Planned]:
-    """Each run once, and before those that start from it; what it is asked together."""
-    found: dict[Path, Planned] = {}
-    for one in planned:
-        before = found.get(one.folder)
-        asks = dict.fromkeys((*before.cell.asks, *one.cell.asks)) if before else ()
-        cell = one.cell._replace(asks=tuple(asks)) if before else one.cell
-        found[one.folder] = one._replace(cell=cell)
-    return list(found.values())
 
 
 def _is_ready(one: Planned, tried: set[Path]) -> bool:

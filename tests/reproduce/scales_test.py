@@ -1,6 +1,7 @@
 """At every scale settings parse and tasks exist; at the paper's, steps lower."""
 
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -16,9 +17,10 @@ from prompt_tuning.tasks_io.modules import import_tasks
 from prompt_tuning.tasks_io.quiet import seqio
 
 
-def cells_of(scale):
-    """One seed and learning rate of all."""
-    scale = scale._replace(seeds=(0,), members=(0,), rates=(0.1,))
+@functools.cache
+def cells_of(name):
+    """One seed and learning rate of all of a scale."""
+    scale = scales.SCALES[name]._replace(seeds=(0,), members=(0,), rates=(0.1,))
     return [
         (name, cell)
         for name, one in experiments.EXPERIMENTS.items()
@@ -29,11 +31,11 @@ def cells_of(scale):
 @pytest.mark.parametrize("scale", scales.SCALES.values(), ids=scales.SCALES)
 def test_every_cell_s_settings_parse_and_its_tasks_exist(scale):
     import_tasks(
-        grid.settings_of(scale, cells_of(scale)[0][1]).run.mixture_or_task_module
+        grid.settings_of(scale, cells_of(scale.name)[0][1]).run.mixture_or_task_module
     )
     known = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
     asked = {}
-    for name, cell in cells_of(scale):
+    for name, cell in cells_of(scale.name):
         settings = grid.settings_of(scale, cell)
         assert settings.run.mixture_or_task_name in known, (name, cell)
         asked |= dict.fromkeys(cell.asks)
@@ -45,7 +47,7 @@ def test_every_cell_s_settings_parse_and_its_tasks_exist(scale):
 
 def test_the_paper_s_settings_are_the_paper_s():
     """Section 3 of the paper, in numbers by hand."""
-    cells = [cell for name, cell in cells_of(scales.PAPER) if name == "fig1"]
+    cells = [cell for name, cell in cells_of("paper") if name == "fig1"]
     prompts, wholes, mixed = (
         [grid.settings_of(scales.PAPER, c) for c in cells if c.column == column]
         for column in ("prompt tuning", "model tuning", "multi-task model tuning")
@@ -66,7 +68,7 @@ def test_the_paper_s_settings_are_the_paper_s():
 @pytest.mark.parametrize("scale", scales.SCALES.values(), ids=scales.SCALES)
 def test_prompt_design_is_of_every_task_of_the_suite(scale):
     """And scores labels where there are any, which its run would tell."""
-    found = [c for n, c in cells_of(scale) if n == "fig1" and "design" in c.column]
+    found = [c for n, c in cells_of(scale.name) if n == "fig1" and "design" in c.column]
     assert len(found) == 2 * len(scale.models) * len(scale.tasks.suite)
     vocabulary = load_vocabulary(str(weights.POCKET / weights.VOCABULARY))
     silent = set()

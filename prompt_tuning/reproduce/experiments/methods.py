@@ -66,7 +66,7 @@ class Variant(NamedTuple):
 def variants(scale: Scale, model: Model) -> list[Variant]:
     """Each method at its own size, and at the prompt's; none if the model is absent."""
     try:
-        count = functools.partial(_values, scale, model)
+        count = functools.partial(_values, scale, sizes.config_of(model))
         target = count({})
     except UserError:
         return []
@@ -105,15 +105,15 @@ def _of_weights(scale: Scale) -> dict[str, Any]:
     return {**scale.whole, "BATCH_SIZE": batch}
 
 
-def _values(scale: Scale, model: Model, settings: Mapping[str, Any]) -> int:
-    """How many values a method trains on a model, by its own shapes.
+def _values(scale: Scale, shape: T5Config, settings: Mapping[str, Any]) -> int:
+    """How many values a method trains on a model of this shape.
 
     Raises:
-      UserError: the model is not there, or the method refuses the settings.
+      UserError: the method refuses the settings.
     """
     named = {**scale.settings, **settings}
     flags = tuple(f"{name}={value!r}" for name, value in named.items())
-    return _counted(sizes.config_of(model), flags)
+    return _counted(shape, flags)
 
 
 @functools.cache
