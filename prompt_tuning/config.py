@@ -20,19 +20,17 @@ from gin import config_parser
 
 from prompt_tuning import files
 from prompt_tuning.errors import UserError
+from prompt_tuning.gin_files import GIN_ROOT, packaged
 from prompt_tuning.near_names import (
     MACROS,
     field_of,
+    of_t5x,
     settings_like,
     suggest,
     suggest_setting,
 )
 from prompt_tuning.sections import called
 from prompt_tuning.settings import SECTIONS, Run, Settings
-
-# Installed, gin/ lies inside the package; in a checkout it lies beside it.
-_HERE = Path(__file__).resolve().parent
-GIN_ROOT = _HERE if (_HERE / "gin").is_dir() else _HERE.parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,10 +130,8 @@ def find_file(name: str, search_paths: Sequence[str] = ()) -> Path:
         path = Path(os.path.realpath(folder / name))  # resolve() fails in a circle
         if path.is_file():
             return path
-    beside = [path for folder in folders for path in folder.glob("*.gin")]
-    below = [path.relative_to(GIN_ROOT) for path in GIN_ROOT.glob("gin/**/*.gin")]
-    below = [path for path in below if path.parts[1] != "t5x"]  # only T5X reads those
-    known = {path.as_posix() for path in beside + below}
+    beside = {path.as_posix() for folder in folders for path in folder.glob("*.gin")}
+    known = beside | {*packaged()}
     raise UserError(
         f"no gin file {name!r} in the working directory, in --gin_search_paths or "
         "among this package's own; " + suggest(name, known, lambda n: Path(n).stem)
@@ -391,7 +387,9 @@ def _full_name(statement: config_parser.BindingStatement, where: str) -> str:
         return f"{scope}/{selector}" if scope else selector
     section = selector.rpartition(".")[2]
     if scope or section not in SECTIONS:
-        near = suggest(section, SECTIONS, others=settings_like(parameter))
+        near = of_t5x(parameter) or suggest(
+            section, SECTIONS, others=settings_like(parameter)
+        )
         whole = f"{scope}/{selector}" if scope else selector
         raise UserError(f"{where}: {whole!r} names no configurables; {near}")
     if section == "Run" and parameter == "tuning":

@@ -9,6 +9,21 @@ from prompt_tuning.settings import FIELDS, SECTIONS
 # So the macros have the names that a T5X user types.
 MACROS = frozenset(name for name in FIELDS if "." not in name)
 
+# What T5X's runs bind, and ours do not: the setting here, or "" where none is like it.
+_OF_T5X = {
+    "RANDOM_SEED": "SEED",
+    "ACTIVATION_DTYPE": "T5Config.dtype",
+    "num_partitions": "mesh.model",
+} | dict.fromkeys(
+    (
+        *("USE_CACHED_TASKS", "SHUFFLE_TRAIN_EXAMPLES", "EVAL_STEPS", "OPTIMIZER"),
+        *("EVALUATOR_NUM_EXAMPLES", "EVALUATOR_USE_MEMORY_CACHE"),
+        *("JSON_WRITE_N_RESULTS", "LOSS_NORMALIZING_FACTOR", "LABEL_SMOOTHING"),
+        *("Z_LOSS", "EMBEDDING_FILE"),
+    ),
+    "",
+)
+
 
 def suggest(
     name: str,
@@ -24,7 +39,16 @@ def suggest(
 
 def suggest_setting(name: str) -> str:
     """Which setting a name without a section may mean, as the end of a message."""
-    return suggest(name, MACROS, others=settings_like(name))
+    return of_t5x(name) or suggest(name, MACROS, others=settings_like(name))
+
+
+def of_t5x(name: str) -> str:
+    """What to do here about a setting of T5X's, as the end of a message; "" if none."""
+    if name not in _OF_T5X:
+        return ""
+    ours = _OF_T5X[name]
+    told = f"is {ours} here" if ours else "has no counterpart here: leave it out"
+    return f"T5X's {name} {told}"
 
 
 def settings_near(name: str) -> list[str]:

@@ -6,11 +6,10 @@ function, as in T5's own tasks; prompt_tuning reads them from there.
 """
 
 import importlib.util
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 UNKNOWN = "<unk>"  # T5's target for an example without a label
 
@@ -65,7 +64,7 @@ def accuracy(targets: Sequence, predictions: Sequence) -> dict[str, float]:
     if all(target == -1 for target in targets):
         return {}
     pairs = zip(targets, predictions, strict=True)
-    return {"accuracy": 100 * float(np.mean([a == b for a, b in pairs]))}
+    return {"accuracy": 100 * statistics.fmean(a == b for a, b in pairs)}
 
 
 def pocket_model() -> str:

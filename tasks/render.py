@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from prompt_tuning.tasks import UNKNOWN, DataError
 from prompt_tuning.tasks.files import Record, need
 
@@ -61,6 +59,8 @@ def fields(
 
 def similarity(record: Record, labels: Sequence[str]) -> Iterator[Features]:
     """STS-B: a score from 0 to 5, rounded to 0.2; -1.0 without a score."""
+    import numpy as np  # all else here starts without it
+
     score = need(record, "label", (str, float, int))
     try:
         rounded = np.round(np.float32(score) * 5) / 5

@@ -8,11 +8,10 @@ are imported by the metrics that need them.
 
 import collections
 import re
+import statistics
 import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from prompt_tuning.tasks import label_index
 
@@ -195,7 +194,7 @@ def multirc_exact_match(
     right = collections.defaultdict(list)
     for target, prediction in zip(targets, predictions, strict=True):
         right[target["group"]].append(target["value"] == prediction["value"])
-    return {"exact_match": 100 * float(np.mean([all(r) for r in right.values()]))}
+    return {"exact_match": 100 * statistics.fmean(map(all, right.values()))}
 
 
 def squad(targets: Sequence[Sequence[str]], predictions: Sequence[str]) -> Metrics:
@@ -214,7 +213,8 @@ def squad(targets: Sequence[Sequence[str]], predictions: Sequence[str]) -> Metri
     scores = [
         max(_word_f1(a, prediction) for a in answers) for answers, prediction in pairs
     ]
-    return {"em": 100 * float(np.mean(matches)), "f1": 100 * float(np.mean(scores))}
+    means = [100 * statistics.fmean(values) for values in (matches, scores)]
+    return dict(zip(("em", "f1"), means, strict=True))
 
 
 def record(targets: Sequence[dict], predictions: Sequence[dict]) -> Metrics:
@@ -255,5 +255,6 @@ def superglue_score(metrics: Mapping[str, Metrics]) -> float:
     missing = [task for task in SUPERGLUE if not metrics.get(task)]
     if missing:
         raise ValueError(f"the SuperGLUE score needs {', '.join(missing)} too")
-    means = [np.mean(list(metrics[task].values())) for task in SUPERGLUE]
-    return float(np.mean(means))
+    return statistics.fmean(
+        statistics.fmean(metrics[task].values()) for task in SUPERGLUE
+    )

@@ -280,6 +280,7 @@ def test_a_base_holds_where_nothing_else_is_said():
         ("SEED = %SEEED", "a.gin:1 uses %SEEED, .* binds; did you mean SEED"),
         ("OWN = 3", "binds OWN, which is no setting .*there are BATCH_SIZE, "),
         ("\nRnu.seed = 3", "a.gin:2: 'Rnu' names no configurables; did you mean Run?"),
+        ("p.P.num_partitions = 2", "p.P' names no .*; T5X's num_.* is mesh.model"),
         ("a/Run.seed = 3", "a.gin:1: 'a/Run' names no configurables"),
         ("MeshShape.data = 1", "'MeshShape' names no .*; did you mean mesh?"),
         ("Run.sed = 3", "a.gin:1: Run has no parameter 'sed'; did you mean SEED?"),

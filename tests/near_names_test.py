@@ -3,6 +3,7 @@
 import pytest
 
 from prompt_tuning import near_names
+from prompt_tuning.settings import FIELDS
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,12 @@ def test_only_the_nearest_are_told_and_all_where_none_is_near():
     told = near_names.suggest("x", known)
     assert told == "there are PROMPT_INIT, PROMPT_LENGTH, SEED"
     assert near_names.suggest("x", []) == "there are none"
+
+
+def test_what_t5x_names_otherwise_or_alone():
+    assert near_names.suggest_setting("RANDOM_SEED") == "T5X's RANDOM_SEED is SEED here"
+    told = near_names.suggest_setting("USE_CACHED_TASKS")
+    assert told == "T5X's USE_CACHED_TASKS has no counterpart here: leave it out"
+    assert not near_names.of_t5x("TRAIN_STEPS")
+    ours = {name for name in near_names._OF_T5X.values() if name}
+    assert ours <= FIELDS.keys() and not near_names._OF_T5X.keys() & FIELDS.keys()

@@ -11,7 +11,7 @@ from source import ROOT, imports, tree
 ORDER = """
 errors last_word memory
 sections
-files method_settings
+files method_settings gin_files
 settings
 outputs interrupts near_names
 config partitioning

@@ -1,15 +1,17 @@
 """What a shell completes: commands, flags, settings and their values.
 
 argcomplete's shell function starts the program with the line that was typed so far; see
-docs/quickstart.md. Nothing here imports JAX, as the user waits.
+docs/quickstart.md. Nothing here imports JAX or TensorFlow, as the user waits.
 """
 
 import argparse
 import os
+import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prompt_tuning.settings import FIELDS
+from prompt_tuning.settings import FIELDS, Run
 
 
 def words() -> list[str]:
@@ -32,7 +34,10 @@ def complete(parser: argparse.ArgumentParser, command: Any) -> None:
     for name, field in FIELDS.items() if command else ():
         text = field.metadata["text"].replace("%", "%%")
         action: Any = command.add_argument(f"--gin.{name}{end}", help=text)
-        action.completer = _values(field)
+        action.completer = _values(name, field)
+    for action in command._actions if command else ():
+        if action.dest in _OF_FLAGS:
+            action.completer = _OF_FLAGS[action.dest]
     argcomplete.autocomplete(parser)
 
 
@@ -45,10 +50,47 @@ def values(field: Any) -> Sequence[str]:
 _SWITCH = {True: ("True", "False"), False: ()}
 
 
-def _values(field: Any) -> Callable[..., Any]:
+def _values(name: str, field: Any) -> Callable[..., Any]:
     """A completer of argcomplete's: the values, or files where a path is asked for."""
     from argcomplete.completers import FilesCompleter
 
+    if name == _TASK:
+        return _tasks_and_tables
     if "path" in field.metadata:
         return FilesCompleter()
     return lambda **_: values(field)
+
+
+_TASK, _MODULE = "MIXTURE_OR_TASK_NAME", "MIXTURE_OR_TASK_MODULE"
+
+
+def _gin_files(prefix: str, **_: Any) -> list[str]:
+    """The package's own, and those on the disk."""
+    from argcomplete.completers import FilesCompleter
+
+    from prompt_tuning import gin_files
+
+    return [*gin_files.packaged(), *FilesCompleter(("gin",))(prefix)]
+
+
+def _tasks_and_tables(prefix: str, **_: Any) -> list[str]:
+    from argcomplete.completers import FilesCompleter
+
+    return [*tasks(), *FilesCompleter(("csv", "tsv", "jsonl"))(prefix)]
+
+
+def tasks(**_: Any) -> list[str]:
+    """The names of the tasks that are only texts: others need TensorFlow to be listed.
+
+    They are those of the modules that are on the line, else of the package.
+    """
+    from prompt_tuning.training import modules
+
+    typed = [w.partition("=")[2] for w in words() if w.startswith(f"--gin.{_MODULE}=")]
+    asked = re.findall(r"[\w.]+", typed[-1]) if typed else Run.mixture_or_task_module
+    sys.path.append(os.getcwd())  # as commands do
+    found = [modules.texts_of(name) for name in modules.names(asked)]
+    return [task for tasks in found for task in tasks]
+
+
+_OF_FLAGS = {"gin_file": _gin_files, "render": tasks}

@@ -159,6 +159,17 @@ def worded(settings: Settings, vocabulary: Vocabulary) -> Settings:
     return of_method(settings, vocabulary) if of_method else settings
 
 
+def unread(name: str) -> tuple[str, ...]:
+    """What the names of settings begin with that a method does not read.
+
+    A module says so as UNREAD. A name that is no method's has none.
+    """
+    if name not in NAMES:
+        return ()
+    module = importlib.import_module(f"prompt_tuning.methods.{name}")
+    return getattr(module, "UNREAD", ())
+
+
 def _check_unset(settings: Settings, section: type[Section]) -> None:
     """Raises UserError for an option that this run's method does not have."""
     its = getattr(settings, section.SECTION)

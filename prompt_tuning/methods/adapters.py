@@ -20,6 +20,8 @@ _PLACES = {
     "pfeiffer": ("mlp_adapter",),
 }
 
+UNREAD = ("PROMPT_",)  # there is no prompt
+
 
 def method(settings: Settings) -> methods.Method:
     """Trains {stack: {place: {"down", "up"}}}, matrices of every layer."""

@@ -13,6 +13,8 @@ from prompt_tuning.methods import layered, prompt
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import AttentionExtra, Extra, LayerExtra
 
+UNREAD = ("PROMPT_",)  # there is no prompt
+
 
 def method(settings: Settings) -> methods.Method:
     """Trains {stack: {attention: {"key", "value"}, "mlp"}}, factors of every layer."""

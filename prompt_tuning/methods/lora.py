@@ -16,6 +16,7 @@ from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import AttentionExtra, Extra, LayerExtra, LowRank
 
 _KERNELS = "query", "value"
+UNREAD = ("PROMPT_",)  # there is no prompt
 
 
 def method(settings: Settings) -> methods.Method:

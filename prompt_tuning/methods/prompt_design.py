@@ -24,6 +24,8 @@ from prompt_tuning.settings import Settings
 from prompt_tuning.t5 import layers
 from prompt_tuning.t5.extra import Extra
 
+UNREAD = ("PROMPT_",)  # what stands in front is its own text
+
 Tree = dict[str, jax.Array]
 
 

@@ -10,6 +10,8 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra
 
+UNREAD = ("PROMPT_",)  # there is no prompt
+
 
 def method(settings: Settings) -> methods.Method:
     """Trains the parameter tree."""

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from prompt_tuning import config
+from prompt_tuning import config, methods
 from prompt_tuning.errors import UserError
 from prompt_tuning.runs import report, results
 from prompt_tuning.runs.results import Result
@@ -14,7 +14,6 @@ from prompt_tuning.training import folder
 # Where a run is made, not what it is: settings that do not set two runs apart.
 _PLACES = (folder.FREE - {"TRAIN_STEPS", "EVAL_PERIOD"}) | {"SEED"}
 _UNREAD = ("pretrain.", "inverse_square_root.")  # by tuning
-_OF_PROMPTS = ("PROMPT_",)  # not read where the model itself is trained
 _MODEL = called("Run", "initial_checkpoint_path")
 
 
@@ -107,8 +106,7 @@ def rows(runs: Sequence[Result]) -> list[Row]:
 
 def _side(run: Result, without: Iterable[str]) -> dict[str, Any]:
     """What sets a run apart: {name: value}, fingerprints cut to 8 digits."""
-    whole = run.settings.run.method == "whole"
-    unread = _UNREAD + _OF_PROMPTS if whole else _UNREAD
+    unread = _UNREAD + methods.unread(run.settings.run.method)
     settings = {
         name: value
         for name, value in config.named(run.settings).items()

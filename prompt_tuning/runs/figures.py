@@ -6,6 +6,7 @@ tell apart; lines differ in their marks and dashes too.
 """
 
 import contextlib
+import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -153,7 +154,10 @@ def bars(
     """
     given = {} if majority is None else {"majority class": [majority]}
     shown = {name: values for name, values in {**given, **scores}.items() if values}
-    with _figure(path, title, (6.4, 1.3 + 0.4 * len(shown)), (1, 1)) as (panel,):
+    names = [textwrap.fill(name, **_NAME) for name in shown]
+    more = sum(name.count("\n") for name in names)
+    size = (6.4, 1.3 + 0.4 * len(shown) + 0.2 * more)
+    with _figure(path, title, size, (1, 1)) as (panel,):
         for i, (name, values) in enumerate(shown.items()):
             mean = float(np.mean(values))
             around = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -161,7 +165,7 @@ def bars(
             panel.barh(i, mean, height=0.6, color=color, xerr=around, capsize=3)
             told = f" {mean:.1f}" if around is None else f" {mean:.1f} ± {around:.1f}"
             panel.text(mean + (around or 0), i, told, va="center")
-        panel.set_yticks(range(len(shown)), list(shown))
+        panel.set_yticks(range(len(shown)), names)
         panel.invert_yaxis()
         panel.grid(visible=False, axis="y")
         if all(0 <= np.mean(values) <= 100 for values in shown.values()):
@@ -172,6 +176,8 @@ def bars(
 
 
 KINDS = (".png", ".pdf")
+# A long name leaves room for its bar.
+_NAME: dict[str, Any] = {"width": 34, "max_lines": 3, "placeholder": " …"}
 
 
 @contextlib.contextmanager

@@ -70,11 +70,15 @@ def find_text(name: str, module: str | Sequence[str]) -> Any:
       UserError: a module is not there.
     """
     for each in names(module):
-        if _says_tasks(each):
-            tasks = texts(imported(each))
-            if name in tasks:
-                return tasks[name]
+        tasks = texts_of(each)
+        if name in tasks:
+            return tasks[name]
     return None
+
+
+def texts_of(name: str) -> dict[str, Any]:
+    """What `texts` finds in a module, by its full name, if it says TASKS at all."""
+    return texts(imported(name)) if _says_tasks(name) else {}
 
 
 def _says_tasks(name: str) -> bool:

@@ -18,7 +18,7 @@ from prompt_tuning.frozen import weights
 from prompt_tuning.settings import Run, Settings
 from prompt_tuning.t5 import network
 
-t5x = pytest.importorskip("t5x", reason="T5X is not here: README, Under T5X")
+t5x = pytest.importorskip("t5x", reason="T5X is not here: docs/t5x.md")
 for _name in ("train", "eval", "infer"):
     pytest.importorskip(f"t5x.{_name}")  # which import all of it
 t5x_engine = pytest.importorskip("prompt_tuning.engines.t5x")

@@ -32,7 +32,7 @@ from prompt_tuning.training import (
     step,
 )
 
-t5x = pytest.importorskip("t5x", reason="T5X is not here: README, Under T5X")
+t5x = pytest.importorskip("t5x", reason="T5X is not here: docs/t5x.md")
 for _name in ("train", "eval", "infer"):
     pytest.importorskip(f"t5x.{_name}")  # which import all of it
 t5x_engine = pytest.importorskip("prompt_tuning.engines.t5x")

@@ -71,6 +71,18 @@ def logits(params, extra):
     return np.asarray(tiny.MODEL.apply({"params": params}, tiny.batch(), extra))
 
 
+@pytest.mark.parametrize(
+    "name", ["whole", "lora", "ia3", "adapters", "prompt", "prefix_tuning", "dept"]
+)
+def test_a_method_says_whether_it_reads_the_settings_of_prompts(name):
+    _, frozen, trained = begun(name)
+    its = settings(name)
+    longer = dataclasses.replace(its, run=dataclasses.replace(its.run, prompt_length=4))
+    again = methods.of(longer).init(jax.random.key(0), frozen, START)
+    same = jax.tree.map(jnp.shape, again) == jax.tree.map(jnp.shape, trained)
+    assert same == ("PROMPT_" in methods.unread(name))
+
+
 class Trained(NamedTuple):
     """What some steps made: `left` is what stayed frozen, with its hashes."""
 

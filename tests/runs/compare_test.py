@@ -88,13 +88,13 @@ def test_runs_on_other_data_are_never_averaged(tmp_path):
     assert "training data" in compare.text(found)
 
 
-def test_model_tuning_has_no_prompt_to_tell_of(tmp_path):
+@pytest.mark.parametrize("method", ["whole", "lora", "prompt_design"])
+def test_a_method_without_a_prompt_has_none_to_tell_of(method, tmp_path):
     planted.run(tmp_path / "prompt", 1.0, PROMPT_LENGTH=20)
-    planted.run(tmp_path / "whole", 1.0, METHOD="whole")
+    planted.run(tmp_path / "other", 1.0, METHOD=method)
     found = compare.rows(read(tmp_path))
     assert [row.settings for row in found] == [
-        {"METHOD": "prompt"},
-        {"METHOD": "whole"},
+        {"METHOD": name} for name in sorted(("prompt", method))
     ]
 
 

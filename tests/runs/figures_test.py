@@ -48,6 +48,14 @@ def test_the_learning_curve_is_a_png_and_a_pdf(tmp_path, steps, scores, majority
     assert sorted(paths[0].parent.iterdir()) == sorted(paths)
 
 
+def test_a_long_name_leaves_room_for_its_bar(tmp_path, drawn):
+    name = ", ".join(f"SETTING_{i} of_some_length" for i in range(9))
+    figures.bars(tmp_path / "bars", "t", {name: [40.0]}, 12.5)
+    [panel] = drawn[0].axes
+    assert panel.get_yticklabels()[1].get_text().endswith(" …")
+    assert panel.get_position().width > 0.4
+
+
 def test_bars_are_as_long_as_the_scores(tmp_path, drawn):
     scores = {"one": [40.0, 60.0], "two": [90.0], "none": []}
     paths = figures.bars(tmp_path / "bars", "t", scores, 12.5, "accuracy")
