@@ -10,7 +10,7 @@ from prompt_tuning.sections import Section, called, setting
 # Each is a file in methods/, which this module must not import: it needs JAX.
 NAMES = (
     *("prompt", "whole", "prepended"),
-    *("residual", "p_tuning", "decomposed", "superpos"),
+    *("residual", "p_tuning", "decomposed", "superpos", "multitask"),
     *("autoprompt", "pez"),
     *("lora", "ia3", "adapters", "prefix_tuning", "warp", "dept", "soft_words"),
     "prompt_design",

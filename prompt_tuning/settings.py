@@ -149,8 +149,8 @@ class Run(Section):
         "prompt",
         "what is trained: prompt; whole (the model, the paper's baseline); prepended "
         "(both); or what docs/methods.md compares: residual, p_tuning, decomposed, "
-        "superpos, autoprompt, pez, lora, ia3, adapters, prefix_tuning, warp, dept, "
-        "soft_words; prompt_design trains nothing",
+        "superpos, multitask, autoprompt, pez, lora, ia3, adapters, prefix_tuning, "
+        "warp, dept, soft_words; prompt_design trains nothing",
         known=method_settings.NAMES,
     )
     prompt_length: int = setting(100, "length (paper section 3.2)", least=1, most=10**5)

@@ -174,7 +174,7 @@ def lacking(words):
         return f"--data_dir={args.data_dir}"
     if frozen not in packaged() and not frozen.startswith("runs/"):
         return frozen
-    return "" if task in pocket.TASKS else task
+    return "" if task in {*pocket.TASKS, *pocket.MIXTURES} else task
 
 
 @every_page

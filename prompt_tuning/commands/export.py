@@ -22,7 +22,7 @@ prompt-tuning export --step=last --gin.MODEL_DIR=runs/mine --output=newest.npy
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds --output, --format and --step."""
+    """Adds --output, --format, --step and --task."""
     parser.add_argument("--output", type=flags.path, required=True, metavar="PATH")
     parser.add_argument(
         "--format",
@@ -36,6 +36,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="best",
         choices=("best", "last"),
         help="which saved state to take (default best)",
+    )
+    parser.add_argument(
+        "--task",
+        metavar="NAME",
+        help="of a run that has a prompt for each task of a mixture: whose to write; "
+        "mean: that of all, for another task to start from",
     )
 
 
@@ -69,13 +75,16 @@ def run(args: argparse.Namespace) -> None:
     said |= {"step": number, "score": scores[number]}
     step, output = directory / str(number), Path(args.output)
     more = said.get("ships_extra") and not said.get("ships_model")
-    if args.format == "peft" and more:
+    if args.format == "peft" and more and not args.task:
         exchange.save_peft_extra(output, exchange.load_step(step), said)
         print(f"{settings.run.method} of step {number}: {args.output}")
         return
-    _check_ships_prompt(model_dir, source.said)
-    prompt_PxD = exchange.load_prompt(step)
-    said |= _in_words(step, settings, source)
+    if args.task:
+        prompt_PxD, said = exchange.load_task(step, said, args.task)
+    else:
+        _check_ships_prompt(model_dir, source.said)
+        prompt_PxD = exchange.load_prompt(step)
+        said |= _in_words(step, settings, source)
     if args.format == "text":
         exchange.save_text(output, said)
     else:
@@ -108,6 +117,8 @@ def _check_ships_prompt(model_dir: str, said: Mapping[str, Any]) -> None:
     """Raises UserError for a run that trained the weights, or more than a prompt."""
     from prompt_tuning import exchange
 
+    if advice := exchange.of_tasks(Path(model_dir), said):
+        raise UserError(advice)
     if said.get("ships_extra"):
         raise UserError(
             f"METHOD of the run in {model_dir} is {said.get('method')}, which trains "

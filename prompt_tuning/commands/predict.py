@@ -104,7 +104,8 @@ def _single(settings: Any, source: Any, answers: bool) -> Any:
     run = settings.run
     frozen, params, extra = trained.load(settings, source)
     model = frozen._replace(params=params)
-    model = Model(settings, model if extra.is_prompt else model._replace(extra=extra))
+    alone = not extra.is_prompt and extra.bank is None
+    model = Model(settings, model._replace(extra=extra) if alone else model)
     words, most = trained.answers(settings, source, frozen) if answers else (None, 1)
     if answers:
         parts.scored_labels(run, words, frozen)  # raises, if there are none to score
@@ -123,8 +124,15 @@ def _single(settings: Any, source: Any, answers: bool) -> Any:
         template=run.inputs,
         in_front=source.said.get("in_front"),
     )
+    if extra.bank is not None:
+        tasks = source.said["tasks"].items()
+        for (name, its), own_PxD in zip(tasks, extra.bank.vectors, strict=True):
+            about = {"task": name, "label_words": its and tuple(its)}
+            own = facts._replace(length=len(own_PxD), **about)
+            model.put(name, np.asarray(own_PxD), prompts.check(own))
+        return model
     # One that is not alone goes with all inputs, and is only counted here.
-    model.put("prompt", prompt_PxD[: None if extra.is_prompt else 0], facts)
+    model.put("prompt", prompt_PxD[:0] if alone else prompt_PxD, facts)
     return model
 
 

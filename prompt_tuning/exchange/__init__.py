@@ -13,6 +13,7 @@ from prompt_tuning.exchange.descriptions import (
     check_settings,
     check_start,
     description,
+    of_tasks,
     read_description,
     said_settings,
 )
@@ -29,6 +30,7 @@ from prompt_tuning.exchange.peft import WEIGHTS as PEFT
 from prompt_tuning.exchange.prompts import (
     load_prompt,
     load_step,
+    load_task,
     load_tokens,
     save,
     save_peft,
@@ -52,7 +54,9 @@ __all__ = [
     "load_extra",
     "load_prompt",
     "load_step",
+    "load_task",
     "load_tokens",
+    "of_tasks",
     "place",
     "read_description",
     "said_settings",

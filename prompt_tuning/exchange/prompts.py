@@ -15,7 +15,7 @@ from safetensors import numpy as safetensors
 from prompt_tuning import config, files, methods
 from prompt_tuning.errors import UserError
 from prompt_tuning.exchange import extras, peft
-from prompt_tuning.exchange.descriptions import read_description
+from prompt_tuning.exchange.descriptions import of_tasks, read_description
 from prompt_tuning.exchange.names import EXTRA, MODEL, MOST_BYTES, PROMPT
 from prompt_tuning.frozen import formats, weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
@@ -89,6 +89,8 @@ def load_prompt(path: Path) -> np.ndarray:
 
     Or from a folder: a run, one step of its checkpoints, PEFT's, or a T5X checkpoint.
     """
+    if path.is_dir() and (advice := of_tasks(path, read_description(path))):
+        raise UserError(advice)
     names = PROMPT, peft.WEIGHTS
     there = (path / name for name in names if (path / name).exists())
     path = next(there, path)
@@ -215,6 +217,44 @@ def load_step(step: Path) -> Extra:
     state = _read_state(step, formats.open_checkpoint(str(step)))
     with _told(step):
         return state.method.fold(state.trained, state.frozen)[1]
+
+
+MEAN = "mean"  # of all tasks' prompts
+
+
+def load_task(
+    step: Path, said: Mapping[str, Any], task: str
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The prompt [P, D] of one task of a run that has one for each, and what it says.
+
+    Args:
+      step: a saved state, such as runs/mine/checkpoints/400.
+      said: the run's description.
+      task: a task's name; or MEAN, a prompt for another task to start from.
+
+    Raises:
+      UserError: the run has no such prompt; the state cannot be read.
+    """
+    tasks = said.get("tasks") or {}
+    if task not in (*tasks, *([MEAN] if tasks else [])):
+        there = ", ".join(tasks)
+        raise UserError(
+            f"--task is {task!r}, but the run in {step.parent.parent} has "
+            + (
+                f"prompts for {there}: give one of these, or mean"
+                if tasks
+                else "one prompt for whatever it was trained on: leave --task out"
+            )
+        )
+    bank = load_step(step).bank
+    assert bank is not None
+    prompts_KxPxD = np.asarray(bank.vectors)
+    of_all = "tasks", "ships_extra", "score"
+    own = {name: x for name, x in said.items() if name not in of_all}
+    if task in tasks:
+        own |= {"task": task, "label_words": tasks[task]}
+        return prompts_KxPxD[[*tasks].index(task)], own
+    return prompts_KxPxD.mean(axis=0), own | {"mean_of": [*tasks]}
 
 
 def _read_state(step: Path, tensors: Mapping[str, formats.Tensor]) -> _State:

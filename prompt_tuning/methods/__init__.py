@@ -41,6 +41,7 @@ class Start(NamedTuple):
     prompt_PxD: the prompt to start from (PROMPT_INIT=file), or None.
     label_words: what the model writes for the task's labels; may be empty.
     examples: gives the training examples that an input may show.
+    tasks: the names of those that are trained on: one, or a mixture's.
     """
 
     class_words: Sequence[str]
@@ -48,6 +49,7 @@ class Start(NamedTuple):
     prompt_PxD: np.ndarray | None = None
     label_words: Sequence[str] = ()
     examples: Callable[[], Sequence[Example]] = tuple
+    tasks: Sequence[str] = ()
 
 
 # What a step minimises, on its batch: (the network's other inputs) -> (the loss, a sum

@@ -65,6 +65,8 @@ def read(
     """
     path, said, run = source.path, source.said, settings.run
     exchange.check_settings(path, said, settings)
+    if advice := exchange.of_tasks(path, said):
+        raise UserError(advice)
     if said.get("ships_extra"):
         raise UserError(
             f"{path} is of METHOD={run.method}, which trains more than a prompt: there "

@@ -126,8 +126,7 @@ def _trains(config: T5Config, settings: Settings) -> tuple[int, bool]:
         model = Transformer(dataclasses.replace(config, scan_layers=True))
         own = plan.trained(settings, model, ((0,),))
         _, extra = plan.shipped(model, own)
-        vectors = len(extra.prompt.vectors) if extra.prompt else 0
-        _TRAINS[key] = vectors, not own.method.shares
+        _TRAINS[key] = extra.prompt_length, not own.method.shares
     return _TRAINS[key]
 
 

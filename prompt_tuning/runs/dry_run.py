@@ -66,7 +66,7 @@ def show(sweep: Sequence[Settings]) -> None:
     print()
     words = task.label_words() or ()
     ids = [model.vocabulary.encode(word) for word in words]
-    own = plan.trained(sweep[0], model.network, ids)
+    own = plan.trained(sweep[0], model.network, ids, [*data.training.sizes])
     for line in plan.describe(config, run, _mesh(sweep[0]), lengths, own):
         print(line, flush=True)
 
@@ -78,14 +78,17 @@ def trained(settings: Settings, network: Transformer) -> plan.Trained:
       UserError: the method refuses the settings, or what it asks is not there.
     """
     run = settings.run
-
     vocabulary: Any = _Asked(lambda: load_vocabulary(parts.vocabulary_name(run)))
+    task: Any = _Asked(lambda: parts.open_task(run, vocabulary))
 
     def label_ids() -> list[Sequence[int]]:
-        words = parts.open_task(run, vocabulary).label_words() or ()
-        return [vocabulary.encode(word) for word in words]
+        return [vocabulary.encode(word) for word in task.label_words() or ()]
 
-    return plan.trained(methods.worded(settings, vocabulary), network, _Late(label_ids))
+    def names() -> Sequence[str]:
+        return task.tasks(run.train_split)
+
+    settings = methods.worded(settings, vocabulary)
+    return plan.trained(settings, network, _Late(label_ids), _Late(names))
 
 
 class _Asked:

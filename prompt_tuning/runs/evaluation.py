@@ -1,6 +1,6 @@
 """Evaluates what runs trained on a split: one of them, or all of a sweep."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,25 @@ def evaluate(group: Sequence[Trained]) -> list[dict[str, Any]]:
     split = parts.open_task(run, model.vocabulary).load(
         run.eval_split, parts.input_length(run)
     )
-    measure = parts.make_measure(run, model, split)
+    tasks = source.said.get("tasks") or {}
+    measure = parts.make_measure(run, model, split, tasks)
     found = []
     for settings, source in group:
         if found:
+            _check_tasks(source, tasks)
             _, *bound = trained.load(settings, source, model)
         found.append(_evaluated(settings, split, measure, *bound))
     return found
+
+
+def _check_tasks(source: trained.Source, tasks: Mapping[str, Any]) -> None:
+    """Raises UserError unless a run has prompts for these tasks, in this order."""
+    its = source.said.get("tasks") or {}
+    if [*its] != [*tasks]:
+        raise UserError(
+            f"{source.path} has prompts for {', '.join(its)}, and the run evaluated "
+            f"with it for {', '.join(tasks)}: evaluate each alone"
+        )
 
 
 def _evaluated(

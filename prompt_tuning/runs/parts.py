@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -242,20 +242,30 @@ def start(
     if run.prompt_init == "class_label":
         check_words(words, model.vocabulary)
     labels = task.label_words() or ()
-    first = methods.Start(words, model.vocabulary.encode, prompt, labels, examples)
+    tasks = task.tasks(run.train_split)
+    about = words, model.vocabulary.encode, prompt, labels, examples, tasks
+    first = methods.Start(*about)
     return methods.of(settings).init(jax.random.key(run.seed), model.params, first)
 
 
 def said(
-    run: Run, model: Model, method: methods.Method, trained: Any, extra: Extra
+    run: Run,
+    model: Model,
+    method: methods.Method,
+    trained: Any,
+    extra: Extra,
+    words: Mapping[str, Sequence[str] | None],
 ) -> dict[str, Any]:
     """What a description says of what is trained, beside the settings.
 
     Args:
       extra: what it folds to.
+      words: {task: its label words, if it has any}, of those that are trained on.
     """
     own = method.says(trained, model.vocabulary.decode) if method.says else {}
     count = {"trained_parameters": method.count(trained)}
+    if extra.bank is not None:
+        own |= {"tasks": {task: its and list(its) for task, its in words.items()}}
     return count | own | prompts.said(run, extra)
 
 
@@ -356,13 +366,19 @@ def scored_labels(run: Run, words: Sequence[str] | None, model: Model) -> Any:
     return label_ids(words, model.vocabulary)
 
 
-def make_measure(run: Run, model: Model, split: Split) -> Measure:
+def make_measure(
+    run: Run, model: Model, split: Split, tasks: Collection[str] = ()
+) -> Measure:
     """Makes (params, extra) -> (evaluation on a split, records of its examples).
 
     With DECODING=labels each example's own task's labels are scored.
 
+    Args:
+      tasks: those of a bank of prompts, in its order.
+
     Raises:
-      UserError: a task has no labels to score.
+      UserError: a task has no labels to score. A measure raises it for a bank that has
+        no prompt for a task of the split.
     """
     examples, labels_LxS, own_NxL = split.examples, None, None
     if run.decoding == "labels":
@@ -374,15 +390,33 @@ def make_measure(run: Run, model: Model, split: Split) -> Measure:
     inputs_NxT = batching.pad(examples.inputs, examples.lengths["inputs"])
 
     def measure(params: Any, extra: Extra) -> tuple[Evaluation, list[Record]]:
+        tasks_N = _places(examples, tasks) if extra.bank is not None else None
         texts = predictor.predict_texts(
             *(with_extra(params, extra), inputs_NxT, run.batch_size),
-            *(model.vocabulary, own_NxL),
+            *(model.vocabulary, own_NxL, tasks_N),
         )
         evaluation, records = split.score(texts)
         check_finite(evaluation.metrics)
         return evaluation, records
 
     return measure
+
+
+def _places(examples: batching.Examples, tasks: Collection[str]) -> np.ndarray:
+    """The place among `tasks` of each example's task, int32 [N].
+
+    Raises:
+      UserError: an example's task is none of them.
+    """
+    missing = [name for name in examples.sizes if name not in tasks]
+    if missing:
+        raise UserError(
+            f"there is a prompt for each of {', '.join(tasks)}, and none for "
+            f"{', '.join(missing)} of {examples.split}: take one of theirs to try "
+            "there (`export --task`), or train a mixture with it"
+        )
+    places = np.array([[*tasks].index(name) for name in examples.sizes], np.int32)
+    return np.repeat(places, list(examples.sizes.values()))
 
 
 def work(

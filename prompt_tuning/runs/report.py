@@ -44,6 +44,11 @@ def introduction(
         told = f"{length} tokens of text; nothing is trained"
         told = _prompt(length, width, model, inits) if method.trains else told
         lines.append(f"prompt        {told}")
+    if extra.bank:
+        tasks, length, width = extra.bank.vectors.shape
+        inits = ", ".join(dict.fromkeys(run.prompt_init for run in runs))
+        told = f"{tasks} of {length} x {width}, one for each task; init {inits}"
+        lines.append(f"prompts       {told}")
     made_of_more = extra.prompt and count != math.prod(extra.prompt.vectors.shape)
     made_of_more = params is None and (made_of_more or not extra.is_prompt)
     if made_of_more and method.trains:

@@ -122,9 +122,17 @@ def _extra(source: Source, model: parts.Model) -> Extra:
             "run"
         )
     extra = exchange.load_extra(path)
+    tasks = source.said.get("tasks") or {}
+    if extra.bank is not None and len(extra.bank.vectors) != len(tasks):
+        raise UserError(
+            f"{path} holds prompts of {len(extra.bank.vectors)} tasks, but its "
+            f"description names {len(tasks)}: copy both again from where they came from"
+        )
     tokens = jax.ShapeDtypeStruct((1, 2), "int32")
     names = "encoder_input_tokens", "decoder_input_tokens"
-    variables, batch = {"params": model.params}, dict.fromkeys(names, tokens)
+    task = jax.ShapeDtypeStruct((1,), "int32")
+    batch = dict.fromkeys(names, tokens) | {"task_ids": task}
+    variables = {"params": model.params}
     try:
         jax.eval_shape(model.network.apply, variables, batch, extra)
     except (TypeError, ValueError) as error:

@@ -7,7 +7,7 @@ step and the data; each has its own MODEL_DIR, with what it would have if traine
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,10 +59,11 @@ EVALUATED = "score", "metrics", "illegal"  # of a line of eval.jsonl
 
 
 class Data(NamedTuple):
-    """The splits of a run."""
+    """The splits of a run; words: {task that is trained on: its label words}."""
 
     training: batching.Examples
     development: tasks.Split
+    words: Mapping[str, Sequence[str] | None]
 
     @property
     def splits(self) -> tuple[batching.Examples, batching.Examples]:
@@ -114,7 +115,7 @@ def _train(sweep: Sequence[Settings], folders: Sequence[Path]) -> None:
             "them: DECODING=labels scores them"
         )
 
-    bound = parts.make_measure(run, model, data.development)
+    bound = parts.make_measure(run, model, data.development, data.training.sizes)
 
     def measure(trained: Any) -> tuple[tasks.Evaluation, list[tasks.Record]]:
         return bound(*method.bind(trained, frozen))
@@ -184,7 +185,9 @@ def read_splits(run: Run, task: tasks.Task) -> Data:
             "must be a number of at least 0, and one of them more. A rate by number of "
             "examples needs a source that knows it (num_input_examples)"
         )
-    return Data(training.examples, task.load(run.eval_split, parts.input_length(run)))
+    words = {name: training.label_words.get(name) for name in rates}
+    development = task.load(run.eval_split, parts.input_length(run))
+    return Data(training.examples, development, words)
 
 
 def _conclude(
@@ -209,7 +212,8 @@ def _conclude(
         score = tasks.development_score(trained.metrics, data.training.sizes)
         about |= {"step": best, "score": score, "metrics": trained.metrics}
         folded = method.fold(state.trained, frozen)
-        about |= parts.said(member.run, model, method, state.trained, folded[1])
+        what = method, state.trained, folded[1], data.words
+        about |= parts.said(member.run, model, *what)
         if method.tokens:
             tokens_P = method.tokens(state.trained, frozen)
             about |= exchange.in_words(tokens_P, vocabulary)
@@ -264,7 +268,7 @@ def _members(
         start = functools.partial(parts.start, settings, task, model, array, examples)
         trained, method = start(), methods.of(settings)
         params, extra = method.fold(trained, model.params)
-        if array is not None and not (extra.prompt and method.trains):
+        if array is not None and not (extra.prompt_length and method.trains):
             raise UserError(
                 f"PROMPT_INIT is {run.prompt_init!r}, but METHOD is {run.method!r}, "
                 "which trains no prompt to start from one: leave PROMPT_INIT out"
@@ -274,7 +278,7 @@ def _members(
             "ships_model": params is not None,
             "ships_extra": not extra.is_prompt,
         }
-        description |= parts.said(run, model, method, trained, extra)
+        description |= parts.said(run, model, method, trained, extra, data.words)
         own, rate = optimizer.chosen(settings, searches=bool(method.search))
         state = partitioning.placed(step.new_state(trained, own), model.mesh)
         where = path / "checkpoints"
@@ -419,7 +423,7 @@ def _work(
     return parts.work(
         model,
         [member.learning_rate for member in members],
-        prompt_length=len(extra.prompt.vectors) if extra.prompt else 0,
+        prompt_length=extra.prompt_length,
         weights=len(jax.tree.leaves(frozen)) < len(jax.tree.leaves(model.params)),
         more_losses=method.search.losses if method.search else 0,
     )

@@ -7,6 +7,9 @@ at the top of network.py.
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+
+from prompt_tuning.errors import UserError
 
 END = -1  # a place in the input: before its final EOS
 
@@ -118,6 +121,8 @@ class LabelRows(NamedTuple):
 class Extra(NamedTuple):
     """All the network's inputs besides tokens. `Extra()` has none.
 
+    bank: a prompt for each of K tasks, vectors [K, P, D]; `of_tasks` gives each row its
+      task's. It stands instead of a prompt.
     input_shift: [S, D], added to the embedded input, the first row to its first token;
       tokens after the S first stay as they are.
     """
@@ -127,6 +132,35 @@ class Extra(NamedTuple):
     decoder: LayerExtra | None = None
     label_rows: LabelRows | None = None
     input_shift: jax.Array | None = None
+    bank: Prompt | None = None
+
+    def of_tasks(self, tasks_B: jax.Array | None) -> "Extra":
+        """With the prompt of each row's task instead of a bank, if there is one.
+
+        Args:
+          tasks_B: int32, each row's place in the bank; one that is not there makes its
+            prompt NaN.
+
+        Raises:
+          UserError: there is a bank, and nothing says the rows' tasks.
+        """
+        if self.bank is None:
+            return self
+        if tasks_B is None:
+            raise UserError(
+                f"there is a prompt for each of {len(self.bank.vectors)} tasks, but "
+                "nothing says which task an example is of: train a mixture with "
+                "`prompt-tuning train`, or use the prompt of one task "
+                "(`prompt-tuning export --task`)"
+            )
+        own_BxPxD = jnp.take(self.bank.vectors, tasks_B, axis=0, mode="fill")
+        return self._replace(prompt=self.bank._replace(vectors=own_BxPxD), bank=None)
+
+    @property
+    def prompt_length(self) -> int:
+        """P, the vectors of an example's prompt; 0 without one."""
+        prompt = self.prompt or self.bank
+        return 0 if prompt is None else prompt.vectors.shape[-2]
 
     @property
     def is_prompt(self) -> bool:

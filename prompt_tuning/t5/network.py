@@ -252,10 +252,10 @@ class Transformer(nn.Module):
 
         Args:
           batch: encoder_input_tokens [B, T] and decoder_input_tokens [B, S], int32, 0
-            where padded.
+            where padded; and task_ids [B], for a bank of prompts.
 
         Raises:
-          UserError: the batch is packed.
+          UserError: the batch is packed, or has no task_ids for a bank.
         """
         if "encoder_segment_ids" in batch:
             raise UserError(
@@ -263,6 +263,7 @@ class Transformer(nn.Module):
                 "row, and would attend to each other here; put one example in a row "
                 "(pack=False)"
             )
+        extra = extra.of_tasks(batch.get("task_ids"))
         encoded_BxLxD, mask_BxL = self.encode(batch["encoder_input_tokens"], extra)
         tokens_BxS = batch["decoder_input_tokens"]
         return self.decode(tokens_BxS, encoded_BxLxD, mask_BxL, extra)
@@ -276,7 +277,7 @@ class Transformer(nn.Module):
           cut: L, where it is less than P+T, because in no row all vectors and tokens
             are there; what is there must fit.
         """
-        _check_shift(extra)
+        _check(extra)
         x_BxLxD = self.token_embedder(tokens_BxT)
         if extra.input_shift is not None:
             x_BxLxD = placing.moved(x_BxLxD, extra.input_shift)
@@ -324,7 +325,8 @@ class Transformer(nn.Module):
         return self.decoder.step(x_Bx1xD, cache, mask_BxL, index, *own)
 
 
-def _check_shift(extra: Extra) -> None:
+def _check(extra: Extra) -> None:
+    extra.of_tasks(None)  # raises, as a bank would go unread
     encoder, decoder = extra.encoder or NO_LAYER_EXTRA, extra.decoder or NO_LAYER_EXTRA
     if encoder.shift is not None and extra.prompt is None:
         raise ValueError("extra.encoder.shift needs a prompt, but there is none")

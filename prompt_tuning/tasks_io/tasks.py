@@ -136,6 +136,11 @@ class SeqioTask:
         parts = [part for part in parts if split in part.splits]
         return scoring.init_words(evaluate.keywords(parts))
 
+    def tasks(self, split: str) -> tuple[str, ...]:
+        """The names of the tasks that have a split, in the order of its rows."""
+        parts = seqio.get_subtasks(self.seqio_task)
+        return tuple(part.name for part in parts if split in part.splits)
+
     def parts(self, split: str) -> list[seqio.Task]:
         """The tasks that have a split; raises UserError if there are none."""
         check_split(self.name, split, self.splits)

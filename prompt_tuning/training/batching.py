@@ -47,6 +47,11 @@ class Examples:
         start = repr((self.sizes, self.rates))
         return fingerprint(self.inputs, self.targets, start=start)
 
+    def task_ids(self, rows: Integers) -> np.ndarray:
+        """The place in `sizes` of each row's task, int32."""
+        ends = np.cumsum(list(self.sizes.values()))
+        return np.searchsorted(ends, rows, side="right").astype(np.int32)
+
     def rows(self, task_name: str) -> range:
         """The rows that hold one task's examples in a mixture."""
         names = list(self.sizes)
@@ -106,22 +111,28 @@ def batches(
       T5X's keys, int32: encoder_input_tokens [B, N, T], where T is the smallest bucket
       that holds the batch's longest input; and, all [B, N, S], decoder_target_tokens,
       decoder_input_tokens (the targets shifted right by one, 0 in front) and
-      decoder_loss_weights (1 on the target, 0 on padding).
+      decoder_loss_weights (1 on the target, 0 on padding). Of a mixture also task_ids
+      [B, N], the place in examples.sizes of each example's task.
     """
     split = examples, batch_size
     for each in _rows_and_lengths_of_all(*split, seeds, start_step, window):
         length = max(length for _, length in each)
-        made = [
-            teacher_forcing(
-                pad([examples.inputs[row] for row in rows[host_rows]], length),
-                pad(
-                    [examples.targets[row] for row in rows[host_rows]],
-                    examples.lengths["targets"],
-                ),
-            )
-            for rows, _ in each
-        ]
-        yield {key: np.stack([batch[key] for batch in made], 1) for key in made[0]}
+        yield _side_by_side(examples, [rows[host_rows] for rows, _ in each], length)
+
+
+def _side_by_side(examples: Examples, rows: Sequence[np.ndarray], length: int) -> Batch:
+    """The batch [B, N, ...] of each tree's rows, inputs padded to `length`."""
+    made = [_padded(examples, own, length) for own in rows]
+    return {key: np.stack([batch[key] for batch in made], 1) for key in made[0]}
+
+
+def _padded(examples: Examples, rows: np.ndarray, length: int) -> Batch:
+    batch = teacher_forcing(
+        pad([examples.inputs[row] for row in rows], length),
+        pad([examples.targets[row] for row in rows], examples.lengths["targets"]),
+    )
+    mixed = len(examples.sizes) > 1
+    return batch | ({"task_ids": examples.task_ids(rows)} if mixed else {})
 
 
 def in_parts(
@@ -137,22 +148,13 @@ def in_parts(
     Every tree's rows of a batch are sorted by the length of their input and cut into
     parts of `part_size`; a part is padded to the smallest of `buckets` that holds it.
     """
-    targets = examples.lengths["targets"]
     for each in _sorted_rows_of_all(examples, batch_size, seeds, start_step):
         parts = []
         for start in range(0, batch_size, part_size):
             rows = [own[start : start + part_size] for own in each]
             longest = max(len(examples.inputs[own[-1]]) for own in rows)
             length = min(bucket for bucket in buckets if longest <= bucket)
-            made = [
-                teacher_forcing(
-                    pad([examples.inputs[row] for row in own], length),
-                    pad([examples.targets[row] for row in own], targets),
-                )
-                for own in rows
-            ]
-            part = {key: np.stack([one[key] for one in made], 1) for key in made[0]}
-            parts.append(part)
+            parts.append(_side_by_side(examples, rows, length))
         yield parts
 
 

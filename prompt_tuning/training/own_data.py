@@ -153,6 +153,9 @@ class _OwnTask:
     def class_words(self, split: str) -> tuple[str, ...] | None:
         return self.words if split in self.rows else None
 
+    def tasks(self, split: str) -> tuple[str, ...]:
+        return (self.name,) if split in self.rows else ()
+
 
 # Files -> rows.
 

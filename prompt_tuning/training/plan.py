@@ -176,6 +176,7 @@ def trained(
     settings: Settings,
     model: network.Transformer,
     label_ids: Sequence[Sequence[int]] = (),
+    tasks: Sequence[str] = (),
 ) -> Trained:
     """What a run's method trains, by its own `init`; no weights are made.
 
@@ -183,6 +184,7 @@ def trained(
 
     Args:
       label_ids: the token ids of what the model writes for each label.
+      tasks: the names of those that are trained on.
 
     Raises:
       UserError: the method refuses the settings.
@@ -196,7 +198,7 @@ def trained(
     first_PxD = np.zeros((run.prompt_length, model.config.emb_dim), np.float32)
     words: Any = ((0,),)  # words are their ids here
     labels: Any = label_ids
-    start = methods.Start(words, _ids, first_PxD, labels)
+    start = methods.Start(words, _ids, first_PxD, labels, tasks=tasks)
     taken: list[int | None] = []
 
     def init(frozen: Any) -> Any:
@@ -338,6 +340,9 @@ def _arguments(
         name: jax.ShapeDtypeStruct((work.batch_size, 1, n), jnp.int32, sharding=rows)
         for name, n in lengths.items()
     }
+    if shipped(model, own)[1].bank is not None:  # as a mixture's batches have
+        shape = work.batch_size, 1
+        batch["task_ids"] = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=rows)
     return states, params, batch, rngs
 
 
@@ -393,7 +398,7 @@ def describe(
     own = trained or _prompt(model, Workload(run.prompt_length, 1, 1, 1))
     params, extra = shipped(model, own)
     work = Workload(
-        len(extra.prompt.vectors) if extra.prompt else 0,
+        extra.prompt_length,
         run.batch_size,
         **lengths,
         num_microbatches=run.num_microbatches,

@@ -120,6 +120,10 @@ class Task(Protocol):
         """Words for class-label initialisation, from the tasks that have the split."""
         ...
 
+    def tasks(self, split: str) -> tuple[str, ...]:
+        """The names of the tasks that have the split, in the order of its rows."""
+        ...
+
 
 class Registered(Task, Protocol):
     """A task that a module has, rather than a file."""

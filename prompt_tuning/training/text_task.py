@@ -112,6 +112,10 @@ class TextTask:
         """Words for class-label initialisation, which need not be label words."""
         return scoring.init_words(self._keywords) if split in self.splits else None
 
+    def tasks(self, split: str) -> tuple[str, ...]:
+        """The task itself, if it has the split."""
+        return (self.name,) if split in self.splits else ()
+
     @property
     def _keywords(self) -> dict[str, Mapping[str, Any]]:
         return {self.name: scoring.keywords(self.texts.postprocess_fn)}

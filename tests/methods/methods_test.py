@@ -50,6 +50,7 @@ TRAINING = [name for name in methods.NAMES if name != "prompt_design"]
 INIT = {"superpos": "sampled_vocab"}
 # To a prompt:
 FOLDING = "residual", "p_tuning", "decomposed", "superpos", "autoprompt", "pez"
+FOLDING += ("multitask",)  # with one task
 
 
 def settings(name):

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
+import tiny
 
 from prompt_tuning import config, methods
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.runs import parts
+from prompt_tuning.t5 import placing
 from prompt_tuning.t5.extra import Extra
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -100,6 +102,26 @@ def test_a_split_is_measured_greedily_or_by_its_labels(frozen):
     silent = dataclasses.replace(split, label_words={})
     with pytest.raises(UserError, match=r"^small_kind names no label words"):
         parts.make_measure(settings.run, model, silent)
+
+
+def test_each_task_of_a_mixture_is_measured_with_its_own_prompt(frozen):
+    """Found by its name, whatever its place in the split."""
+    wanted = {"INITIAL_CHECKPOINT_PATH": frozen, "MIXTURE_OR_TASK_NAME": "small_both"}
+    run = small.settings(**wanted).run
+    model = parts.build(small.settings(**wanted))
+    split = parts.open_task(run, model.vocabulary).load("validation")
+    own = {"small_mood": tiny.prompt(seed=3), "small_kind": 2 * tiny.prompt(seed=4)}
+    measure = parts.make_measure(run, model, split, own)
+    bank = placing.prefix(np.stack([*own.values()]))
+    _, records = measure(model.params, Extra(bank=bank))
+    assert [*split.examples.sizes] == [*own][::-1]
+    for name, prompt_PxD in own.items():
+        _, alone = measure(model.params, tiny.extra(prompt_PxD))
+        there = [row["prediction"] for row in records if row["task"] == name]
+        assert there == [row["prediction"] for row in alone if row["task"] == name]
+    less = parts.make_measure(run, model, split, ["small_kind", "small_free"])
+    with pytest.raises(UserError, match="none for small_mood of validation"):
+        less(model.params, Extra(bank=bank))
 
 
 def predictions(settings, task):

@@ -196,6 +196,26 @@ def test_logits_are_those_by_hand(slot):
         assert np.abs(got - by_hand(it.floats, Extra(), ROWS)).mean() > 0.01
 
 
+BANK = Extra(bank=Prompt(random(60, 3, 2, DIM), np.array([0, END])))
+
+
+def test_a_bank_gives_each_row_its_task_s_prompt():
+    tasks_B = np.array([2, 0, 0, 1])
+    own = BANK.of_tasks(tasks_B)
+    assert own.bank is None and BANK.prompt_length == own.prompt_length == 2
+    np.testing.assert_array_equal(own.prompt.vectors, BANK.bank.vectors[tasks_B])
+    assert np.isnan(BANK.of_tasks(np.array([3])).prompt.vectors).all()
+    assert SLOTS["nothing"].of_tasks(None) == Extra()
+    assert Extra().prompt_length == 0
+
+
+def test_a_bank_is_not_passed_over():
+    """Where nothing says a row's task there is no plausible answer."""
+    it = kept("plain")
+    with pytest.raises(UserError, match="a prompt for each of 3 tasks, but nothing"):
+        it.run(logits, ROWS, BANK)
+
+
 def arrays(extra):
     """(What is trained of it, by name; a function that puts such back.)"""
     leaves, tree = jax.tree.flatten(extra)

@@ -218,6 +218,9 @@ def test_class_words_are_those_of_the_tasks_to_train_on(vocabulary):
     )
     assert mixture.class_words("train") == ("big", "idea", "yes", "no")
     assert mixture.class_words("validation") is None
+    assert mixture.tasks("train") == (*mixture.load("train").examples.sizes,)
+    assert mixture.tasks("train") == ("free", "other")
+    assert mixture.tasks("validation") == ()
 
 
 # Tokenising.

@@ -164,6 +164,21 @@ def test_a_mixture_is_drawn_by_its_rates():
     assert shares == pytest.approx([0.4, 0.4, 1 / 15, 1 / 15, 1 / 15], abs=0.05)
 
 
+def test_a_mixture_says_each_example_s_task():
+    """By its row, in whole batches and in parts, for each seed."""
+    split = examples(sizes=(2, 3, 1), rates=(1.0, 1.0, 1.0))
+    assert split.task_ids(range(6)).tolist() == [0, 0, 1, 1, 1, 2]
+    assert split.task_ids(np.arange(6)).dtype == np.int32
+    (whole,) = take(batching.batches(split, 8, [0, 1]), 1)
+    (parts,) = take(batching.in_parts(split, 8, [0, 1], 0, (8,), part_size=4), 1)
+    for batch in (whole, *parts):
+        rows = batch["decoder_target_tokens"][..., 0] - 2
+        np.testing.assert_array_equal(batch["task_ids"], split.task_ids(rows))
+        assert batch["task_ids"].dtype == np.int32
+    (alone,) = take(batches(examples(), 8, 0), 1)
+    assert "task_ids" not in alone
+
+
 def test_parts_hold_the_batch_by_length_each_in_its_bucket():
     sizes = np.random.default_rng(0).integers(1, 300, 40).tolist()
     split = examples(sizes=(40,), inputs=sizes, length=512)

@@ -120,6 +120,7 @@ def test_a_folder_has_the_splits_of_its_files(write, tmp_path):
         task.load("dev")
     assert task.class_words("test") == ("yes", "no") == task.label_words()
     assert task.class_words("dev") is None
+    assert (task.tasks("test"), task.tasks("dev")) == (("mine",), ())
 
 
 def test_the_task_is_called_as_its_file(write):

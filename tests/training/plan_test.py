@@ -122,6 +122,22 @@ def test_a_plan_tells_what_is_trained_and_shipped(monkeypatch):
     assert "targets 8, prompt 0" in text, "LoRA makes the input no longer"
 
 
+def test_a_step_of_a_mixture_is_given_its_tasks():
+    """It compiles; a prompt for each of three costs their own factors more."""
+    run = Run(method="multitask", prompt_length=3, prompt_init="sampled_vocab")
+    one, three = (
+        plan.trained(Settings(run), tiny.MODEL, tasks=names) for names in ("a", "abc")
+    )
+    assert plan.size(three.tree) - plan.size(one.tree) == 2 * (3 + 16)
+    mesh, work = plan.virtual_mesh(2, 1), plan.Workload(3, 4, 6, 4)
+    states, frozen, batch, rngs = plan._arguments(tiny.MODEL, mesh, work, three)
+    assert batch["task_ids"].shape == (4, 1)
+    assert "task_ids" not in plan._arguments(tiny.MODEL, mesh, work, one)[2]
+    take = step.make_step(tiny.MODEL, three.method, [three.optimizer])
+    after, _ = jax.eval_shape(take, states, frozen, batch, rngs)
+    assert plan.size(after[0].trained) == plan.size(three.tree)
+
+
 def test_the_rest_is_what_the_compiled_step_holds():
     mesh = plan.virtual_mesh(4, 2)
     needed = plan.need(MODEL, mesh, WORK)

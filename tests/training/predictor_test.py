@@ -10,7 +10,7 @@ import tiny
 from prompt_tuning import partitioning
 from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import load_vocabulary
-from prompt_tuning.t5 import decoding, network
+from prompt_tuning.t5 import decoding, network, placing
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import batching, predictor
 
@@ -110,6 +110,22 @@ def test_each_input_is_given_the_likeliest_of_its_own_labels(mesh, params):
     for text, scores, own in zip(texts, scores_NxL, own_NxL, strict=True):
         allowed = {LABELS[i]: float(scores[i]) for i in np.flatnonzero(own)}
         assert text == max(allowed, key=allowed.__getitem__)
+
+
+@pytest.mark.parametrize("labels_LxS", [None, LABELS_LxS])
+def test_each_input_is_given_the_prompt_of_its_task(mesh, params, labels_LxS):
+    """Whatever the order and the batches that they are predicted in."""
+    batch, tasks_N = inputs(19), np.arange(19, dtype=np.int32) % 3
+    prompts_KxPxD = np.stack([tiny.prompt(seed=seed) for seed in range(3)])
+    make = predictor.make_predict_fn(MODEL, mesh, 3, labels_LxS)
+    predict = make(params, Extra(bank=placing.prefix(prompts_KxPxD)))
+    found = predictor.predict_in_batches(predict, batch, 8, tasks_N=tasks_N)
+    each = [
+        predictor.predict_in_batches(make(params, tiny.extra(own)), batch, 8)
+        for own in prompts_KxPxD
+    ]
+    assert any((own != each[0]).any() for own in each)
+    np.testing.assert_array_equal(found, np.stack(each)[tasks_N, np.arange(19)])
 
 
 # Any number of inputs

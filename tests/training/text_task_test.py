@@ -54,6 +54,7 @@ def test_words_and_scores_are_those_of_seqio(name):
     assert ours.label_words() == theirs.label_words()
     for split in (*ours.splits, "no such split"):
         assert ours.class_words(split) == theirs.class_words(split)
+        assert ours.tasks(split) == theirs.tasks(split)
     found, expected = (task.load("validation") for task in (ours, theirs))
     assert found.label_words == expected.label_words
     assert [*found.unlabelled] == [*expected.unlabelled] == []
