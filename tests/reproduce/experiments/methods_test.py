@@ -10,7 +10,7 @@ from prompt_tuning.reproduce.grid import Cell
 from prompt_tuning.reproduce.outcomes import Outcome
 
 POCKET = scales.POCKET
-NANO = POCKET.models[0]
+NANO = next(one for one in POCKET.models if one.name == "pocket_nano")
 
 
 def test_methods_are_asked_by_name_alone():
@@ -74,11 +74,12 @@ def test_each_size_has_each_rate_task_and_seed():
     rates = sum(len(POCKET.rates) if one.rated else 1 for one in sizes)
     each = len(POCKET.tasks.suite) * len(POCKET.seeds)
     assert len(cells) == rates * each
-    prompt = [c for c in cells if c.column == "prompt at 0.3" and c.row == NANO.name]
+    of_nano = [c for c in cells if c.row == NANO.name]
+    prompt = [c for c in of_nano if c.column == "prompt at 0.3"]
     assert len(prompt) == 12
     run = grid.settings_of(POCKET, prompt[0])
     assert run.schedule.learning_rate == 0.3 and run.run.method == "prompt"
-    whole = next(c for c in cells if c.column.startswith("whole"))
+    whole = next(c for c in of_nano if c.column.startswith("whole"))
     stage = grid.settings_of(POCKET, whole).run.initial_checkpoint_path
     assert stage == NANO.stages[100], "the same frozen model as the others"
 
