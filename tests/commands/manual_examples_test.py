@@ -67,7 +67,7 @@ def plant():
     with open("texts.csv", "w") as file:
         file.write("inputs\npassage: a robin sang. topic:\n")
     with open("mixed.jsonl", "w") as file:
-        for name in ("kind", "short"):
+        for name in ("cb", "short"):
             file.write(f'{{"task": "{name}", "inputs": "a robin sang"}}\n')
 
 
