@@ -16,7 +16,7 @@ from prompt_tuning.commands import parsing
 SHORT = ["--gin.TRAIN_STEPS=2", "--gin.EVAL_PERIOD=2", "--gin.BATCH_SIZE=8"]
 SHORT_PRETRAINING = [
     *("--gin.pretrain.span_corruption_steps=1", "--gin.pretrain.prefix_lm_steps=1"),
-    *("--gin.pretrain.kept=()", "--gin.pretrain.skill_task=", "--gin.EVAL_PERIOD=1"),
+    *("--gin.pretrain.kept=()", "--gin.pretrain.skill_task=''", "--gin.EVAL_PERIOD=1"),
     *("--gin.BATCH_SIZE=8", "--gin.inverse_square_root.cooldown_steps=0"),
 ]
 # What runs, in an order in which each finds what it reads; with what makes it short.
