@@ -10,6 +10,7 @@ import functools
 import itertools
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,15 @@ def command(name, *arguments):
     """The exit code of a command that is given the tasks' module and nothing else."""
     module = "--gin.MIXTURE_OR_TASK_MODULE=small"
     return cli.main([name, module, *map(str, arguments)])
+
+
+def check_refused(folder, capsys, arguments, problem):
+    """A command refuses a run's folder: its argument RUN, or else its MODEL_DIR."""
+    arguments = [str(folder) if text == "RUN" else text for text in arguments]
+    if str(folder) not in arguments:
+        arguments.append(f"--gin.MODEL_DIR={folder}")
+    assert command(*arguments) == 2
+    assert re.search(problem, capsys.readouterr().err)
 
 
 def check_found_again(folder, tmp_path, capsys):

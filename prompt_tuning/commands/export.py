@@ -117,8 +117,7 @@ def _check_ships_prompt(model_dir: str, said: Mapping[str, Any]) -> None:
     """Raises UserError for a run that trained the weights, or more than a prompt."""
     from prompt_tuning import exchange
 
-    if advice := exchange.of_tasks(Path(model_dir), said):
-        raise UserError(advice)
+    exchange.check_one_prompt(Path(model_dir), said)
     if said.get("ships_extra"):
         raise UserError(
             f"METHOD of the run in {model_dir} is {said.get('method')}, which trains "

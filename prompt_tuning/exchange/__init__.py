@@ -10,10 +10,10 @@ that is more than a prompt is a file of its own (extras.py).
 
 from prompt_tuning.exchange.descriptions import (
     check,
+    check_one_prompt,
     check_settings,
     check_start,
     description,
-    of_tasks,
     read_description,
     said_settings,
 )
@@ -46,6 +46,7 @@ __all__ = [
     "PEFT",
     "PROMPT",
     "check",
+    "check_one_prompt",
     "check_settings",
     "check_start",
     "description",
@@ -56,7 +57,6 @@ __all__ = [
     "load_step",
     "load_task",
     "load_tokens",
-    "of_tasks",
     "place",
     "read_description",
     "said_settings",

@@ -162,16 +162,14 @@ def check_start(path: Path, said: Mapping[str, Any], place: str) -> None:
         )
 
 
-def of_tasks(path: Path, said: Mapping[str, Any]) -> str:
-    """What to do with a run that has a prompt for each of its tasks; "" for others."""
-    if not said.get("tasks"):
-        return ""
-    names = [*said["tasks"]]
-    return (
-        f"{path} has a prompt for each of {', '.join(names)}: write one of them with "
-        f"`prompt-tuning export --gin.MODEL_DIR={path} --task={names[0]} "
-        "--output=FILE`, and take that"
-    )
+def check_one_prompt(path: Path, said: Mapping[str, Any]) -> None:
+    """Raises UserError for a run that has a prompt for each of several tasks."""
+    if names := [*(said.get("tasks") or {})]:
+        raise UserError(
+            f"{path} has a prompt for each of {', '.join(names)}: write one of them "
+            f"with `prompt-tuning export --gin.MODEL_DIR={path} --task={names[0]} "
+            "--output=FILE`, and take that"
+        )
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -247,8 +245,8 @@ def _checked(path: Path, found: dict[str, Any]) -> dict[str, Any]:
         wrong = ["label_words"]
     if not wrong and length is not None and not 1 <= length <= MOST_TOKENS:
         wrong = ["target_length"]
-    of_tasks = (found.get("tasks") or {}).values() if not wrong else ()
-    if not all(own is None or type(own) is list for own in of_tasks):
+    words = (found.get("tasks") or {}).values() if not wrong else ()
+    if not all(own is None or type(own) is list for own in words):
         wrong = ["tasks"]
     own = f"{found.get('method')}."
     if not wrong and not all(x.startswith(own) for x in found.get("options") or {}):

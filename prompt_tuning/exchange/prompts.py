@@ -15,7 +15,7 @@ from safetensors import numpy as safetensors
 from prompt_tuning import config, files, methods
 from prompt_tuning.errors import UserError
 from prompt_tuning.exchange import extras, peft
-from prompt_tuning.exchange.descriptions import of_tasks, read_description
+from prompt_tuning.exchange.descriptions import check_one_prompt, read_description
 from prompt_tuning.exchange.names import EXTRA, MODEL, MOST_BYTES, PROMPT
 from prompt_tuning.frozen import formats, weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
@@ -89,8 +89,8 @@ def load_prompt(path: Path) -> np.ndarray:
 
     Or from a folder: a run, one step of its checkpoints, PEFT's, or a T5X checkpoint.
     """
-    if path.is_dir() and (advice := of_tasks(path, read_description(path))):
-        raise UserError(advice)
+    if path.is_dir():
+        check_one_prompt(path, read_description(path))
     names = PROMPT, peft.WEIGHTS
     there = (path / name for name in names if (path / name).exists())
     path = next(there, path)

@@ -65,8 +65,7 @@ def read(
     """
     path, said, run = source.path, source.said, settings.run
     exchange.check_settings(path, said, settings)
-    if advice := exchange.of_tasks(path, said):
-        raise UserError(advice)
+    exchange.check_one_prompt(path, said)
     if said.get("ships_extra"):
         raise UserError(
             f"{path} is of METHOD={run.method}, which trains more than a prompt: there "

@@ -94,8 +94,7 @@ def folder(path: Path) -> str:
 
 def _check_method(source: trained.Source, settings: Settings) -> None:
     said, method = source.said, settings.run.method
-    if advice := exchange.of_tasks(source.path, said):
-        raise UserError(advice)
+    exchange.check_one_prompt(source.path, said)
     extra = said.get("ships_extra") or exchange.find_extra(source.path)
     if extra or said.get("ships_model") or not methods.of(settings).shares:
         what = "more than a prompt" if extra else "weights of its own"

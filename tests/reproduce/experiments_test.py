@@ -1,5 +1,7 @@
 """What each experiment asks and computes, by hand where it can be."""
 
+from unittest import mock
+
 import grids
 import planted_outcomes
 import pytest
@@ -213,11 +215,11 @@ def test_a_prompt_s_reading_is_beside_that_of_random_vectors(monkeypatch):
     found = {"counts": counts, "length": 4}
     monkeypatch.setattr(neighbours.report, "of_prompt", lambda *_: found)
     for module, name in (
-        (neighbours.folder, "kept_settings"),
+        (neighbours.states, "read"),
         (neighbours.trained, "find"),
         (neighbours.subject, "read"),
     ):
-        monkeypatch.setattr(module, name, lambda *_: None)
+        monkeypatch.setattr(module, name, mock.Mock())
     cell = Cell("m, class label, 4", "", 0, {}, ("t",))
     derived = neighbours.EXPERIMENT.derived(POCKET, [Outcome(cell, "folder", "done")])
     table = neighbours.EXPERIMENT.table(POCKET, derived)

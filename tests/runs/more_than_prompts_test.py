@@ -1,7 +1,6 @@
 """Runs of methods that ship more than a prompt: trained, found again, refused."""
 
 import json
-import re
 
 import jax
 import numpy as np
@@ -86,11 +85,7 @@ def test_a_run_goes_on_from_its_checkpoint(lora, frozen, tmp_path, capsys):
     ],
 )
 def test_what_it_cannot_be_is_refused(lora, capsys, arguments, problem):
-    arguments = [str(lora) if text == "RUN" else text for text in arguments]
-    if str(lora) not in arguments:
-        arguments.append(f"--gin.MODEL_DIR={lora}")
-    assert small.command(*arguments) == 2
-    assert re.search(problem, capsys.readouterr().err)
+    small.check_refused(lora, capsys, arguments, problem)
 
 
 def test_a_state_alone_is_not_taken_for_it(lora, capsys):

@@ -1,7 +1,6 @@
 """A run of multitask prompt tuning on a mixture: each task is answered by its own."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -149,11 +148,7 @@ def test_a_run_goes_on_from_its_checkpoint(folder, frozen, tmp_path, capsys):
     ],
 )
 def test_what_it_cannot_be_is_refused(folder, capsys, arguments, problem):
-    arguments = [str(folder) if text == "RUN" else text for text in arguments]
-    if str(folder) not in arguments:
-        arguments.append(f"--gin.MODEL_DIR={folder}")
-    assert small.command(*arguments) == 2
-    assert re.search(problem, capsys.readouterr().err)
+    small.check_refused(folder, capsys, arguments, problem)
 
 
 def test_it_does_not_start_another_run_as_it_is(folder):

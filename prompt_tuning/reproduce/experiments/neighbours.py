@@ -18,9 +18,8 @@ from prompt_tuning.reproduce.experiments.fig3 import INITS
 from prompt_tuning.reproduce.grid import Cell, Scale, of_tasks
 from prompt_tuning.reproduce.outcomes import Outcome
 from prompt_tuning.reproduce.table import NUMBER, TEST, Place, Table, build
-from prompt_tuning.runs import results, trained
+from prompt_tuning.runs import trained
 from prompt_tuning.settings import Run
-from prompt_tuning.training import folder
 
 NEAREST = 5  # pieces of each position, as in the paper
 READ = "read"  # the column of what was read of a run
@@ -69,7 +68,7 @@ def _read(one: Outcome) -> Outcome:
     one = one._replace(cell=cell, folder="", metrics={}, curve=())
     if one.state != states.DONE:
         return one
-    settings = folder.kept_settings(Path(path, results.SETTINGS))
+    settings = states.read(Path(path)).settings
     source = trained.find("", path)
     found = report.of_prompt(subject.read(source, settings, True, True), NEAREST)
     counts = found["counts"]

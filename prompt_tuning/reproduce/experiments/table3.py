@@ -12,9 +12,8 @@ from prompt_tuning.reproduce.experiment import Experiment
 from prompt_tuning.reproduce.grid import Cell, Scale, of_tasks
 from prompt_tuning.reproduce.outcomes import SCORE, Outcome, flat
 from prompt_tuning.reproduce.table import DEVELOPMENT, Place, Table, build
-from prompt_tuning.runs import parts, results
+from prompt_tuning.runs import parts
 from prompt_tuning.serving import ensemble_report, members
-from prompt_tuning.training import folder
 from prompt_tuning.training.task import Metrics
 
 
@@ -58,7 +57,7 @@ def best(done: Sequence[Outcome]) -> Mapping[str, float]:
 
 def _voted(scale: Scale, done: Sequence[Outcome]) -> Mapping[str, float]:
     """The metrics of the majority's answers, on each split."""
-    settings = folder.kept_settings(Path(done[0].folder, results.SETTINGS))
+    settings = states.read(Path(done[0].folder)).settings
     paths = [one.folder for one in done]
     loaded = members.load(settings, paths)
     task = parts.open_task(settings.run, loaded.model.vocabulary)
