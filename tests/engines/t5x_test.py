@@ -292,6 +292,19 @@ def test_a_search_is_one_plain_message(settings):
         t5x_engine.PromptedT5(settings(METHOD="autoprompt"))
 
 
+def test_a_prompt_for_each_task_is_one_plain_message(settings):
+    """T5X's batches do not say which task an example is of."""
+    several = settings(METHOD="multitask", MIXTURE_OR_TASK_NAME="small_both")
+    model = t5x_engine.PromptedT5(several)
+
+    def loss(batch):
+        params = model.get_initial_variables(None, None)["params"]
+        return model.loss_fn(params, batch, None)
+
+    with pytest.raises(UserError, match=r"for each of 2 tasks.*`prompt-tuning train`"):
+        jax.eval_shape(loss, next(batches(settings())))
+
+
 @pytest.mark.parametrize("change", [{"scan_layers": True}, {"param_dtype": "int8"}])
 def test_weights_that_t5x_cannot_keep_are_one_plain_message(settings, change):
     settings = settings(**{f"T5Config.{k}": v for k, v in change.items()})

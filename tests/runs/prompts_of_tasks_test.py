@@ -124,9 +124,10 @@ def test_another_task_starts_from_it(folder, frozen, tmp_path):
 
 
 def test_a_run_goes_on_from_its_checkpoint(folder, frozen, tmp_path, capsys):
-    """In two sittings it ends where it ends in one."""
+    """In two sittings, the first of them on eight devices, it ends as in one."""
     capsys.readouterr()
-    started(tmp_path, frozen, SEED=1, TRAIN_STEPS=2)
+    mesh = {"mesh.data": 4, "mesh.model": 2}
+    started(tmp_path, frozen, SEED=1, TRAIN_STEPS=2, **mesh)
     out = capsys.readouterr().out
     assert "prompts       2 of 4 x 16, one for each task" in out
     assert "multitask     104 parameters" in out
