@@ -218,12 +218,12 @@ def quick(scale: Scale, steps: int = 20) -> Scale:
         field: {name: getattr(tasks, field)[name] for name in two}
         for field in ("suite", "sentinel", "named")
     }
-    settings = {**scale.settings, "TRAIN_STEPS": steps, "EVAL_PERIOD": steps}
+    short = {"TRAIN_STEPS": steps, "EVAL_PERIOD": steps}
     return scale._replace(
         models=models,
         tasks=tasks._replace(**cut),
-        settings=settings,
-        whole={**scale.whole, "TRAIN_STEPS": steps},
+        settings={**scale.settings, **short},
+        whole={**scale.whole, **short},
         seeds=scale.seeds[:1],
         members=scale.members[:2],
         lengths=scale.lengths[:2],

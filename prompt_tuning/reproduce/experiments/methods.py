@@ -102,9 +102,13 @@ def _method(scale: Scale, name: str) -> methods.Method:
 
 
 def _of_weights(scale: Scale) -> dict[str, Any]:
-    """The settings of model tuning but for its batches, which are those of all."""
-    batch = scale.settings.get("BATCH_SIZE", Run.batch_size)
-    return {**scale.whole, "BATCH_SIZE": batch}
+    """The settings of model tuning but for its batches and steps: those of all."""
+    return {
+        **scale.whole,
+        "BATCH_SIZE": scale.settings.get("BATCH_SIZE", Run.batch_size),
+        "TRAIN_STEPS": scale.settings.get("TRAIN_STEPS", Run.train_steps),
+        "EVAL_PERIOD": scale.settings.get("EVAL_PERIOD", Run.eval_period),
+    }
 
 
 def _values(scale: Scale, shape: T5Config, settings: Mapping[str, Any]) -> int:

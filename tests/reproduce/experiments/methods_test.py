@@ -56,10 +56,13 @@ def test_the_nearest_size_is_found_option_by_option():
     assert methods.nearest(count, ["none"], 5) == {}
 
 
-def test_methods_that_train_the_model_do_as_model_tuning_with_everyones_batches():
+def test_methods_that_train_the_model_do_so_in_everyone_s_batches_and_steps():
     paper = methods._of_weights(scales.PAPER)
     assert paper["T5Config.param_dtype"] == "float32"
     assert paper["BATCH_SIZE"] == 32, "not the 128 of model tuning"
+    pocket = methods._of_weights(POCKET)
+    steps = "TRAIN_STEPS", "EVAL_PERIOD"
+    assert [pocket[name] for name in steps] == [400, 50], "not model tuning's 1,600"
     lora = {one.name: one for one in methods.variants(POCKET, NANO)}["lora"]
     assert lora.settings == {"METHOD": "lora"}
 
