@@ -229,9 +229,9 @@ class SoftWords(Section):
     SECTION = "soft_words"
     prompts: int = setting(
         1,
-        "how many are mixed, each of PROMPT_LENGTH: an answer's probability is their "
-        "weighted mean. A step, and an answer, costs as many times one's. With "
-        "PROMPT_INIT=string PROMPT_STRING is a text for each, a line each",
+        "how many are mixed: an answer's probability is the weighted mean of theirs, "
+        "and a step costs as many of one. PROMPT_INIT=string takes a line of "
+        "PROMPT_STRING for each",
         least=1,
         most=1_000,
     )

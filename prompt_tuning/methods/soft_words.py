@@ -97,4 +97,4 @@ def _runs(run: Run, count: int, start: methods.Start) -> list[Run]:
     return [run] * count
 
 
-_LINES = r"\"'one text\nanother'\""  # as one types it in a shell
+_LINES = "\"'one text\\nanother'\""  # as one types it in a shell
