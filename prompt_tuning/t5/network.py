@@ -306,9 +306,10 @@ class Transformer(nn.Module):
     ) -> jax.Array:
         """Logits [B, S, V] of decoder inputs, given what `encode` returned."""
         x_BxSxD = self.token_embedder(mixing.repeated(tokens_BxS, extra.encodings))
-        given = (mixing.in_rows(x, len(x_BxSxD)) for x in (encoded_BxLxD, mask_BxL))
+        encoded_BxLxD = mixing.in_rows(encoded_BxLxD, len(x_BxSxD))
+        mask_BxL = mixing.in_rows(mask_BxL, len(x_BxSxD))
         own = extra.decoder or NO_LAYER_EXTRA, extra.label_rows
-        logits_BxSxV = self.decoder(x_BxSxD, *given, *own)
+        logits_BxSxV = self.decoder(x_BxSxD, encoded_BxLxD, mask_BxL, *own)
         if extra.prompt_weights is None:
             return logits_BxSxV
         return mixing.forced(logits_BxSxV, tokens_BxS, extra.prompt_weights)

@@ -99,6 +99,8 @@ def log_p_by_hand(way, decoder_BxS, inputs_BxT=INPUTS):
 
 
 WAYS = ["plain", "scanned, on a mesh"]
+# Greedy decoding encodes, decodes and mixes on a mesh among the quick ones.
+SOME = ["plain", pytest.param(WAYS[1], marks=pytest.mark.slow)]
 
 
 def loss(model, params, batch, extra):
@@ -119,7 +121,7 @@ def loss(model, params, batch, extra):
     return jax.value_and_grad(of)(trained)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", SOME)
 def test_the_loss_and_its_gradients_are_those_of_the_formula(way):
     """-log sum_n w_n exp(-loss_n), of which w_n exp(-loss_n) is a share."""
     sizes_B = ROWS["decoder_loss_weights"].sum(1, keepdims=True)
@@ -212,7 +214,7 @@ def scores(model, params, batch, extra):
     return decoding.label_scores(model, params, tokens_BxT, extra, LABELS_CxS)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", SOME)
 def test_a_label_s_score_is_the_logarithm_of_the_sum(way):
     inputs = {"encoder_input_tokens": INPUTS}
     found = run(way, scores, inputs, MIXED)
