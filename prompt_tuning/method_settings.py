@@ -223,6 +223,21 @@ class Dept(Section):
 
 
 @dataclasses.dataclass(frozen=True)
+class SoftWords(Section):
+    """Soft words (Qin and Eisner, 2021): a prompt with a shift for each layer."""
+
+    SECTION = "soft_words"
+    prompts: int = setting(
+        1,
+        "how many are mixed: an answer's probability is the weighted mean of theirs, "
+        "and a step costs as many of one. PROMPT_INIT=string takes a line of "
+        "PROMPT_STRING for each",
+        least=1,
+        most=1_000,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class PromptDesign(Section):
     """A written instruction and training examples in front of each input."""
 
@@ -244,7 +259,7 @@ class PromptDesign(Section):
 
 SECTIONS: tuple[type[Section], ...] = (
     *(Residual, PTuning, Decomposed, Superpos, AutoPrompt, Pez),
-    *(Lora, Adapters, PrefixTuning, Warp, Dept, PromptDesign),
+    *(Lora, Adapters, PrefixTuning, Warp, Dept, SoftWords, PromptDesign),
 )
 
 

@@ -16,6 +16,7 @@ from prompt_tuning.method_settings import (
     PromptDesign,
     PTuning,
     Residual,
+    SoftWords,
     Superpos,
     Warp,
 )
@@ -425,6 +426,7 @@ class Settings:
     prefix_tuning: PrefixTuning = dataclasses.field(default_factory=PrefixTuning)
     warp: Warp = dataclasses.field(default_factory=Warp)
     dept: Dept = dataclasses.field(default_factory=Dept)
+    soft_words: SoftWords = dataclasses.field(default_factory=SoftWords)
     prompt_design: PromptDesign = dataclasses.field(default_factory=PromptDesign)
 
 

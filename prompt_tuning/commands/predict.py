@@ -110,10 +110,10 @@ def _single(settings: Any, source: Any, answers: bool) -> Any:
     if answers:
         parts.scored_labels(run, words, frozen)  # raises, if there are none to score
     prompt_PxD = np.zeros((0, frozen.network.config.emb_dim))
-    if extra.prompt is not None:
+    if extra.prompt is not None and not alone:
         prompt_PxD = np.asarray(extra.prompt.vectors)
     facts = prompts.Facts(
-        length=len(prompt_PxD),
+        length=extra.prompt_length,
         place=exchange.place(source.said, run.prompt_place),
         label_words=tuple(words) if words else None,
         target_length=most,
@@ -132,7 +132,7 @@ def _single(settings: Any, source: Any, answers: bool) -> Any:
             model.put(name, np.asarray(own_PxD), prompts.check(own))
         return model
     # One that is not alone goes with all inputs, and is only counted here.
-    model.put("prompt", prompt_PxD[:0] if alone else prompt_PxD, facts)
+    model.put("prompt", prompt_PxD, facts)
     return model
 
 

@@ -139,6 +139,8 @@ def _not_held(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> str
     known = {name for kind in KINDS.values() for name in kind.places}
     other = next((name for name in arrays if name not in known), min(arrays))
     why = f"no adapter of PEFT's puts {other} into a T5"
+    if "prompt_weights" in arrays:
+        why = "no adapter of PEFT's is a mixture of several prompts"
     if "encoder.keys" in arrays:
         why = (
             "PEFT's prefix stands in front of a T5 decoder's keys alone, and this one "

@@ -100,25 +100,40 @@ def needs(settings: Settings, devices: int) -> tuple[float | None, int | None]:
     try:
         config = _config(settings)
         lengths = _lengths(run)
-        prompts, weights = _trains(config, settings)
+        trains = _trains(config, settings)
     except Exception as error:  # a model or data that is not there
         if not getattr(error, "user_message", False):
             raise
         return None, None
     work = plan.Workload(
-        prompts, run.batch_size, **lengths, num_microbatches=run.num_microbatches
+        trains.vectors,
+        run.batch_size,
+        **lengths,
+        num_microbatches=run.num_microbatches,
+        encodings=trains.encodings,
     )
-    step = plan.step_flops(config, work, weights=weights)
+    step = plan.step_flops(config, work, weights=trains.weights)
     known = devices and run.method == "prompt"
     mesh = max(devices // settings.mesh.model, 1), settings.mesh.model
     return float(step * run.train_steps), _bytes(config, work, mesh) if known else None
 
 
-_TRAINS: dict[str, tuple[int, bool]] = {}  # what `_trains` has found
+class _Trains(NamedTuple):
+    """What of a method decides a step's FLOPs.
+
+    vectors: put into the input. encodings: how many times that is encoded. weights: the
+    model's are trained.
+    """
+
+    vectors: int
+    encodings: int
+    weights: bool
 
 
-def _trains(config: T5Config, settings: Settings) -> tuple[int, bool]:
-    """The vectors that a method puts into the input; whether it trains the weights."""
+_TRAINS: dict[str, _Trains] = {}  # what `_trains` has found
+
+
+def _trains(config: T5Config, settings: Settings) -> _Trains:
     run = settings.run
     of = run.method, run.prompt_length, run.prompt_init
     key = repr((config, *of, getattr(settings, run.method, None)))
@@ -126,7 +141,8 @@ def _trains(config: T5Config, settings: Settings) -> tuple[int, bool]:
         model = Transformer(dataclasses.replace(config, scan_layers=True))
         own = plan.trained(settings, model, ((0,),))
         _, extra = plan.shipped(model, own)
-        _TRAINS[key] = extra.prompt_length, not own.method.shares
+        found = extra.prompt_length, extra.encodings, not own.method.shares
+        _TRAINS[key] = _Trains(*found)
     return _TRAINS[key]
 
 

@@ -425,6 +425,7 @@ def work(
     prompt_length: int,
     weights: bool,
     more_losses: int = 0,
+    encodings: int = 1,
 ) -> progress.Work:
     """What a run's steps do, for its log.
 
@@ -432,9 +433,10 @@ def work(
       learning_rates: step (from 0) -> the rate, for each state that is trained.
       weights: the model's weights are trained too.
       more_losses: those that a step computes besides the one it has a gradient of.
+      encodings: how many times it encodes an input.
     """
     config = model.network.config
-    flops = plan.flops_of(config, prompt_length, weights, more_losses)
+    flops = plan.flops_of(config, prompt_length, weights, more_losses, encodings)
     return progress.Work(learning_rates, flops, progress.device_rate(config.dtype))
 
 

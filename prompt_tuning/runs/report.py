@@ -38,16 +38,17 @@ def introduction(
     lines = [f"frozen model  {path}: {model:,} parameters"]
     if params is not None:
         lines = [f"model         {path}: {model:,} parameters, all trained"]
-    if extra.prompt:
+    if extra.prompt and extra.encodings == 1:
         length, width = extra.prompt.vectors.shape
         inits = dict.fromkeys(run.prompt_init for run in runs)
         told = f"{length} tokens of text; nothing is trained"
         told = _prompt(length, width, model, inits) if method.trains else told
         lines.append(f"prompt        {told}")
-    if extra.bank:
-        tasks, length, width = extra.bank.vectors.shape
+    if several := extra.bank or (extra.encodings > 1 and extra.prompt):
+        number, length, width = several.vectors.shape
         inits = ", ".join(dict.fromkeys(run.prompt_init for run in runs))
-        told = f"{tasks} of {length} x {width}, one for each task; init {inits}"
+        told = "one for each task" if extra.bank else "mixed"
+        told = f"{number} of {length} x {width}, {told}; init {inits}"
         lines.append(f"prompts       {told}")
     made_of_more = extra.prompt and count != math.prod(extra.prompt.vectors.shape)
     made_of_more = params is None and (made_of_more or not extra.is_prompt)

@@ -426,6 +426,7 @@ def _work(
         prompt_length=extra.prompt_length,
         weights=len(jax.tree.leaves(frozen)) < len(jax.tree.leaves(model.params)),
         more_losses=method.search.losses if method.search else 0,
+        encodings=extra.encodings,
     )
 
 

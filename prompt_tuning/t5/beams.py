@@ -105,7 +105,8 @@ def _continued(before: Beams, next_BxKxV: jax.Array, most_B: jax.Array) -> Beams
         for x in (before.done_BxK, before.tokens_BxKxS, before.log_p_BxKxS)
     )
     ended_BxK = (last_BxK == EOS_ID) | (before.position + 1 >= most_B)[:, None]
-    own = _own_of_parents(before.cache.own, parent_BxK)
+    changing = before.cache.own, before.cache.mixed
+    own, mixed = _cached_of_parents(changing, parent_BxK)
     return Beams(
         position=before.position + 1,
         scores_BxK=scores_BxK,
@@ -113,7 +114,7 @@ def _continued(before: Beams, next_BxKxV: jax.Array, most_B: jax.Array) -> Beams
         tokens_BxKxS=tokens_BxKxS.at[:, :, before.position].set(last_BxK),
         log_p_BxKxS=log_p_BxKxS.at[:, :, before.position].set(gained_BxK),
         last_BxK=last_BxK,
-        cache=before.cache._replace(own=own),
+        cache=before.cache._replace(own=own, mixed=mixed),
     )
 
 
@@ -140,8 +141,8 @@ def _of_parents(x: jax.Array, parent_BxK: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, index, axis=1)
 
 
-def _own_of_parents(own: Any, parent_BxK: jax.Array) -> Any:
-    """The cache of self-attention, arrays [..., B K, L, H, K], of the parents."""
+def _cached_of_parents(changing: Any, parent_BxK: jax.Array) -> Any:
+    """What differs between hypotheses in the cache, [..., B K, _, _, _], of parents."""
     batch, beams = parent_BxK.shape
     rows_BK = (jnp.arange(batch)[:, None] * beams + parent_BxK).reshape(-1)
-    return jax.tree.map(lambda x: jnp.take(x, rows_BK, axis=-4), own)
+    return jax.tree.map(lambda x: jnp.take(x, rows_BK, axis=-4), changing)

@@ -22,10 +22,13 @@ class Cache(NamedTuple):
 
     own: self-attention's, with those in front first.
     across: cross-attention's.
+    mixed: float32 [B, N, 1, V], not of a layer: with a mixture of N prompts, the part
+      of each in the log-probabilities of the next token (mixing.py).
     """
 
     own: layers.KeysValues
     across: layers.KeysValues
+    mixed: jax.Array | None = None
 
 
 class EncoderContext(NamedTuple):

@@ -125,6 +125,9 @@ class Extra(NamedTuple):
       task's. It stands instead of a prompt.
     input_shift: [S, D], added to the embedded input, the first row to its first token;
       tokens after the S first stay as they are.
+    prompt_weights: [N], log weights, up to a constant, of a mixture of N prompts
+      (mixing.py). The prompt's vectors are then [N, P, D] and the encoder's shift
+      [layers, N, P, D]; what else there is is for all of them, and for all rows.
     """
 
     prompt: Prompt | None = None
@@ -133,6 +136,7 @@ class Extra(NamedTuple):
     label_rows: LabelRows | None = None
     input_shift: jax.Array | None = None
     bank: Prompt | None = None
+    prompt_weights: jax.Array | None = None
 
     def of_tasks(self, tasks_B: jax.Array | None) -> "Extra":
         """With the prompt of each row's task instead of a bank, if there is one.
@@ -161,6 +165,11 @@ class Extra(NamedTuple):
         """P, the vectors of an example's prompt; 0 without one."""
         prompt = self.prompt or self.bank
         return 0 if prompt is None else prompt.vectors.shape[-2]
+
+    @property
+    def encodings(self) -> int:
+        """How many times an input is encoded: N of a mixture of prompts, else 1."""
+        return 1 if self.prompt_weights is None else len(self.prompt_weights)
 
     @property
     def is_prompt(self) -> bool:

@@ -24,7 +24,7 @@ from flax import linen as nn
 
 from prompt_tuning.errors import UserError
 from prompt_tuning.settings import T5Config
-from prompt_tuning.t5 import attention, blocks, layers, placing, products
+from prompt_tuning.t5 import attention, blocks, layers, mixing, placing, products
 from prompt_tuning.t5.extra import Extra, LabelRows, LayerExtra
 
 Layers = nn.Module | list[nn.Module]
@@ -224,7 +224,10 @@ class Decoder(nn.Module):
 
 
 class Transformer(nn.Module):
-    """T5 1.1. Each method is given the whole `extra`, and uses its part of it."""
+    """T5 1.1. Each method is given the whole `extra`, and uses its part of it.
+
+    With a mixture of N prompts L is N (P+T), and log-probabilities stand for logits.
+    """
 
     config: T5Config
 
@@ -278,6 +281,8 @@ class Transformer(nn.Module):
             are there; what is there must fit.
         """
         _check(extra)
+        batch = len(tokens_BxT)
+        tokens_BxT, extra = mixing.rows(tokens_BxT, extra)
         x_BxLxD = self.token_embedder(tokens_BxT)
         if extra.input_shift is not None:
             x_BxLxD = placing.moved(x_BxLxD, extra.input_shift)
@@ -289,7 +294,8 @@ class Transformer(nn.Module):
             # Padding and masked vectors are last: nothing else is cut off.
             x_BxLxD, mask_BxL = x_BxLxD[:, :cut], mask_BxL[:, :cut]
         own = extra.encoder or NO_LAYER_EXTRA
-        return self.encoder(x_BxLxD, mask_BxL, own, positions_BxP), mask_BxL
+        x_BxLxD = self.encoder(x_BxLxD, mask_BxL, own, positions_BxP)
+        return mixing.in_rows(x_BxLxD, batch), mixing.in_rows(mask_BxL, batch)
 
     def decode(
         self,
@@ -299,17 +305,27 @@ class Transformer(nn.Module):
         extra: Extra = NO_EXTRA,
     ) -> jax.Array:
         """Logits [B, S, V] of decoder inputs, given what `encode` returned."""
-        x_BxSxD = self.token_embedder(tokens_BxS)
+        x_BxSxD = self.token_embedder(mixing.repeated(tokens_BxS, extra.encodings))
+        encoded_BxLxD = mixing.in_rows(encoded_BxLxD, len(x_BxSxD))
+        mask_BxL = mixing.in_rows(mask_BxL, len(x_BxSxD))
         own = extra.decoder or NO_LAYER_EXTRA, extra.label_rows
-        return self.decoder(x_BxSxD, encoded_BxLxD, mask_BxL, *own)
+        logits_BxSxV = self.decoder(x_BxSxD, encoded_BxLxD, mask_BxL, *own)
+        if extra.prompt_weights is None:
+            return logits_BxSxV
+        return mixing.forced(logits_BxSxV, tokens_BxS, extra.prompt_weights)
 
     def start_cache(
         self, encoded_BxLxD: jax.Array, length: int, extra: Extra = NO_EXTRA
     ) -> blocks.Cache:
         """The cache of every layer, for up to `length` positions."""
-        return self.decoder.start(
-            encoded_BxLxD, length, extra.decoder or NO_LAYER_EXTRA
-        )
+        batch = len(encoded_BxLxD)
+        encoded_BxLxD = mixing.in_rows(encoded_BxLxD, batch * extra.encodings)
+        own = extra.decoder or NO_LAYER_EXTRA
+        cache = self.decoder.start(encoded_BxLxD, length, own)
+        if extra.prompt_weights is None:
+            return cache
+        first = mixing.first(extra.prompt_weights, batch, self.config.vocab_size)
+        return mixing.cache_in_rows(cache, batch)._replace(mixed=first)
 
     def decode_step(
         self,
@@ -320,13 +336,23 @@ class Transformer(nn.Module):
         extra: Extra = NO_EXTRA,
     ) -> tuple[jax.Array, blocks.Cache]:
         """Logits [B, V] after `token_B` at position `index`, and the new cache."""
-        x_Bx1xD = self.token_embedder(token_B[:, None])
+        tokens_Bx1 = mixing.repeated(token_B[:, None], extra.encodings)
+        before, rows = cache.mixed, len(tokens_Bx1)
+        cache = mixing.cache_in_rows(cache._replace(mixed=None), rows)
+        given = cache, mixing.in_rows(mask_BxL, rows), index
         own = extra.decoder or NO_LAYER_EXTRA, extra.label_rows
-        return self.decoder.step(x_Bx1xD, cache, mask_BxL, index, *own)
+        x_Bx1xD = self.token_embedder(tokens_Bx1)
+        logits_BxV, cache = self.decoder.step(x_Bx1xD, *given, *own)
+        if before is None:
+            return logits_BxV, cache
+        log_p_BxV, mixed = mixing.step(logits_BxV, token_B, before)
+        cache = mixing.cache_in_rows(cache, len(token_B))
+        return log_p_BxV, cache._replace(mixed=mixed)
 
 
 def _check(extra: Extra) -> None:
     extra.of_tasks(None)  # raises, as a bank would go unread
+    mixing.check(extra)
     encoder, decoder = extra.encoder or NO_LAYER_EXTRA, extra.decoder or NO_LAYER_EXTRA
     if encoder.shift is not None and extra.prompt is None:
         raise ValueError("extra.encoder.shift needs a prompt, but there is none")

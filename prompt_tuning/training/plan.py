@@ -62,13 +62,17 @@ class Need(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """What one training step works on; lengths are in tokens."""
+    """What one training step works on; lengths are in tokens.
+
+    encodings: how many times each input is encoded, and its target decoded.
+    """
 
     prompt_length: int
     batch_size: int
     inputs: int
     targets: int
     num_microbatches: int = 1
+    encodings: int = 1
 
 
 def step_flops(
@@ -104,14 +108,15 @@ def step_flops(
     attention += 2 * width * c.num_decoder_layers * work.targets * source
     own = 2 * heads * c.num_decoder_layers * work.targets**2
     forward = encoder + decoder + logits + attention + own
-    more = 2 * work.batch_size * more_losses * forward
+    examples = work.batch_size * work.encodings
+    more = 2 * examples * more_losses * forward
     if weights:
-        return 2 * work.batch_size * (3 * forward) + more
+        return 2 * examples * (3 * forward) + more
     unreached = 5 * square * work.targets + 4 * heads * work.targets**2
     unreached += width * work.targets * source  # the first cross-attention's queries
     unreached += few * square * work.targets
     backward = encoder + decoder + logits + 2 * (attention + own) - unreached
-    return 2 * work.batch_size * (forward + backward) + more
+    return 2 * examples * (forward + backward) + more
 
 
 def flops_of(
@@ -119,13 +124,15 @@ def flops_of(
     prompt_length: int,
     weights: bool = False,
     more_losses: int = 0,
+    encodings: int = 1,
 ) -> Callable[[Mapping[str, Any]], int]:
     """A batch [B, N, ...] for N trained states -> FLOPs of the step on it."""
 
     def flops(batch: Mapping[str, Any]) -> int:
         rows, states, inputs = batch["encoder_input_tokens"].shape
         targets = batch["decoder_target_tokens"].shape[-1]
-        work = Workload(prompt_length, rows, inputs, targets)
+        lengths = prompt_length, rows, inputs, targets
+        work = Workload(*lengths, encodings=encodings)
         return states * step_flops(config, work, weights, more_losses)
 
     return flops
@@ -402,6 +409,7 @@ def describe(
         run.batch_size,
         **lengths,
         num_microbatches=run.num_microbatches,
+        encodings=extra.encodings,
     )
     data, along = mesh
     devices = virtual_mesh(data, along)
@@ -418,6 +426,8 @@ def describe(
     yield (
         f"one step  {work.batch_size} examples in {work.num_microbatches} parts, "
         f"inputs {work.inputs}, targets {work.targets}, prompt {work.prompt_length}"
+        + f" x {work.encodings}"
+        * (work.encodings > 1)
     )
     yield from ("", f"GB on each device, mesh data={data} x model={along}", "")
     rows = needed._asdict() | {"total": needed.total}

@@ -15,6 +15,7 @@ from prompt_tuning import exchange, methods
 from prompt_tuning.errors import UserError
 from prompt_tuning.method_settings import Adapters, Lora, PrefixTuning
 from prompt_tuning.settings import Run, Settings
+from prompt_tuning.t5.extra import Extra
 
 SMALL = {
     "lora": {"lora": Lora(rank=2, alpha=6)},
@@ -127,6 +128,12 @@ def test_other_kernels_or_layers_are_refused(tmp_path, what):
     safetensors.save_file(tensors, file)
     with pytest.raises(UserError, match=r"holds .*q and v of every layer"):
         exchange.load_extra(file)
+
+
+def test_a_mixture_of_prompts_is_refused(tmp_path):
+    mixed = Extra(prompt_weights=np.zeros(3, np.float32))
+    with pytest.raises(UserError, match=r"no adapter of PEFT's is a mixture of sev"):
+        exchange.save_peft_extra(tmp_path, mixed, {"method": "soft_words"})
 
 
 def test_a_prompts_folder_is_no_such_one(tmp_path):

@@ -14,6 +14,7 @@ from prompt_tuning.frozen.vocabulary import load_vocabulary
 from prompt_tuning.frozen.weights import fingerprint
 from prompt_tuning.runs import dry_run
 from prompt_tuning.serving import prompts
+from prompt_tuning.training import plan
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -24,6 +25,7 @@ OPTIONS = {
     "prefix_tuning": {"prefix_tuning.hidden": 5},
     "warp": {"warp.places": "(0, 1, -1, -1)"},
     "dept": {"dept.rank": 2, "dept.positions": 3},
+    "soft_words": {"soft_words.prompts": 3},
 }
 
 
@@ -107,6 +109,16 @@ def test_it_is_not_served_beside_prompts(lora, frozen):
     model = prompts.Frozen(str(frozen), fingerprint(str(frozen)), 16, vocabulary)
     with pytest.raises(UserError, match="METHOD=lora, which trains more than a prompt"):
         prompts.read(lora, model)
+
+
+def test_a_mixture_is_told_and_planned_as_one(frozen, capsys, monkeypatch):
+    monkeypatch.setattr(plan, "need", lambda *_, **__: plan.Need(1, 1, 1, 1))
+    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "METHOD": "soft_words"}
+    dry_run.show([small.settings(**flags, **OPTIONS["soft_words"])])
+    out = capsys.readouterr().out
+    assert "prompts       3 of 4 x 16, mixed; init class_label" in out
+    assert "soft_words    195 parameters" in out
+    assert "prompt 4 x 3" in out
 
 
 def test_its_plan_says_what_is_trained(frozen, capsys):

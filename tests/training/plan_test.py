@@ -267,6 +267,14 @@ def test_a_batchs_operations_are_those_of_its_shape():
     assert flops(batch) == 3 * plan.step_flops(tiny.CONFIG, plan.Workload(4, 8, 16, 2))
 
 
+def test_an_input_that_is_encoded_thrice_costs_thrice():
+    work = plan.Workload(4, 8, 16, 2)
+    one, three = (
+        plan.step_flops(tiny.CONFIG, work._replace(encodings=n)) for n in (1, 3)
+    )
+    assert three == 3 * one
+
+
 def test_further_losses_are_further_forward_passes():
     work = plan.Workload(4, 8, 16, 2)
     whole = plan.step_flops(tiny.CONFIG, work, weights=True)  # thrice a forward pass
