@@ -318,7 +318,7 @@ def test_prompt_design_is_asked_like_a_trained_prompt(scale, tmp_path):
     columns = paper.DESIGN, paper.DESIGN_ALONE
     of = [cell for cell in fig1.cells(scale) if cell.column in columns]
     found = plan(scale, tmp_path, of)
-    assert {dry_run.needs(one.settings, 0)[0] for one in found} == {0.0}
+    assert {dry_run.needs(one.settings).flops for one in found} == {0.0}
     working.work(found, scale.splits)
     done = outcomes.read_all(found, scale.splits)
     for one in done:
@@ -390,13 +390,30 @@ def test_memory_is_that_of_the_compiled_step_and_unknown_for_tuned_models(
     scale, tmp_path
 ):
     one = plan(scale, tmp_path)[0]
-    flops, memory = dry_run.needs(one.settings, devices=1)
-    assert flops > 0 and memory > 4 * outcomes.parameters(grids.CONFIG)
+    flops, config_, work = dry_run.needs(one.settings)
+    assert flops > 0 and config_ == grids.CONFIG and work.prompt_length
     whole = config.changed(one.settings, ["METHOD=whole"])
-    more, unknown = dry_run.needs(whole, devices=1)
-    assert more > 0 and unknown is None
+    more, *unknown = dry_run.needs(whole)
+    assert more > 0 and unknown == [None, None]
     missing = config.changed(one.settings, ["INITIAL_CHECKPOINT_PATH=none"])
-    assert dry_run.needs(missing, devices=1) == (None, None)
+    assert dry_run.needs(missing) == (None, None, None)
+
+
+def test_memory_of_a_model_is_that_of_its_longest_prompt(scale, tmp_path):
+    one = plan(scale, tmp_path)[0]
+    lengths = 40, 4
+    told = [
+        config.changed(one.settings, [f"PROMPT_LENGTH={length}"]) for length in lengths
+    ]
+    tuned = config.changed(one.settings, ["METHOD=whole"])
+    planned = [one._replace(settings=settings) for settings in (*told, tuned)]
+    needed = [dry_run.needs(one.settings) for one in planned]
+    found = [*dry_run._memory(planned, needed, 2)]
+    longest, *_ = dry_run._memory(planned[:1], needed[:1], 2)
+    (short,) = dry_run._memory(planned[1:2], needed[1:2], 2)
+    assert found == [longest, longest, None] and longest > short
+    assert short > 4 * outcomes.parameters(grids.CONFIG)
+    assert [*dry_run._memory(planned, needed, 1)] == [None] * 3
 
 
 def test_a_launch_line_makes_the_cell_s_run():

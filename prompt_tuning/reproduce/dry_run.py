@@ -3,7 +3,9 @@
 FLOPs are of the products of all steps (training/plan.py). Hours are theirs by a rate
 that was measured: given, or that of finished cells of the same frozen model. Memory is
 of one device, of the weights and the step compiled for shapes alone; it is asked where
-a scale has several devices, over which its models have to be split.
+a scale has several devices, over which its models have to be split. As compiling takes
+long, it is that of a model's longest prompt and sequences, the most that any of its
+prompts needs.
 """
 
 import dataclasses
@@ -30,9 +32,9 @@ from prompt_tuning.training import plan
 class Row(NamedTuple):
     """A cell as it is listed.
 
-    flops: None where the model or the data is not there. memory: bytes on each device;
-    None of other methods than the prompt, or if it is not asked. rate: FLOP/s; None
-    where none is known.
+    flops: None where the model or the data is not there. memory: bytes on each device,
+    at most; None of other methods than the prompt, or if it is not asked. rate: FLOP/s;
+    None where none is known.
     """
 
     one: Planned
@@ -59,15 +61,15 @@ def rows(
     """
     planned = cells.once(planned)
     found = outcomes.read_all(planned, scale.splits)
-    rates, devices = _rates(found), scale.devices if _asks_memory(scale) else 0
-    for one, said in zip(planned, found, strict=True):
-        flops, bytes_ = needs(one.settings, devices)
+    needed = [needs(one.settings) for one in planned]
+    memory, rates = _memory(planned, needed, scale.devices), _rates(found)
+    for one, said, need, most in zip(planned, found, needed, memory, strict=True):
         of_model = rate or rates.get(_model(one.settings.run))
-        yield Row(one, said.state, said.reason, flops, bytes_, of_model)
+        yield Row(one, said.state, said.reason, need.flops, most, of_model)
 
 
 def _asks_memory(scale: Scale) -> bool:
-    """Compiling takes seconds for each shape: too long for models that fit anywhere."""
+    """A model that one device holds is not split."""
     return scale.devices > 1
 
 
@@ -88,15 +90,22 @@ def _rates(found: Iterable[outcomes.Outcome]) -> dict[str, float]:
 # What a run needs
 
 
-def needs(settings: Settings, devices: int) -> tuple[float | None, int | None]:
-    """FLOPs of a whole run, and bytes on each device; None of what is not known.
+class Need(NamedTuple):
+    """What a run needs, as far as it is known.
 
-    Args:
-      devices: how many there are; 0: memory is not asked for.
+    flops: of all steps. config, work: of a step that tunes a prompt.
     """
+
+    flops: float | None = None
+    config: T5Config | None = None
+    work: plan.Workload | None = None
+
+
+def needs(settings: Settings) -> Need:
+    """FLOPs of a whole run, and the step whose memory can be told."""
     run = settings.run
     if not methods.of(settings).trains:
-        return 0.0, None
+        return Need(0.0)
     try:
         config = _config(settings)
         lengths = _lengths(run)
@@ -104,7 +113,7 @@ def needs(settings: Settings, devices: int) -> tuple[float | None, int | None]:
     except Exception as error:  # a model or data that is not there
         if not getattr(error, "user_message", False):
             raise
-        return None, None
+        return Need()
     work = plan.Workload(
         trains.vectors,
         run.batch_size,
@@ -113,9 +122,43 @@ def needs(settings: Settings, devices: int) -> tuple[float | None, int | None]:
         encodings=trains.encodings,
     )
     step = plan.step_flops(config, work, weights=trains.weights)
-    known = devices and run.method == "prompt"
-    mesh = max(devices // settings.mesh.model, 1), settings.mesh.model
-    return float(step * run.train_steps), _bytes(config, work, mesh) if known else None
+    flops = float(step * run.train_steps)
+    return Need(flops, config, work) if run.method == "prompt" else Need(flops)
+
+
+def _memory(
+    planned: Sequence[Planned], needed: Sequence[Need], devices: int
+) -> Iterator[int | None]:
+    """Bytes on each of several devices, at most; of one device it is not asked."""
+    kinds = [
+        _kind(one.settings, need, devices)
+        for one, need in zip(planned, needed, strict=True)
+    ]
+    longest: dict[_Kind, plan.Workload] = {}
+    for kind, need in zip(kinds, needed, strict=True):
+        if kind and need.work:
+            pairs = zip(need.work, longest.get(kind, need.work), strict=True)
+            longest[kind] = plan.Workload(*map(max, pairs))
+    for kind in kinds:
+        yield _bytes(kind.config, longest[kind], kind.mesh) if kind else None
+
+
+class _Kind(NamedTuple):
+    """Steps that differ in lengths alone. mesh: devices along "data" and "model"."""
+
+    config: T5Config
+    mesh: tuple[int, int]
+    batch_size: int
+    num_microbatches: int
+
+
+def _kind(settings: Settings, need: Need, devices: int) -> _Kind | None:
+    """None of a step whose memory is not told."""
+    if devices < 2 or need.config is None:
+        return None
+    split, run = settings.mesh.model, settings.run
+    mesh = max(devices // split, 1), split
+    return _Kind(need.config, mesh, run.batch_size, run.num_microbatches)
 
 
 class _Trains(NamedTuple):
@@ -148,7 +191,7 @@ def _trains(config: T5Config, settings: Settings) -> _Trains:
 
 @functools.cache
 def _bytes(config: T5Config, work: plan.Workload, mesh: tuple[int, int]) -> int | None:
-    """On each device of a mesh, along "data" and along "model"."""
+    """On each device of a mesh."""
     devices = plan.virtual_mesh(*mesh)
     model = Transformer(config)
     partitioning.check_mesh(model, devices)
@@ -205,7 +248,7 @@ def text(found: Iterable[Row], scale: Scale) -> Iterator[str]:
     counts: dict[str, int] = {}
     flops, hours, unknown = 0.0, 0.0, 0
     asked = _asks_memory(scale)
-    title = f"{'GB a device':>13}" if asked else ""
+    title = f"{'GB a device, at most':>22}" if asked else ""
     yield f"{'state':<9}{'FLOPs':>9}{'hours':>10}{title}  cell"
     for row in found:
         counts[row.state] = counts.get(row.state, 0) + 1
@@ -214,7 +257,7 @@ def text(found: Iterable[Row], scale: Scale) -> Iterator[str]:
             hours += row.hours or 0
             unknown += row.hours is None
         memory = "unknown" if row.memory is None else f"{row.memory / 1e9:.2f}"
-        memory = f"{memory:>13}" if asked else ""
+        memory = f"{memory:>22}" if asked else ""
         told = "unknown" if row.hours is None else f"{row.hours:.2f}"
         size = "unknown" if row.flops is None else f"{row.flops:.1e}"
         line = f"{row.state:<9}{size:>9}{told:>10}{memory}  {cells.label(row.one)}"
