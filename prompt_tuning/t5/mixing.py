@@ -39,13 +39,14 @@ def rows(tokens_BxT: jax.Array, extra: Extra) -> tuple[jax.Array, Extra]:
     """Each example once for each prompt, [B N, T], and the prompt of each such row."""
     if extra.prompt_weights is None:
         return tokens_BxT, extra
-    each, encoder = (len(tokens_BxT), 1, 1), extra.encoder
+    copies, encoder = (len(tokens_BxT), 1, 1), extra.encoder
     assert extra.prompt is not None  # see check
-    prompt = extra.prompt._replace(vectors=jnp.tile(extra.prompt.vectors, each))
+    prompt = extra.prompt._replace(vectors=jnp.tile(extra.prompt.vectors, copies))
     if encoder is not None and encoder.shift is not None:
-        encoder = encoder._replace(shift=jnp.tile(encoder.shift, each))
-    extra = extra._replace(prompt=prompt, encoder=encoder, prompt_weights=None)
-    return repeated(tokens_BxT, prompt.vectors.shape[0] // len(tokens_BxT)), extra
+        encoder = encoder._replace(shift=jnp.tile(encoder.shift, copies))
+    tokens_BNxT = repeated(tokens_BxT, extra.encodings)
+    own = {"prompt": prompt, "encoder": encoder, "prompt_weights": None}
+    return tokens_BNxT, extra._replace(**own)
 
 
 def repeated(tokens: jax.Array, encodings: int) -> jax.Array:
