@@ -3,7 +3,7 @@
     python examples/ensemble.py
 
 Section 6 of the paper: prompts of one task that differ in their seed share one frozen
-model, and vote. About two minutes on two cores.
+model, and vote. Forty seconds on two cores.
 """
 
 import argparse

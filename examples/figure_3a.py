@@ -2,7 +2,7 @@
 
     python examples/figure_3a.py
 
-Few steps, one seed, one model: the quick form, about two minutes on two cores, of
+Few steps, one seed, one model: the quick form, forty seconds on two cores, of
 `prompt-tuning reproduce fig3a`, which has all models, seeds and a report.
 """
 
@@ -29,14 +29,18 @@ def main(steps: int, seeds: int, task: str, folder: str) -> None:
     )
 
     # Left: the best score of each length, a point a seed. Right: on the way there.
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
-    for run in runs:
-        left.plot(run.settings.run.prompt_length, run.score, "o", color="C0")
-    left.set(xlabel="prompt length", ylabel=f"{task}, validation", xscale="log")
-    left.set_xticks(LENGTHS, map(str, LENGTHS))
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(9, 3.5), sharey=True, layout="constrained"
+    )
     for run in runs:
         length = run.settings.run.prompt_length
-        right.plot(*zip(*run.scores.items(), strict=True), label=f"length {length}")
+        color = f"C{LENGTHS.index(length)}"
+        left.plot(length, run.score, "o", color=color)
+        label = f"length {length}" if run.settings.run.seed == 0 else None
+        right.plot(*zip(*run.scores.items(), strict=True), color=color, label=label)
+    left.set(xlabel="prompt length", xscale="log", ylim=(-4, 104))
+    left.set_ylabel(f"{task}, validation, percent")
+    left.set_xticks(LENGTHS, map(str, LENGTHS))
     right.set(xlabel="step")
     right.legend()
     path = runs[0].folder.parent / "figure_3a.png"

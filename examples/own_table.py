@@ -5,7 +5,7 @@
         --model=t5-small-lm-adapt
 
 Without a table it writes one, in the English of the embedded model: what somebody says,
-and how they feel. About a minute on two cores. Nothing here imports TensorFlow.
+and how they feel. Half a minute on two cores. Nothing here imports TensorFlow.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python examples/tune_and_read.py
 
-About a minute on two cores. The frozen model and the task come with the package; the
+Half a minute on two cores. The frozen model and the task come with the package; the
 task is to name the kind of thing that a passage mentions.
 """
 
