@@ -68,9 +68,9 @@ def rows(
         yield Row(one, said.state, said.reason, need.flops, most, of_model)
 
 
-def _asks_memory(scale: Scale) -> bool:
+def _asks_memory(devices: int) -> bool:
     """A model that one device holds is not split."""
-    return scale.devices > 1
+    return devices > 1
 
 
 def _model(run: Run) -> str:
@@ -154,7 +154,7 @@ class _Kind(NamedTuple):
 
 def _kind(settings: Settings, need: Need, devices: int) -> _Kind | None:
     """None of a step whose memory is not told."""
-    if devices < 2 or need.config is None:
+    if not _asks_memory(devices) or need.config is None:
         return None
     split, run = settings.mesh.model, settings.run
     mesh = max(devices // split, 1), split
@@ -247,7 +247,7 @@ def text(found: Iterable[Row], scale: Scale) -> Iterator[str]:
     """A line for each cell, then the sums of what is left to do."""
     counts: dict[str, int] = {}
     flops, hours, unknown = 0.0, 0.0, 0
-    asked = _asks_memory(scale)
+    asked = _asks_memory(scale.devices)
     title = f"{'GB a device, at most':>22}" if asked else ""
     yield f"{'state':<9}{'FLOPs':>9}{'hours':>10}{title}  cell"
     for row in found:

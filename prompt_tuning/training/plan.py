@@ -423,11 +423,11 @@ def describe(
     )
     yield f"trained   {size(own.tree):,} values, METHOD={run.method}"
     yield f"shipped   {_told(params, extra)}"
+    several = f" x {work.encodings}" if work.encodings > 1 else ""
     yield (
         f"one step  {work.batch_size} examples in {work.num_microbatches} parts, "
-        f"inputs {work.inputs}, targets {work.targets}, prompt {work.prompt_length}"
-        + f" x {work.encodings}"
-        * (work.encodings > 1)
+        f"inputs {work.inputs}, targets {work.targets}, "
+        f"prompt {work.prompt_length}{several}"
     )
     yield from ("", f"GB on each device, mesh data={data} x model={along}", "")
     rows = needed._asdict() | {"total": needed.total}
