@@ -8,7 +8,8 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
     + " --xla_force_host_platform_device_count=8"
-    + " --xla_backend_optimization_level=0"  # compiling is most of the tests' time
+    # Compiling is most of the tests' time, and fusing most of compiling.
+    + " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 )
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow's start-up lines
 

@@ -68,6 +68,7 @@ class Tasks(NamedTuple):
     described: {name: a task} of Tables 7 to 16. source: where a prompt is first trained
     (SPoT). own: settings of a task, such as longer targets. designed: {a task of the
     suite: its instruction and decoding, for prompt design}; {}: it is not run.
+    compared: those of the suite that every method is tuned on; (): all of them.
     """
 
     suite: Mapping[str, str]
@@ -82,6 +83,7 @@ class Tasks(NamedTuple):
     source: str
     own: Mapping[str, Mapping[str, Any]] = {}
     designed: Mapping[str, Mapping[str, Any]] = {}
+    compared: Sequence[str] = ()
 
 
 class Scale(NamedTuple):

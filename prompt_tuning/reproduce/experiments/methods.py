@@ -171,13 +171,14 @@ def _cells(scale: Scale) -> tuple[Cell, ...]:
 
 
 def _of(scale: Scale, model: Model) -> Iterator[Cell]:
+    tasks = scale.tasks.compared or None
     for name, settings, _, rated in variants(scale, model):
         for rate in scale.rates if rated else ():
             column = f"{name}{_AT}{rate:g}"
             chosen = {**settings, LEARNING_RATE: rate}
-            yield from of_tasks(scale, model.name, column, model, **chosen)
+            yield from of_tasks(scale, model.name, column, model, tasks, **chosen)
         if not rated:
-            yield from of_tasks(scale, model.name, name, model, **settings)
+            yield from of_tasks(scale, model.name, name, model, tasks, **settings)
 
 
 # The table
@@ -203,8 +204,8 @@ class Chosen(NamedTuple):
 def choose(outcomes: Sequence[Outcome]) -> list[Chosen]:
     """The rate of the best mean score on the development split, for each method.
 
-    It is the mean over the tasks of the suite and over seeds; a rate at which more
-    seeds are done comes before others.
+    It is the mean over tasks and seeds; a rate at which more seeds are done comes
+    before others.
     """
     measured = gather(outcomes, DEVELOPMENT)
     groups: dict[tuple[str, str], list[str]] = {}
@@ -265,10 +266,11 @@ def _facts(
 
 def _caption(scale: Scale) -> str:
     rates = ", ".join(f"{rate:g}" for rate in scale.rates)
+    tasks = ", ".join(scale.tasks.compared or scale.tasks.suite.values())
     return (
-        "Mean score over the tasks of the suite, by method and size: its own, and with "
-        "the settings in brackets about as many trained parameters as the prompt, for "
-        "methods that can be made so small or so large. The frozen model is the "
+        f"Mean score over {tasks}, by method and size: its own, and with the settings "
+        "in brackets about as many trained parameters as the prompt, for methods that "
+        "can be made so small or so large. The frozen model is the "
         "LM-adapted one, for methods that train it too; steps and batches are the same "
         f"for all. Of the learning rates {rates} each row has the one with the best "
         "mean on development. Models that are not there are left out"

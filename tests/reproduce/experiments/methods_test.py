@@ -75,11 +75,11 @@ def test_each_size_has_each_rate_task_and_seed():
     there = [one for one in POCKET.models if methods.variants(POCKET, one)]
     sizes = [one for model in there for one in methods.variants(POCKET, model)]
     rates = sum(len(POCKET.rates) if one.rated else 1 for one in sizes)
-    each = len(POCKET.tasks.suite) * len(POCKET.seeds)
+    each = len(POCKET.tasks.compared) * len(POCKET.seeds)
     assert len(cells) == rates * each
     of_nano = [c for c in cells if c.row == NANO.name]
     prompt = [c for c in of_nano if c.column == "prompt at 0.3"]
-    assert len(prompt) == 12
+    assert len(prompt) == 2 * 3  # tasks, seeds
     run = grid.settings_of(POCKET, prompt[0])
     assert run.schedule.learning_rate == 0.3 and run.run.method == "prompt"
     whole = next(c for c in of_nano if c.column.startswith("whole"))
