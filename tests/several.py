@@ -15,7 +15,7 @@ def start(devices, *flags, program=PROGRAM, **settings):
     """A process that runs `train` on some virtual devices."""
     environment = small.environment() | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
-        "--xla_backend_optimization_level=0",
+        "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
         "JAX_NUMPY_RANK_PROMOTION": "allow",  # JAX's own host checks promote
     }
     return subprocess.Popen(

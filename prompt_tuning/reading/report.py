@@ -50,9 +50,11 @@ def _with_model(one: Subject, frozen: Frozen, k: int) -> dict[str, Any]:
     words = subject.label_words(one)
     ids = [frozen.vocabulary.encode(word) for word in words]
     repeats = neighbours.repeated(cosine.ids_PxK[:, 0])
+    # Draws of its own, so that several prompts tell how much the controls vary.
+    seed = one.said.get("seed") or 0
     counts = {
         "this prompt": neighbours.counts(cosine, table_VxD, pieces, ids),
-        **neighbours.controls(prompt_PxD, table_VxD, pieces, k, ids),
+        **neighbours.controls(prompt_PxD, table_VxD, pieces, k, ids, seed),
     }
     return {
         "k": k,

@@ -41,6 +41,16 @@ def test_the_table_sets_the_prompt_beside_its_controls(one):
     }
 
 
+def test_the_controls_of_a_prompt_are_draws_of_its_own(one):
+    found = [
+        report.of_prompt(one._replace(said={**one.said, "seed": seed}), 3)["counts"]
+        for seed in (0, 0, 1)
+    ]
+    assert found[0] == found[1]
+    assert found[0]["this prompt"] == found[2]["this prompt"]
+    assert found[0]["random vectors"] != found[2]["random vectors"]
+
+
 def test_without_a_model_nothing_is_made_up(one):
     bare = one._replace(frozen=None, missing="it is gone")
     found = report.of_prompt(bare, 3)

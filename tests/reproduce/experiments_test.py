@@ -226,6 +226,8 @@ def test_a_prompt_s_reading_is_beside_that_of_random_vectors(monkeypatch):
     assert table.values["m, class label, 4", "repeated"].mean == 25.0
     assert table.values["m, class label, 4", "repeated, random vectors"].mean == 0.0
     assert table.values["m, class label, 4", paper.LABELLED].mean == 2.0
+    assert table.values["m, class label, 4", paper.CLUSTERED].mean == 25.0
+    assert not table.selected, "a prompt is read, on no split"
 
 
 # Tables 7 to 16

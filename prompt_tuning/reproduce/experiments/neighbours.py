@@ -73,6 +73,7 @@ def _read(one: Outcome) -> Outcome:
     found = report.of_prompt(subject.read(source, settings, True, True), NEAREST)
     counts = found["counts"]
     for each in counts.values():
+        each["in_clusters"] *= 100
         each["repeated"] = 100 * (1 - each["distinct"] / found["length"])
     metrics = {
         f"{TEST}/{name} {which}": float(counts[which][name])
@@ -96,13 +97,14 @@ def _table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
     return build(
         EXPERIMENT.title,
         f"Prompts for {scale.tasks.timed}, by frozen model, start and length: of the "
-        f"{NEAREST} nearest pieces of each position by cosine, the share in lexical "
-        "clusters and the number of label words among them; the cosine of the nearest, "
-        "and of the pieces among themselves; the percentage of positions whose nearest "
-        "piece is that of an earlier one. Each stands beside that of random vectors of "
-        "the same norms",
+        f"{NEAREST} nearest pieces of each position by cosine, the percentage in "
+        "lexical clusters and the number of label words among them; the cosine of the "
+        "nearest, and of the pieces among themselves; the percentage of positions whose "
+        "nearest piece is that of an earlier one. Each stands beside that of random "
+        "vectors of the same norms",
         read,
         places,
+        selected={},  # a prompt is read, on no split
         form=NUMBER,
     )
 
