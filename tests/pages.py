@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from source import ROOT
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 NEEDS = re.compile(r"<!-- needs: (.+) -->")
 OPERATORS = "|;&<>"
 # How a line of an indented block begins if it is a command; those have no language.

@@ -99,9 +99,9 @@ def _table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         f"Prompts for {scale.tasks.timed}, by frozen model, start and length: of the "
         f"{NEAREST} nearest pieces of each position by cosine, the percentage in "
         "lexical clusters and the number of label words among them; the cosine of the "
-        "nearest, and of the pieces among themselves; the percentage of positions whose "
-        "nearest piece is that of an earlier one. Each stands beside that of random "
-        "vectors of the same norms",
+        "nearest, and of the pieces among themselves; the percentage of positions "
+        "whose nearest piece is that of an earlier one. Each stands beside that of "
+        "random vectors of the same norms",
         read,
         places,
         selected={},  # a prompt is read, on no split
