@@ -27,7 +27,7 @@ WARP = "WARP"
 AVERAGE, BEST, ENSEMBLE = "average", "best", "ensemble"
 CLUSTERED, CLUSTERED_RANDOM = "in clusters", "in clusters, random vectors"
 LABELLED, LABELLED_RANDOM = "label words", "label words, random vectors"
-SCORE = "SuperGLUE"  # a row: the mean over tasks
+SCORE = "mean over tasks"  # in the paper, of SuperGLUE
 
 
 class Printed(NamedTuple):
