@@ -170,8 +170,12 @@ def _cells(scale: Scale) -> tuple[Cell, ...]:
     return tuple(cell for model in scale.models for cell in _of(scale, model))
 
 
+def _tasks(scale: Scale) -> Sequence[str]:
+    return scale.tasks.compared or tuple(scale.tasks.suite.values())
+
+
 def _of(scale: Scale, model: Model) -> Iterator[Cell]:
-    tasks = scale.tasks.compared or None
+    tasks = _tasks(scale)
     for name, settings, _, rated in variants(scale, model):
         for rate in scale.rates if rated else ():
             column = f"{name}{_AT}{rate:g}"
@@ -266,7 +270,7 @@ def _facts(
 
 def _caption(scale: Scale) -> str:
     rates = ", ".join(f"{rate:g}" for rate in scale.rates)
-    tasks = ", ".join(scale.tasks.compared or scale.tasks.suite.values())
+    tasks = ", ".join(_tasks(scale))
     return (
         f"Mean score over {tasks}, by method and size: its own, and with the settings "
         "in brackets about as many trained parameters as the prompt, for methods that "
