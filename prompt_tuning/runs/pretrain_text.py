@@ -1,6 +1,7 @@
 """What `pretrain` trains on: a task of texts, a .txt file of one's own, or a corpus."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ def open_text(settings: Settings, vocabulary: Vocabulary) -> Text:
       UserError: it cannot be read, or is none, or is too short.
     """
     run = settings.run
+    _check_lengths(run)
     if settings.pretrain.corpus:
         return _of_corpus(settings, vocabulary)
     training, held_out = _documents(run, vocabulary)
@@ -58,6 +60,17 @@ def open_text(settings: Settings, vocabulary: Vocabulary) -> Text:
         "eval_data_fingerprint": batching.fingerprint(held_out),
     }
     return Text(of(training), of(held_out), said, {"task": run.mixture_or_task_name})
+
+
+def _check_lengths(run: Run) -> None:
+    """Raises UserError for lengths that hold no text."""
+    _, inputs, targets = _shape(run)
+    try:
+        objectives.raw_length(inputs, targets)
+    except ValueError as error:
+        raise UserError(
+            f"the text does not fit TASK_FEATURE_LENGTHS: {error}; give other lengths"
+        ) from None
 
 
 def _shape(run: Run) -> tuple[int, int, int]:
@@ -86,14 +99,17 @@ def _stages(
     start_step: int,
 ) -> Iterator[batching.Batch]:
     """Batches of span corruption up to number `switch`, then of prefix LM."""
+    _, inputs, targets = shape
     corruption = functools.partial(objectives.span_corruption, vocab_size=vocab_size)
-    if start_step < switch:
-        batches = objectives.batches(documents, corruption, *shape, seed, start_step)
-        for _ in range(switch - start_step):
-            yield next(batches)
-    yield from objectives.batches(
-        documents, objectives.prefix_lm, *shape, seed, max(start_step, switch)
+    continuation = functools.partial(objectives.prefix_lm, input_length=inputs)
+    of_both = (
+        (documents, corruption, objectives.raw_length(inputs, targets), *shape, seed),
+        (documents, continuation, inputs + targets - 2, *shape, seed),
     )
+    if start_step < switch:
+        batches = objectives.batches(*of_both[0], start_step)
+        yield from itertools.islice(batches, switch - start_step)
+    yield from objectives.batches(*of_both[1], max(start_step, switch))
 
 
 # A corpus

@@ -95,13 +95,14 @@ def span_corruption(
 
 
 def prefix_lm(
-    tokens: np.ndarray, rng: np.random.Generator
+    tokens: np.ndarray, rng: np.random.Generator, input_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The objective of LM adaptation (paper section 2.2): continue a text.
 
     Args:
         tokens: [length] ids without EOS, at least 2.
-        rng: draws where to split, uniformly in [1, length).
+        rng: draws where to split, uniformly in [1, length), below `input_length`.
+        input_length: T, of the inputs, EOS included; at least 2.
 
     Returns:
         The text before the split and the text after it; both end with EOS.
@@ -109,7 +110,7 @@ def prefix_lm(
     Raises:
         ValueError: fewer than 2 tokens.
     """
-    split = rng.integers(1, _checked_length(tokens))
+    split = rng.integers(1, min(_checked_length(tokens), input_length))
     return np.append(tokens[:split], EOS_ID), np.append(tokens[split:], EOS_ID)
 
 
@@ -207,6 +208,7 @@ def _checked_length(tokens: np.ndarray) -> int:
 def batches(
     documents: Sequence[np.ndarray],
     objective: Objective,
+    longest: int,
     batch_size: int,
     input_length: int,
     target_length: int,
@@ -220,9 +222,12 @@ def batches(
 
     Args:
         documents: token ids without EOS, at least 2 in each.
-        objective: `prefix_lm`, or `span_corruption` with its vocab_size bound.
+        objective: `prefix_lm` with its input_length bound, or `span_corruption` with
+            its vocab_size.
+        longest: the most tokens that the objective is given; of a longer document so
+            many, from a random place on.
         batch_size: B.
-        input_length: T; longer inputs are cut.
+        input_length: T, which inputs must fit.
         target_length: S; longer targets are cut.
         seed: for the choice of documents and the objective's draws.
         start_step: the number of the first batch.
@@ -237,7 +242,14 @@ def batches(
         inputs = np.zeros((batch_size, input_length), np.int32)
         targets = np.zeros((batch_size, target_length), np.int32)
         for row, chosen in enumerate(rng.integers(len(documents), size=batch_size)):
-            source, target = objective(documents[chosen], rng)
-            inputs[row, : len(source)] = source[:input_length]
+            source, target = objective(_window(documents[chosen], longest, rng), rng)
+            inputs[row, : len(source)] = source
             targets[row, : len(target)] = target[:target_length]
         yield teacher_forcing(inputs, targets)
+
+
+def _window(tokens: np.ndarray, longest: int, rng: np.random.Generator) -> np.ndarray:
+    if len(tokens) <= longest:
+        return tokens
+    start = rng.integers(len(tokens) - longest + 1)
+    return tokens[start : start + longest]

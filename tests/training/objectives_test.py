@@ -99,7 +99,7 @@ def test_every_span_length_can_be_drawn_and_every_place_can_be_lost():
 def test_prefix_lm_continues_the_text_and_both_sides_end():
     for seed in range(50):
         tokens = text(30, seed)
-        inputs, targets = objectives.prefix_lm(tokens, rng(seed))
+        inputs, targets = objectives.prefix_lm(tokens, rng(seed), 31)
         assert inputs[-1] == targets[-1] == objectives.EOS_ID
         assert len(inputs) > 1 and len(targets) > 1
         assert [*inputs[:-1], *targets[:-1]] == tokens.tolist()
@@ -107,7 +107,7 @@ def test_prefix_lm_continues_the_text_and_both_sides_end():
 
 def test_prefix_lm_splits_everywhere_equally_often():
     tokens, draws = text(5), rng(0)
-    lengths = [len(objectives.prefix_lm(tokens, draws)[0]) - 1 for _ in range(4000)]
+    lengths = [len(objectives.prefix_lm(tokens, draws, 9)[0]) - 1 for _ in range(4000)]
     counts = np.bincount(lengths, minlength=5)
     assert counts[0] == 0 and len(counts) == 5
     np.testing.assert_allclose(counts[1:], 1000, atol=100)  # 3.6 sigma
@@ -115,7 +115,7 @@ def test_prefix_lm_splits_everywhere_equally_often():
 
 @pytest.mark.parametrize("tokens", [[], [9]])
 def test_a_text_too_short_to_split_is_an_error(tokens):
-    for objective in (objectives.prefix_lm, corruption):
+    for objective in (continuation, corruption):
         with pytest.raises(ValueError, match=f"{len(tokens)} tokens"):
             objective(np.array(tokens), rng(0))
 
@@ -186,12 +186,15 @@ def test_rows_are_continued_from_every_place_and_targets_are_full():
 
 
 corruption = functools.partial(objectives.span_corruption, vocab_size=VOCAB_SIZE)
+continuation = functools.partial(objectives.prefix_lm, input_length=64)
 DOCUMENTS = [text(10 + i % 50, seed=i) for i in range(40)]
 
 
-def batches(objective=objectives.prefix_lm, seed=3, **settings):
+def batches(objective=continuation, seed=3, documents=DOCUMENTS, **settings):
     shape = {"batch_size": 8, "input_length": 64, "target_length": 24} | settings
-    return objectives.batches(DOCUMENTS, objective, seed=seed, **shape)
+    return objectives.batches(
+        documents, objective, seed=seed, **{"longest": 64} | shape
+    )
 
 
 def assert_same(left, right):
@@ -200,7 +203,7 @@ def assert_same(left, right):
         np.testing.assert_array_equal(left[key], right[key], err_msg=key)
 
 
-@pytest.mark.parametrize("objective", [objectives.prefix_lm, corruption])
+@pytest.mark.parametrize("objective", [continuation, corruption])
 def test_a_batch_depends_on_the_seed_and_its_number_alone(objective):
     first = list(itertools.islice(batches(objective), 6))
     resumed = list(itertools.islice(batches(objective, start_step=4), 2))
@@ -224,11 +227,45 @@ def test_batches_have_the_keys_shapes_and_shift_of_t5x():
     assert (targets == 0).any(), "no padding: the test shows nothing"
 
 
-def test_long_sides_are_cut_and_a_cut_target_has_no_end():
+def test_of_a_long_text_the_continuation_follows_the_prefix():
+    """Texts of 500 numbers that go up by one; 62 and 30 of them are room enough."""
+    documents = [np.arange(3 + i, 503 + i) for i in range(5)]
+    shape = {"batch_size": 64, "target_length": 32, "longest": 94}
+    batch = next(batches(documents=documents, **shape))
+    firsts = set()
+    for source, target in zip(
+        batch["encoder_input_tokens"], batch["decoder_target_tokens"], strict=True
+    ):
+        end = np.flatnonzero(source == objectives.EOS_ID)[-1]
+        assert target[0] == source[end - 1] + 1, "a gap between prefix and target"
+        assert (np.diff(source[:end]) == 1).all() and not source[end + 1 :].any()
+        own = target[target > objectives.EOS_ID]
+        assert (np.diff(own) == 1).all()
+        firsts.add(source[0])
+    assert max(firsts) > 300, "all of a text is read"
+
+
+def test_of_a_long_text_each_span_that_is_lost_is_in_the_target():
+    longest = objectives.raw_length(64, 24)
+    documents = [np.arange(2, 402)]
+    shape = {"batch_size": 32, "longest": longest}
+    batch = next(batches(corruption, documents=documents, **shape))
+    sentinel = VOCAB_SIZE - objectives.SENTINELS
+    for source, target in zip(
+        batch["encoder_input_tokens"], batch["decoder_target_tokens"], strict=True
+    ):
+        marks = [[t for t in side if t >= sentinel] for side in (source, target)]
+        assert marks[0] == marks[1] and len(marks[0]) > 1
+        assert objectives.EOS_ID in source and objectives.EOS_ID in target
+        own = [t for side in (source, target) for t in side if 1 < t < sentinel]
+        assert len(own) == longest == max(own) - min(own) + 1
+
+
+def test_a_cut_target_has_no_end():
     whole = next(batches(batch_size=64, target_length=80))
-    cut = next(batches(batch_size=64, input_length=4, target_length=3))
-    for key, length in (("encoder_input_tokens", 4), ("decoder_target_tokens", 3)):
-        np.testing.assert_array_equal(cut[key], whole[key][:, :length])
+    cut = next(batches(batch_size=64, target_length=3))
+    key = "decoder_target_tokens"
+    np.testing.assert_array_equal(cut[key], whole[key][:, :3])
     over = whole["decoder_target_tokens"][:, 3] != 0
     assert over.any()
     assert (cut["decoder_target_tokens"][over] != objectives.EOS_ID).all()
