@@ -125,6 +125,7 @@ class Source(seqio.FunctionDataSource):
         if self._data_dir:
             return Path(self.origin(split)).exists()
         try:
+            _tfds_split(self._row, split)
             source = seqio.TfdsDataSource(self._row.tfds)
             return bool(self._row.tfds) and source.tfds_dataset.builder.is_prepared()
         except Exception:  # any library's: then it is not available
@@ -170,7 +171,7 @@ class Source(seqio.FunctionDataSource):
     def _pieces(self, split: str) -> Pieces:
         row = self._row
         if not self._data_dir:
-            return _read_tfds(row, row.tfds_splits.get(split, split))
+            return _read_tfds(row, _tfds_split(row, split))
         path = Path(self._data_dir, row.files[split])
         if not path.exists():
             raise DataError(
@@ -236,6 +237,22 @@ def dataset_of(examples: Sequence[Features]) -> tf.data.Dataset:
             # The stubs lack this, and that a data set takes any tree.
             columns[key] = tf.RaggedTensor.from_row_lengths(flat, lengths)  # pyright: ignore[reportAttributeAccessIssue]
     return tf.data.Dataset.from_tensor_slices(columns)  # pyright: ignore[reportArgumentType]
+
+
+def _tfds_split(row: Row, split: str) -> str:
+    """TFDS's name of a split.
+
+    Raises:
+      DataError: its split of this name is another one here.
+    """
+    for ours, theirs in row.tfds_splits.items():
+        if theirs == split != ours and split not in row.tfds_splits:
+            raise DataError(
+                f"TFDS {row.tfds} has no {split!r} beside its split of that name, "
+                f"which is {ours!r} here: evaluate that, or give --data_dir a folder "
+                f"with {row.files[split]}"
+            )
+    return row.tfds_splits.get(split, split)
 
 
 def _read_tfds(row: Row, split: str) -> Pieces:

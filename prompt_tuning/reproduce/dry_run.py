@@ -62,7 +62,7 @@ def rows(
     planned = cells.once(planned)
     found = outcomes.read_all(planned, scale.splits)
     needed = [needs(one.settings) for one in planned]
-    memory, rates = _memory(planned, needed, scale.devices), _rates(found)
+    memory, rates = _memory(planned, needed, scale.devices), _rates(planned, found)
     for one, said, need, most in zip(planned, found, needed, memory, strict=True):
         of_model = rate or rates.get(_model(one.settings.run))
         yield Row(one, said.state, said.reason, need.flops, most, of_model)
@@ -77,13 +77,14 @@ def _model(run: Run) -> str:
     return run.initial_checkpoint_path
 
 
-def _rates(found: Iterable[outcomes.Outcome]) -> dict[str, float]:
+def _rates(
+    planned: Iterable[Planned], found: Iterable[outcomes.Outcome]
+) -> dict[str, float]:
     """{frozen model: the median FLOP/s of its finished cells}."""
     each: dict[str, list[float]] = {}
-    for one in found:
-        if measured := one.facts.get("flops_a_second"):
-            name = str(one.cell.settings.get("INITIAL_CHECKPOINT_PATH", one.cell.row))
-            each.setdefault(name, []).append(measured)
+    for one, outcome in zip(planned, found, strict=True):
+        if measured := outcome.facts.get("flops_a_second"):
+            each.setdefault(_model(one.settings.run), []).append(measured)
     return {name: statistics.median(values) for name, values in each.items()}
 
 

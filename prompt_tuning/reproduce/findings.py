@@ -128,11 +128,14 @@ def _view(table: Table, selected: bool) -> View:
 def contrast(terms: Sequence[tuple[float, Measured]]) -> Estimate | None:
     """A weighted sum of means with its interval (Welch and Satterthwaite's).
 
-    None where a mean is missing, or has a single run and so no spread.
+    None where a mean is missing, has a single run and so no spread, or is without runs
+    that failed or are not done: those that are may not be like them.
     """
     from scipy import stats  # takes a second; only needed here
 
     if any(one.mean is None or one.deviation is None for _, one in terms):
+        return None
+    if any(one.failed or one.missing for _, one in terms):
         return None
     value = _value(terms)
     shares = [
@@ -184,6 +187,10 @@ def _lacking(
             return f"{', '.join(place)}: {'failed' if one.failed else 'not measured'}"
         if one.deviation is None:
             return f"{', '.join(place)}: a single run has no spread"
+        if one.failed or one.missing:
+            lacking = len(one.failed), one.missing
+            told = "{} failed, {} missing".format(*lacking)
+            return f"{', '.join(place)}: {told}, and the others may not be like them"
     return "the table has no such row"
 
 

@@ -71,6 +71,7 @@ class Table(NamedTuple):
     selected: on the development split, on which the paper selects and reports.
     paper: what the paper prints there; empty for Figures 1 and 3.
     later: the authors' later numbers, of another recipe (paper.SPOT_SIZES ...).
+    sources: where these two are from, and what is to be known of them.
     axis: None where there is no picture.
     form: PERCENT, SECONDS or NUMBER.
     facts: {column: form} of columns that are not measured but counted or chosen.
@@ -84,6 +85,7 @@ class Table(NamedTuple):
     selected: Mapping[Place, Measured] = {}
     paper: Mapping[Place, Spread] = {}
     later: Mapping[Place, Spread] = {}
+    sources: tuple[str, ...] = ()
     axis: Axis | None = None
     form: str = PERCENT
     facts: Mapping[str, str] = {}

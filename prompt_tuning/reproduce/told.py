@@ -64,6 +64,7 @@ def legend(table: Table) -> str:
         words.append("Mean ± sample deviation (n).")
     if table.paper or table.later:
         words.append("Δ is ours less the number beside it.")
+    words += [f"Beside ours: {source.rstrip('.')}." for source in table.sources]
     return " ".join(words)
 
 

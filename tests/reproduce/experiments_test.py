@@ -252,3 +252,33 @@ def test_data_that_is_not_there_is_failed_with_its_reason(tmp_path):
     table = data.SIZES.table(scale._replace(tasks=tasks), ())
     assert "grid_none" in table.values["none", "train"].failed[0]
     assert table.values["one", "train"].mean == 24
+    assert set(table.columns) == {"train", "validation", "test"}
+
+
+def test_a_split_that_is_not_there_leaves_the_others(tmp_path, monkeypatch):
+    """As MRPC's test file is not: its own column fails, in both tables."""
+    scale = grids.scale(tmp_path)
+    tasks = scale.tasks._replace(described={"MRPC": "grid_one"})
+    opened = data.parts.open_task
+
+    class Lacking:
+        def __init__(self, task):
+            self.task = task
+
+        def __getattr__(self, name):
+            return getattr(self.task, name)
+
+        def load(self, split):
+            if split == "validation":
+                raise UserError("there is no dev.tsv")
+            return self.task.load(split)
+
+    monkeypatch.setattr(data.parts, "open_task", lambda *x: Lacking(opened(*x)))
+    sizes_ = data.SIZES.table(scale._replace(tasks=tasks), ())
+    assert sizes_.values["MRPC", "train"].mean == 24
+    (reason,) = sizes_.values["MRPC", "validation"].failed
+    assert reason.endswith("there is no dev.tsv")
+    shares = data.LABELS.table(scale._replace(tasks=tasks), ())
+    assert shares.values["MRPC, food", "train"].mean == pytest.approx(100 / 3)
+    (reason,) = shares.values["MRPC, equivalent", "validation"].failed
+    assert reason.endswith("there is no dev.tsv")

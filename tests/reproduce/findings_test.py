@@ -66,6 +66,21 @@ def test_the_interval_is_welchs():
     assert found.value == pytest.approx(statistics.fmean(a) - statistics.fmean(b))
 
 
+@pytest.mark.parametrize(
+    "lacking", [{"failed": ("seed 2: it diverged",)}, {"missing": 1}]
+)
+def test_what_lacks_runs_says_nothing(lacking):
+    """Leaving out those that diverged would be to choose the ones that did well."""
+    one, other = Measured(90.0, 0.1, 2), Measured(50.0, 0.1, 3)
+    terms = [(1, one._replace(**lacking)), (-1, other)]
+    assert findings.contrast([(1, one), (-1, other)]) is not None
+    assert findings.contrast(terms) is None
+    places = [(sign, (str(i), "x")) for i, (sign, _) in enumerate(terms)]
+    cells = {place: each for (_, place), (_, each) in zip(places, terms, strict=True)}
+    part = findings._part(findings.View((), (), cells, "percent"), "x", places, low=0)
+    assert part.verdict == UNSAID and "others may not be like them" in part.why
+
+
 def test_one_seed_has_no_spread_and_says_nothing():
     assert findings.contrast([(1, Measured(5.0, None, 1))]) is None
     (answer,) = asked(fig3b=made(starts(80, 70, 60, 90, 90, None)))

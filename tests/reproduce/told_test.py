@@ -5,7 +5,7 @@ import math
 import pytest
 from planted_outcomes import GRID
 
-from prompt_tuning.reproduce import findings, table, told
+from prompt_tuning.reproduce import findings, paper, table, told
 from prompt_tuning.reproduce.findings import Estimate, Part
 from prompt_tuning.reproduce.table import NUMBER, PERCENT, SECONDS, Measured, Selecting
 from prompt_tuning.runs.compare import Spread
@@ -47,6 +47,15 @@ def test_a_sign_is_told_where_it_is_asked_for():
 )
 def test_spreads(one, form, text):
     assert told.spread(one, form) == text
+
+
+def test_a_legend_says_where_the_numbers_beside_ours_are_from():
+    later = paper.SPOT_SIZES.beside("later")
+    told_of = told.legend(table.build("t", "By size", GRID, **later))
+    assert told_of.startswith("By size. Mean ± sample deviation (n). Δ is ours less")
+    assert "Beside ours: SPoT (Vu et al., 2022), Table 4" in told_of
+    assert "30,000 steps" in told_of and told_of.endswith("could not be.")
+    assert "Beside" not in told.legend(table.build("t", "By size", GRID))
 
 
 def test_a_cell_tells_all_that_there_is():

@@ -32,6 +32,13 @@ def registered():
         seqio.TaskRegistry.remove(name)
 
 
+def test_tfdss_test_split_is_no_second_split_where_it_is_the_validation():
+    source = sources.Source(paper.ROWS["mrqa_race"])
+    with pytest.raises(DataError, match="no 'test' beside its split of that name, wh"):
+        next(source.read("test"))
+    assert not source.available("test")
+
+
 def write(folder, path, content):
     path = folder / path
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -34,19 +34,22 @@ def read(scale: Scale) -> list[Outcome]:
 def _of_task(scale: Scale, name: str, task: str) -> Iterator[Outcome]:
     cell = Cell(name, "", 0, {**scale.models[0].settings, grid.TASK: task}, (task,))
     run = grid.settings_of(scale, cell).run
-    try:
-        opened = parts.open_task(run, load_vocabulary(parts.vocabulary_name(run)))
-        words = opened.label_words() or ()
-        for split in (paper.TRAIN, paper.VALIDATION, paper.TEST):
+    cell, opened = cell._replace(settings={}), None
+    for split in (paper.TRAIN, paper.VALIDATION, paper.TEST):
+        here = cell._replace(column=split)
+        try:
+            opened = opened or parts.open_task(
+                run, load_vocabulary(parts.vocabulary_name(run))
+            )
             if split in opened.splits:
+                words = opened.label_words() or ()
                 metrics = described(opened, opened.load(split), words)
                 found = {f"{TEST}/{task}/{k}": v for k, v in metrics.items()}
-                here = cell._replace(column=split, settings={})
                 yield Outcome(here, "", states.DONE, metrics=found)
-    except Exception as error:
-        if not getattr(error, "user_message", False):
-            raise
-        yield Outcome(cell._replace(settings={}), "", states.FAILED, str(error))
+        except Exception as error:
+            if not getattr(error, "user_message", False):
+                raise
+            yield Outcome(here, "", states.FAILED, str(error))
 
 
 def described(task: Task, split: Split, words: Sequence[str]) -> dict[str, float]:
@@ -67,17 +70,16 @@ def described(task: Task, split: Split, words: Sequence[str]) -> dict[str, float
 def _table_7(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
     def places(outcome: Outcome) -> dict[Place, tuple[str, ...]]:
         (task,) = outcome.cell.asks
-        column = outcome.cell.column or paper.TRAIN  # of one that cannot be read
-        return {(outcome.cell.row, column): (f"{task}/{EXAMPLES}",)}
+        return {(outcome.cell.row, outcome.cell.column): (f"{task}/{EXAMPLES}",)}
 
     del outcomes
     return build(
         SIZES.title,
         "Examples as they are trained on and evaluated: ReCoRD has one for each right "
-        "answer in training, WSC the true referents",
+        "answer, in training and validation, WSC the true referents",
         read(scale),
         places,
-        paper=paper.TABLE_7.values,
+        **paper.TABLE_7.beside(),
         form=NUMBER,
     )
 
@@ -85,7 +87,14 @@ def _table_7(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
 def _tables_8_to_16(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
     def places(outcome: Outcome) -> dict[Place, tuple[str, ...]]:
         cell = outcome.cell
-        names = (metric.rpartition("/")[2] for metric in outcome.metrics)
+        names = [metric.rpartition("/")[2] for metric in outcome.metrics]
+        if outcome.state == states.FAILED:  # where the paper has its labels
+            known = paper.TABLES_8_TO_16.values
+            names = [
+                row.removeprefix(f"{cell.row}, ")
+                for row, column in known
+                if column == cell.column and row.startswith(f"{cell.row}, ")
+            ]
         return {
             (f"{cell.row}, {name}", cell.column): (f"{cell.asks[0]}/{name}",)
             for name in names
@@ -95,10 +104,11 @@ def _tables_8_to_16(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
     del outcomes
     return build(
         LABELS.title,
-        "Percent of the examples of a split that have each label",
+        "Percent of the examples of a split that have each label. WSC's targets are "
+        "names: `prompt-tuning tasks --check` counts its labels",
         read(scale),
         places,
-        paper=paper.TABLES_8_TO_16.values,
+        **paper.TABLES_8_TO_16.beside(),
         form=PERCENT,
     )
 

@@ -59,11 +59,11 @@ def table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         "Mean score over the tasks of the suite. Prompt tuning keeps the LM-adapted "
         "model frozen; model tuning trains the one of span corruption, on one task or "
         "on all of them. Prompt design trains nothing: an instruction and training "
-        "examples stand in front of each input of the LM-adapted model, and labels are "
-        "scored; in the paper it is GPT-3's",
+        "examples stand in front of each input of the LM-adapted model, and the label "
+        "words are scored, where other columns are decoded; in the paper it is GPT-3's",
         outcomes,
         "score",
-        later=paper.SPOT_SIZES.values,
+        **paper.SPOT_SIZES.beside("later"),
     )
 
 

@@ -121,7 +121,7 @@ def _table_4(scale: Scale, made: Sequence[Outcome]) -> Table:
         tuple(configs),
         (*map(str, lengths), FROZEN),
         values=found,
-        paper=paper.TABLE_4.values,
+        **paper.TABLE_4.beside(),
         form=NUMBER,
     )
 

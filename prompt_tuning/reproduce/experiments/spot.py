@@ -64,7 +64,7 @@ def _table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         "task; the last column is the mean over the tasks",
         asked,
         places,
-        later=paper.SPOT_BASE.values,
+        **paper.SPOT_BASE.beside("later"),
     )
     columns = [one for one in found.columns if one != paper.SCORE]
     return found._replace(columns=(*columns, paper.SCORE))

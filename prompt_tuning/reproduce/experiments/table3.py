@@ -83,7 +83,7 @@ def _table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         "mean over tasks is SuperGLUE's",
         outcomes,
         places,
-        paper=paper.TABLE_3.values,
+        **paper.TABLE_3.beside(),
     )
     rows = [row for row in found.rows if row != paper.SCORE]
     return found._replace(rows=(*rows, paper.SCORE))

@@ -85,7 +85,7 @@ def _table(scale: Scale, outcomes: Sequence[Outcome], metric: str, title: str) -
         f"lengths. {more if times else ''}".strip(),
         with_times(outcomes),
         places,
-        paper=paper.TABLE_5.values if times else {},
+        **(paper.TABLE_5.beside() if times else {}),
         form=SECONDS if times else NUMBER,
     )
 

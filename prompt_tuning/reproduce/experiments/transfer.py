@@ -59,7 +59,7 @@ def _table_1(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         "all. The paper does not say its model's size",
         outcomes,
         places,
-        paper=paper.TABLE_1.values,
+        **paper.TABLE_1.beside(),
     )
     return with_difference(found, paper.PROMPT, paper.MODEL, DIFFERENCE)
 
@@ -90,7 +90,7 @@ def _table_2(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
         "other",
         outcomes,
         places,
-        paper=paper.TABLE_2.values,
+        **paper.TABLE_2.beside(),
     )
     return with_difference(found, paper.PROMPT, paper.MODEL, DIFFERENCE)
 
