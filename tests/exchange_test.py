@@ -453,3 +453,34 @@ def test_vectors_that_are_no_pieces_have_no_text(tmp_path):
     with pytest.raises(UserError, match="'prompt', whose vectors are no pieces"):
         exchange.save_text(tmp_path / "prompt.txt", {"method": "prompt"})
     assert not files(tmp_path)
+
+
+def test_a_prompt_of_another_length_than_it_says_is_refused(tmp_path):
+    path = tmp_path / "p.npy"
+    length = len(tiny.prompt())
+    exchange.save_prompt(path, tiny.prompt(), {"length": length + 1})
+    with pytest.raises(UserError, match=f"length is {length + 1}, but it holds"):
+        exchange.load_prompt(path)
+    exchange.save_prompt(path, tiny.prompt(), {"in_front": length + 1})
+    with pytest.raises(UserError, match=f"{length + 1} vectors stand in front"):
+        exchange.load_prompt(path)
+    exchange.save_prompt(path, tiny.prompt(), {"length": length, "in_front": length})
+    assert len(exchange.load_prompt(path)) == length
+
+
+def test_a_description_is_of_one_file_alone(tmp_path):
+    said, other = {"seed": 1, "step": 4}, {"seed": 2, "step": 4}
+    exchange.save_prompt(tmp_path / "p.safetensors", tiny.prompt(), said)
+    exchange.check_prompt_output(tmp_path / "p.safetensors")  # its own
+    with pytest.raises(UserError, match=r"describes .*p\.safetensors, not .*p\.npy"):
+        exchange.check_prompt_output(tmp_path / "p.npy")
+    (tmp_path / "data.json").write_text("[]")
+    with pytest.raises(
+        UserError, match=r"data\.json is there, and describes something"
+    ):
+        exchange.check_prompt_output(tmp_path / "data.npy")
+    exchange.check_prompt_output(tmp_path / "new.npy")
+    exchange.save_prompt(tmp_path / "p.npy", tiny.prompt(), other)
+    with pytest.raises(UserError, match=r"p\.json says seed 2, but .* itself says 1"):
+        exchange.read_description(tmp_path / "p.safetensors")
+    assert exchange.read_description(tmp_path / "p.npy") == other

@@ -34,25 +34,27 @@ def settings(
     found = config.load(args.gin_file, bindings, search_paths, base)
     folders = {"data_dir": args.data_dir, "tfds_data_dir": args.tfds_data_dir}
     given = {name: value for name, value in folders.items() if value}
+    for name in given:
+        flags.check_once(args, f"--{name}", name.upper())
     return dataclasses.replace(found, run=dataclasses.replace(found.run, **given))
 
 
 def settings_of_trained(
-    args: argparse.Namespace, prompt: str | None = None, run_dir: str = ""
+    args: argparse.Namespace, prompt: str | None = None
 ) -> tuple[Settings, trained.Source]:
     """The settings of a trained prompt or model, changed by the flags; its Source.
 
     Args:
-      prompt: the prompt's file or folder, instead of MODEL_DIR.
-      run_dir: the run whose settings hold beside it; MODEL_DIR is another folder then.
+      prompt: the prompt's file or folder. The settings are those of the run that it is
+        in; only where it is in none, those of MODEL_DIR's.
     """
     model_dir = settings(args).run.model_dir
     source = trained.find(model_dir, prompt)
+    run_dir = prompts.folder(source.path) if prompt else ""
     base = trained.base_settings(run_dir or model_dir, source)
-    if run_dir:
-        base = dataclasses.replace(
-            base, run=dataclasses.replace(base.run, model_dir=model_dir)
-        )
+    base = dataclasses.replace(
+        base, run=dataclasses.replace(base.run, model_dir=model_dir)
+    )
     found = settings(args, base)
     name = found.run.mixture_or_task_name
     if name != base.run.mixture_or_task_name and not own_data.is_own(name):

@@ -56,14 +56,11 @@ def evaluate(
     from prompt_tuning.commands import common
     from prompt_tuning.runs import parts, trained
     from prompt_tuning.serving import ensemble_report, members
-    from prompt_tuning.serving import prompts as kept
     from prompt_tuning.training import folder, task
 
-    if args.split:
-        args.bindings.append(f"EVAL_SPLIT={args.split!r}")
+    flags.bind(args, "--split", "EVAL_SPLIT", args.split)
     paths = members.expand(paths)
-    run_dir = kept.folder(trained.find("", paths[0]).path)
-    settings, source = common.settings_of_trained(args, paths[0], run_dir)
+    settings, source = common.settings_of_trained(args, paths[0])
     common.start(args)
     settings = trained.on_these_devices(settings, source.mesh)
     run = settings.run
@@ -71,6 +68,7 @@ def evaluate(
     loaded = members.load(settings, paths, place)
     data = parts.open_task(run, loaded.model.vocabulary)
     split = data.load(run.eval_split, parts.input_length(run))
+    split = parts.with_room(split, run, source.said.get("target_length"))
     labels_alone = run.decoding == "labels"
     answers = members.answer(loaded, split, run.batch_size, labels_alone)
     found, records = ensemble_report.results(split, paths, answers)

@@ -52,8 +52,7 @@ def run(args: argparse.Namespace) -> None:
         found, files = ensemble.evaluate(args, args.prompts)
         print(json.dumps(found | files, indent=2))
         return
-    if args.split:
-        args.bindings.append(f"EVAL_SPLIT={args.split!r}")
+    flags.bind(args, "--split", "EVAL_SPLIT", args.split)
     model_dir = common.settings(args).run.model_dir
     folders = evaluation.runs_in(args.prompt or model_dir)
     if not folders:

@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> None:
     model_dir = common.settings(args).run.model_dir
     if args.format != "peft":
         outputs.check_output(args.output)
+    if not args.format:
+        exchange.check_prompt_output(Path(args.output))
     directory = Path(model_dir) / "checkpoints"
     if not model_dir or not directory.is_dir():
         raise UserError(

@@ -40,6 +40,20 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def bind(args: argparse.Namespace, flag: str, name: str, value: object) -> None:
+    """Sets what a flag of its own gives, unless it is None."""
+    if value is not None:
+        check_once(args, flag, name)
+        args.bindings.append(f"{name}={value!r}")
+
+
+def check_once(args: argparse.Namespace, flag: str, name: str) -> None:
+    """Raises UserError if --gin gives a setting that a flag of its own gives too."""
+    given = {one.partition("=")[0].strip().lower() for one in args.bindings}
+    if given & {name.lower(), f"run.{name.lower()}"}:
+        raise UserError(f"{flag} and --gin.{name} are both given; give one")
+
+
 def refuse_settings(args: argparse.Namespace, why: str, instead: str = "") -> None:
     """Raises UserError if there are settings of a command that takes none."""
     if args.bindings or args.gin_file:

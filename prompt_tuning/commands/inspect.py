@@ -108,11 +108,12 @@ def _weights(args: argparse.Namespace) -> list[float]:
     """--weights, a number for each prompt."""
     import math
 
-    from prompt_tuning import outputs
+    from prompt_tuning import exchange, outputs
     from prompt_tuning.errors import UserError
 
     if args.combine:
         outputs.check_output(args.combine)
+        exchange.check_prompt_output(Path(args.combine))
     texts = ["1"] * len(args.prompts)
     if args.weights is not None:
         texts = args.weights.split(",")

@@ -2,6 +2,8 @@
 
 import argparse
 
+from prompt_tuning.commands import flags
+
 SETTINGS = ()
 EXAMPLES = r"""
 # the table
@@ -23,5 +25,6 @@ def run(args: argparse.Namespace) -> None:
     """Prints the table."""
     from prompt_tuning.runs import parameters
 
+    flags.refuse_settings(args, "the table has every size at the paper's lengths")
     for line in parameters.table():
         print(line)

@@ -3,6 +3,8 @@
 import argparse
 import math
 
+from prompt_tuning.commands import flags
+
 SETTINGS = (
     *("INITIAL_CHECKPOINT_PATH", "PROMPT_LENGTH", "BATCH_SIZE", "NUM_MICROBATCHES"),
     *("TASK_FEATURE_LENGTHS", "METHOD", "T5Config.dtype", "T5Config.param_dtype"),
@@ -37,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
     if args.model:
         args.gin_file.insert(0, f"gin/models/{args.model}.gin")
     if args.batch:
+        flags.check_once(args, "--batch", "BATCH_SIZE")
         args.bindings.append(f"BATCH_SIZE={args.batch}")
 
     from prompt_tuning.commands import common

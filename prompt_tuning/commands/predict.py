@@ -44,10 +44,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Answers each row of --input with a JSON object in a line of --output.
 
-    A row is a line of plain text, a JSON object, or one of a table with a header; the
-    fields other than "inputs" are kept. With several prompts its "task" is the name of
-    the one to answer with. A row that cannot be answered is given its "error"; the
-    others are answered, and the exit code is 2.
+    A row is a line of plain text, a JSON object, or one of a table with a header; its
+    fields are kept, but for those that an answer has. With --prompts its "task" is the
+    name of the one to answer with. A row that cannot be answered is given its "error";
+    the others are answered, and the exit code is 2.
     """
     from prompt_tuning import outputs
     from prompt_tuning.commands import common
@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> None:
     model.compile([], batch_size)  # batches of one size
     count, errors = 0, []
     with _writer(args.output) as write:
-        for said in stream.answered(model, itertools.chain(first, rows), batch_size):
+        all_rows, named = itertools.chain(first, rows), bool(args.prompts)
+        for said in stream.answered(model, all_rows, batch_size, named):
             write("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in said))
             count += len(said)
             errors += [one["error"] for one in said if "error" in one]

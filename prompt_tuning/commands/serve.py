@@ -11,7 +11,12 @@ from prompt_tuning import files
 from prompt_tuning.commands import flags
 from prompt_tuning.errors import UserError
 
-SETTINGS = ("INITIAL_CHECKPOINT_PATH", "BATCH_SIZE", "DECODING", "T5Config.param_dtype")
+SETTINGS = (
+    "INITIAL_CHECKPOINT_PATH",
+    "BATCH_SIZE",
+    "PROMPT_PLACE",
+    "T5Config.param_dtype",
+)
 EXAMPLES = r"""
 # one prompt, here; a page is at the address that it prints
 prompt-tuning serve --prompts cb=runs/mine
@@ -97,6 +102,11 @@ def _app(
     from prompt_tuning.serving.model import Model
     from prompt_tuning.serving.prompt_files import signature
 
+    if common.given(args, "decoding", "greedy", "labels") == "labels":
+        raise UserError(
+            "DECODING is 'labels', but /v1/completions decodes: leave it out, and ask "
+            "/v1/classify for labels"
+        )
     paths, settings = common.settings_of_prompts(args)
     common.start(args)
     model = Model(settings, parts.build(settings))
@@ -138,7 +148,6 @@ def _options(
     on_cpu = model.mesh.devices.flat[0].platform == "cpu"
     said = {
         "place": common.given(args, "prompt_place", "prefix", "suffix"),
-        "decoding": common.given(args, "decoding", "greedy", "labels"),
     }
     same = [name.removeprefix("--") for name, *_ in _LIMITS]
     return Options(
@@ -176,10 +185,10 @@ def api_key(args: argparse.Namespace) -> str | None:
     Raises:
       UserError: two are given, or one that no header can hold.
     """
-    if args.api_key is not None and args.api_key_file:
+    if None not in (args.api_key, args.api_key_file):
         raise UserError("--api_key and --api_key_file are both given; give one")
     key = os.environ.get(KEY) if args.api_key is None else args.api_key
-    if args.api_key_file:
+    if args.api_key_file is not None:
         key = _read(args.api_key_file)
     if key is None and args.host not in ("127.0.0.1", "localhost", "::1"):
         print(
@@ -208,6 +217,6 @@ def _read(path: str) -> str:
 def _folder(given: str | None) -> Path | None:
     if given is None:
         return None
-    if not Path(given).is_dir():
+    if not given or not Path(given).is_dir():
         raise UserError(f"--load_from is {given!r}; it must be a folder that is there")
     return Path(given).resolve()

@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from prompt_tuning.errors import UserError
+
 SETTINGS = ("MIXTURE_OR_TASK_MODULE", "TASK_FEATURE_LENGTHS", "VOCABULARY")
 EXAMPLES = r"""
 # all tasks
@@ -27,7 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--render", metavar="TASK", help="print the task's texts, inputs<TAB>targets"
     )
     parser.add_argument(
-        "--split", default="train", help="the split to print (default train)"
+        "--split", metavar="NAME", help="the split to print (default train)"
     )
     parser.add_argument(
         "--limit", type=_count, metavar="N", help="print only the first N"
@@ -48,6 +50,11 @@ def run(args: argparse.Namespace) -> None:
     from prompt_tuning.runs import parts
     from prompt_tuning.tasks_io import listing
 
+    if args.render and args.check:
+        raise UserError("--render and --check are both given; give one")
+    for flag, given in (("--split", args.split), ("--limit", args.limit)):
+        if given is not None and not args.render:
+            raise UserError(f"{flag} is for --render=TASK: give that too, or leave it")
     run = common.settings(args).run
     common.start(args)
     outputs.in_utf8(sys.stdout)
@@ -57,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         return
     vocabulary = load_vocabulary(parts.vocabulary_name(run))
     if args.render:
-        what, lengths = (args.render, args.split), run.task_feature_lengths
+        what, lengths = (args.render, args.split or "train"), run.task_feature_lengths
         lines = listing.render(module, vocabulary, *what, *folders, args.limit, lengths)
     else:
         lines = listing.check(module, vocabulary, *folders)

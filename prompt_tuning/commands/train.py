@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> None:
         return common.settings(args, more=more)
 
     found = sweep.sweep(load, args.sweep) if args.sweep else [load()]
+    sweep.check_read(found)
     _check_jobs(args)
     with outputs.without_reader():
         if args.dry_run:

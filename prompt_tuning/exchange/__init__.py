@@ -13,6 +13,7 @@ from prompt_tuning.exchange.descriptions import (
     check_one_prompt,
     check_settings,
     check_start,
+    check_width,
     description,
     read_description,
     said_settings,
@@ -28,6 +29,7 @@ from prompt_tuning.exchange.names import (
 )
 from prompt_tuning.exchange.peft import WEIGHTS as PEFT
 from prompt_tuning.exchange.prompts import (
+    check_prompt_output,
     load_prompt,
     load_step,
     load_task,
@@ -47,8 +49,10 @@ __all__ = [
     "PROMPT",
     "check",
     "check_one_prompt",
+    "check_prompt_output",
     "check_settings",
     "check_start",
+    "check_width",
     "description",
     "find_extra",
     "in_words",

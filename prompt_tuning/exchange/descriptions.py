@@ -134,17 +134,51 @@ def check(
       frozen_model: the fingerprint of the model in use.
       name: its name, for messages.
     """
-    if said.get("frozen_fingerprint") not in (None, frozen_model):
-        raise UserError(
-            f"{path} was trained on {said.get('frozen_model')} (fingerprint "
-            f"{said['frozen_fingerprint'][:12]}), but the frozen model {name} is "
-            f"another ({frozen_model[:12]}): give INITIAL_CHECKPOINT_PATH the model "
-            "that the prompt was trained on"
-        )
+    check_model(path, said, frozen_model, name)
     if said.get("vocabulary_fingerprint") not in (None, vocabulary.fingerprint()):
         raise UserError(
             f"{path} was trained with another vocabulary than "
             f"{vocabulary.file or 'bytes'}: give VOCABULARY the one it was trained with"
+        )
+
+
+def check_model(
+    path: Path, said: Mapping[str, Any], fingerprint: str, name: str
+) -> None:
+    """Raises UserError if a prompt was trained on another model than `name`.
+
+    Args:
+      fingerprint: of the model `name`.
+    """
+    if said.get("frozen_fingerprint") not in (None, fingerprint):
+        raise UserError(
+            f"{path} was trained on {said.get('frozen_model')} (fingerprint "
+            f"{said['frozen_fingerprint'][:12]}), but the frozen model {name} is "
+            f"another ({fingerprint[:12]}): give INITIAL_CHECKPOINT_PATH the model "
+            "that the prompt was trained on"
+        )
+
+
+def check_width(path: Path, its: int, *, name: str, width: int) -> None:
+    """Raises UserError if a prompt is of another width than the frozen model `name`."""
+    if its != width:
+        raise UserError(
+            f"the prompt {path} is {its} wide, but {name} needs {width}: give the "
+            "frozen model that the prompt was trained on, or another prompt"
+        )
+
+
+def check_length(path: Path, said: Mapping[str, Any], length: int) -> None:
+    """Raises UserError if a prompt's description says another length."""
+    if said.get("length") not in (None, length):
+        raise UserError(
+            f"{path} says that its length is {said['length']}, but it holds {length} "
+            "vectors: copy both again from where they came from"
+        )
+    if not 0 <= (said.get("in_front") or 0) <= length:
+        raise UserError(
+            f"{path} says that {said['in_front']} vectors stand in front of the input, "
+            f"but it holds {length}: copy both again from where they came from"
         )
 
 
@@ -189,6 +223,7 @@ def read_description(path: Path) -> dict[str, Any]:
             )
             found = files.read_json(place, mend)
             if isinstance(found, dict):
+                _check_same_prompt(place, found, path)
                 return _checked(place, found)
             warn(f"{place} does not describe {path}: it holds no names and values")
             return {}
@@ -196,6 +231,23 @@ def read_description(path: Path) -> dict[str, Any]:
         of_kind = peft_extras if peft_extras.of(theirs) else peft
         return _checked(path, of_kind.said(theirs) | _metadata(theirs))
     return _checked(path, _metadata(path)) if path.suffix == ".safetensors" else {}
+
+
+# What a prompt's own metadata says as its JSON does.
+_OF_ONE_PROMPT = "method", "length", "width", "place", "seed", "step"
+_OF_ONE_PROMPT += "frozen_fingerprint", "vocabulary_fingerprint"
+
+
+def _check_same_prompt(place: Path, found: Mapping[str, Any], path: Path) -> None:
+    """Raises UserError if the JSON beside a .safetensors file is another prompt's."""
+    inside = _metadata(path) if path.suffix == ".safetensors" else {}
+    for key in _OF_ONE_PROMPT:
+        its, own = found.get(key), inside.get(key)
+        if None not in (its, own) and its != own:
+            raise UserError(
+                f"{place} says {key} {its!r}, but {path} itself says {own!r}: it "
+                "describes another prompt; remove it, or give this one another name"
+            )
 
 
 def _metadata(path: Path) -> dict[str, Any]:

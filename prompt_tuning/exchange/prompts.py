@@ -15,7 +15,12 @@ from safetensors import numpy as safetensors
 from prompt_tuning import config, files, methods
 from prompt_tuning.errors import UserError
 from prompt_tuning.exchange import extras, peft
-from prompt_tuning.exchange.descriptions import check_one_prompt, read_description
+from prompt_tuning.exchange.descriptions import (
+    check_length,
+    check_model,
+    check_one_prompt,
+    read_description,
+)
 from prompt_tuning.exchange.names import EXTRA, MODEL, MOST_BYTES, PROMPT
 from prompt_tuning.frozen import formats, weights
 from prompt_tuning.frozen.vocabulary import Vocabulary
@@ -40,6 +45,22 @@ def save_prompt(path: Path, prompt_PxD: Any, said: Mapping[str, Any]) -> None:
         else:
             raise UserError(f"a prompt is saved as .npy or .safetensors, not as {path}")
     write_json(path.with_suffix(".json"), said)
+
+
+def check_prompt_output(path: Path) -> None:
+    """Raises UserError if the description of a prompt at `path` would replace others'.
+
+    It is a JSON of the same name.
+    """
+    said = path.with_suffix(".json")
+    others = [path.with_suffix(kind) for kind in (".npy", ".safetensors")]
+    there = [one for one in others if one != path and one.exists()]
+    if said.exists() and (there or not path.exists()):
+        raise UserError(
+            f"{said} is there, and describes "
+            f"{there[0] if there else 'something else'}, not {path}: give --output "
+            "another name"
+        )
 
 
 def save_peft(folder: Path, prompt_PxD: Any, said: Mapping[str, Any]) -> None:
@@ -89,8 +110,9 @@ def load_prompt(path: Path) -> np.ndarray:
 
     Or from a folder: a run, one step of its checkpoints, PEFT's, or a T5X checkpoint.
     """
+    given, said = path, read_description(path)
     if path.is_dir():
-        check_one_prompt(path, read_description(path))
+        check_one_prompt(path, said)
     names = PROMPT, peft.WEIGHTS
     there = (path / name for name in names if (path / name).exists())
     path = next(there, path)
@@ -101,6 +123,7 @@ def load_prompt(path: Path) -> np.ndarray:
             f"{path} holds an array of shape {prompt.shape}, {finite}; a prompt is one "
             "finite array [length, width]"
         )
+    check_length(given, said, len(prompt))
     return prompt
 
 
@@ -260,9 +283,14 @@ def load_task(
 def _read_state(step: Path, tensors: Mapping[str, formats.Tensor]) -> _State:
     """The trained tree of a step of a run, and the run's method."""
     settings = config.load([str(step.absolute().parent.parent / "config.gin")])
+    name, said = settings.run.initial_checkpoint_path, read_description(step)
+
     # The frozen model's file is read only if the method asks for its embeddings.
-    name = settings.run.initial_checkpoint_path
-    frozen = collections.defaultdict(lambda: {"embedding": weights.embeddings(name)})
+    def embeddings() -> dict[str, np.ndarray]:
+        check_model(step, said, weights.fingerprint(name), name)
+        return {"embedding": weights.embeddings(name)}
+
+    frozen = collections.defaultdict(embeddings)
     with _told(step):
         trained = {
             name.removeprefix(_TRAINED): tensor.read(tensor.all)

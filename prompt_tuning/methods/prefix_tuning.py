@@ -16,6 +16,9 @@ from prompt_tuning.methods import layered, perceptron, prompt
 from prompt_tuning.settings import Settings
 from prompt_tuning.t5.extra import Extra, LayerExtra
 
+# There are no vectors in the input, and its own start.
+UNREAD = "PROMPT_INIT", "PROMPT_PLACE", "PROMPT_STRING", "PROMPT_FILE"
+
 
 def method(settings: Settings) -> methods.Method:
     """Trains {stack: [P, layers, 2, H, K]}, or what makes them.

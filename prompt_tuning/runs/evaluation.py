@@ -33,6 +33,7 @@ def evaluate(group: Sequence[Trained]) -> list[dict[str, Any]]:
     split = parts.open_task(run, model.vocabulary).load(
         run.eval_split, parts.input_length(run)
     )
+    split = parts.with_room(split, run, source.said.get("target_length"))
     tasks = source.said.get("tasks") or {}
     measure = parts.make_measure(run, model, split, tasks)
     found = []

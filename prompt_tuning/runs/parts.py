@@ -170,17 +170,28 @@ def computed_in(settings: Settings, model: Model) -> str:
     return products.told(settings.model.get("dtype", model.network.config.dtype))
 
 
-def keep(path: Path, settings: Settings, said: Mapping[str, Any], check: bool) -> None:
+def keep(
+    path: Path,
+    settings: Settings,
+    said: Mapping[str, Any],
+    started: bool,
+    results: Sequence[str],
+) -> None:
     """Writes a run's settings, and what it says of itself, into its folder.
 
     Args:
-      check: a run was started there; its settings and what it is made of must match.
+      started: a run was started there; its settings and what it is made of must match.
+      results: names of the files that the run makes at its end. Those of another run
+        would be taken for its own.
 
     Raises:
-      UserError: they do not; nothing is written then.
+      UserError: they do not match, or another run's results are there; nothing is
+        written then.
     """
-    folder.keep_settings(path / "config.gin", settings, check=check)
-    if check:
+    if not started:
+        folder.check_empty(path, results)
+    folder.keep_settings(path / "config.gin", settings, check=started)
+    if started:
         old = exchange.read_description(path / exchange.DESCRIPTION)
         folder.check_unchanged(path, old, said)
     outputs.write_json(path / exchange.DESCRIPTION, said)
@@ -348,6 +359,32 @@ def input_length(run: Run) -> dict[str, int] | None:
     """TASK_FEATURE_LENGTHS without targets: evaluation does not cut them."""
     lengths = run.task_feature_lengths or {}
     return {"inputs": lengths["inputs"]} if "inputs" in lengths else None
+
+
+def with_room(split: Split, run: Run, longest: int | None) -> Split:
+    """The split, with room for the answers to tasks that have neither labels nor words.
+
+    Their targets are placeholders, which say nothing of how long an answer is.
+
+    Args:
+      longest: the most tokens of an answer, EOS included, as what was trained says; it
+        is not asked where TASK_FEATURE_LENGTHS says it.
+
+    Raises:
+      UserError: neither says it.
+    """
+    free = [name for name in split.unlabelled if not split.label_words.get(name)]
+    longest = (run.task_feature_lengths or {}).get("targets", longest)
+    if not free:
+        return split
+    if longest is None:
+        raise UserError(
+            f"the split {run.eval_split!r} of {free[0]} has no answers, and nothing "
+            "says how long one may be: give TASK_FEATURE_LENGTHS with targets"
+        )
+    lengths = {**split.examples.lengths, "targets": longest}
+    examples = dataclasses.replace(split.examples, lengths=lengths)
+    return dataclasses.replace(split, examples=examples)
 
 
 def scored_labels(run: Run, words: Sequence[str] | None, model: Model) -> Any:

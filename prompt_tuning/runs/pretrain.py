@@ -36,6 +36,8 @@ from prompt_tuning.training import (
 )
 from prompt_tuning.training import task as tasks
 
+FROZEN = "frozen"  # the weights at the end
+
 
 def pretrain(settings: Settings) -> Path:
     """Pre-trains a T5 on plain text and writes it as one safetensors file.
@@ -53,6 +55,7 @@ def pretrain(settings: Settings) -> Path:
       The path of the frozen model, MODEL_DIR/frozen.safetensors.
     """
     settings = _from_initial(settings)
+    _check_kept(settings)
     path = folder.make_model_dir(settings.run)
     with folder.locked(path):
         return _pretrain(settings, path)
@@ -78,6 +81,34 @@ def _from_initial(settings: Settings) -> Settings:
     return dataclasses.replace(settings, run=run)
 
 
+def _check_kept(settings: Settings) -> None:
+    """Raises UserError for weights to be kept of a step that there will not be."""
+    steps = settings.pretrain.prefix_lm_steps
+    wrong = [number for number in settings.pretrain.kept if not 0 < number <= steps]
+    if wrong:
+        raise UserError(
+            f"pretrain.kept has {wrong[0]}, but LM adaptation has the steps 1 to "
+            f"{steps}, pretrain.prefix_lm_steps: give steps among them"
+        )
+
+
+def _check_cooldown(settings: Settings, path: Path) -> None:
+    """Raises UserError for more or fewer steps where the rate depends on their number.
+
+    Args:
+      path: the MODEL_DIR of a run that was started.
+    """
+    old, new = folder.kept_settings(path / "config.gin").pretrain, settings.pretrain
+    cooldown = settings.inverse_square_root.cooldown_steps
+    if cooldown and old.prefix_lm_steps != new.prefix_lm_steps:
+        raise UserError(
+            f"pretrain.prefix_lm_steps is {new.prefix_lm_steps} and was "
+            f"{old.prefix_lm_steps}, but the learning rate falls in the last "
+            f"{cooldown} steps (inverse_square_root.cooldown_steps): give the same "
+            "number, or another MODEL_DIR"
+        )
+
+
 def _pretrain(settings: Settings, path: Path) -> Path:
     run = dataclasses.replace(settings.run, method="whole")
     method = methods.of(dataclasses.replace(settings, run=run))
@@ -90,9 +121,11 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     adafactor = optimizer.adafactor(rate, settings.adafactor)
     states = checkpoints.manager(path / "checkpoints")
     started = states.latest_step() is not None
+    if started and (path / "config.gin").exists():
+        _check_cooldown(settings, path)
     print(f"computed in   {parts.computed_in(settings, model)}", flush=True)
     text = pretrain_text.open_text(settings, model.vocabulary)
-    _describe(settings, path, model, text, check=started)
+    _describe(settings, path, model, text, started)
     state = _first_state(settings, model, initial, adafactor)
     state = checkpoints.restore_last(states, state) or state
     folder.keep_lines(path / "train.jsonl", int(state.step), "loss")
@@ -105,7 +138,9 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     fit = functools.partial(
         loop.fit,
         frozen=None,
-        step_fn=step.make_step(model.network, method, [adafactor]),
+        step_fn=step.make_step(
+            model.network, method, [adafactor], run.num_microbatches
+        ),
         period=run.eval_period,
         at_period=_at_period(settings, model, text, states, save, measure_skill),
         at_stop=at_stop,
@@ -125,7 +160,7 @@ def _pretrain(settings: Settings, path: Path) -> Path:
     finally:  # after an error or Ctrl-C, too, finish writing the last state
         checkpoints.finish(states)
     made = save(
-        "frozen.safetensors",
+        f"{FROZEN}.safetensors",
         state.trained,
         span_corruption=corrupted,
         prefix_lm=int(state.step) - corrupted,
@@ -140,14 +175,15 @@ def _describe(
     path: Path,
     model: parts.Model,
     text: pretrain_text.Text,
-    check: bool,
+    started: bool,
 ) -> None:
-    """Keeps in MODEL_DIR what the run is made of; `check`: compares it with what is."""
+    """Keeps in MODEL_DIR what the run is made of; it must be what it was started on."""
     said = {"vocabulary_fingerprint": model.vocabulary.fingerprint(), **text.said}
     if settings.pretrain.initial:
         said["frozen_fingerprint"] = weights.fingerprint(settings.pretrain.initial)
     folder.check_same(settings, said)
-    parts.keep(path, parts.resolved(settings, model), said, check=check)
+    made = [f"{name}.safetensors" for name in (FROZEN, *_kept(settings).values())]
+    parts.keep(path, parts.resolved(settings, model), said, started, made)
 
 
 def _at_period(

@@ -14,6 +14,8 @@ from prompt_tuning.training import folder
 from prompt_tuning.training.task import development_score
 
 SETTINGS, METRICS, FAILURE = "config.gin", "metrics.json", "failed.json"
+# What a run makes at its end, and others take for what came of it.
+FILES = METRICS, exchange.PROMPT, exchange.MODEL, exchange.EXTRA
 DONE, FAILED, BEGUN = "done", "failed", "unfinished"  # states of a run
 
 

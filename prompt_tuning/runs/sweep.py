@@ -38,7 +38,7 @@ def sweep(
 
     Raises:
       UserError: a name is none that makes two runs differ, or two runs would be the
-        same, or share a folder.
+        same for their METHOD, or share a folder.
     """
     names, choices = [], []
     for text in sweeps:
@@ -106,7 +106,7 @@ def _check_distinct(runs: Sequence[Settings]) -> None:
         if asked[one] == asked[other]:
             raise UserError(
                 f"--sweep asks for one run twice, {' and '.join(map(repr, folders))}: "
-                "give each value once"
+                "give each value once, of a setting that this METHOD reads"
             )
         # Some disks ignore case; without a MODEL_DIR there is no folder to share.
         if folders[0] and folders[0].lower() == folders[1].lower():
@@ -117,12 +117,41 @@ def _check_distinct(runs: Sequence[Settings]) -> None:
 
 
 def _comparable(named: dict[str, Any]) -> dict[str, Any]:
-    """Settings without the folder, and two ways to write one path the same."""
+    """The settings that a run reads, two ways to write one path the same.
+
+    Neither its folder is among them nor what its METHOD does not read.
+    """
+    without = "MODEL_DIR", *methods.unread(named["METHOD"])
     return {
         name: os.path.realpath(value) if name in _PATHS and value else value
         for name, value in named.items()
-        if name != "MODEL_DIR"
+        if not name.startswith(without)
     }
+
+
+# {a setting: the one it does nothing without, whether its value will do, such a value}
+_READ_WITH: dict[str, tuple[str, Callable[[Any], bool], str]] = {
+    "PROMPT_STRING": ("PROMPT_INIT", lambda init: init == "string", "string"),
+    "PROMPT_FILE": ("PROMPT_INIT", lambda init: init == "file", "file"),
+    "schedule.decay_factor": ("schedule.steps_per_decay", bool, "1000"),
+    "schedule.steps_per_decay": ("schedule.decay_factor", lambda by: by != 1, "0.5"),
+}
+
+
+def check_read(runs: Sequence[Settings]) -> None:
+    """Raises UserError for a setting that does nothing in any of the runs.
+
+    Such as a text to start from, with another PROMPT_INIT.
+    """
+    named = [config.named(one) for one in runs]
+    for name, (other, will_do, value) in _READ_WITH.items():
+        given = [one for one in named if one[name] != FIELDS[name].default]
+        if given and not any(will_do(one[other]) for one in named):
+            raise UserError(
+                f"{name} is {given[0][name]!r}, but {other} is {given[0][other]!r}, "
+                f"with which it does nothing: give --gin.{other}={value}, say, or "
+                f"leave {name} out"
+            )
 
 
 def together(runs: Sequence[Settings]) -> list[list[Settings]]:

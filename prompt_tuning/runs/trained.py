@@ -93,16 +93,11 @@ def load(
             name=name,
             vocabulary=model.vocabulary,
         )
-    if said.get("ships_extra") or exchange.find_extra(path):
+    if said.get("ships_extra", exchange.find_extra(path) is not None):
         return model, model.params, _extra(source, model)
     prompt_PxD = exchange.load_prompt(path)
-    width = model.network.config.emb_dim
-    if prompt_PxD.shape[1] != width:
-        raise UserError(
-            f"the prompt {path} is {prompt_PxD.shape[1]} wide, but "
-            f"{settings.run.initial_checkpoint_path} needs {width}: give the frozen "
-            "model that the prompt was trained on, or another prompt"
-        )
+    name, width = settings.run.initial_checkpoint_path, model.network.config.emb_dim
+    exchange.check_width(path, prompt_PxD.shape[1], name=name, width=width)
     placed = jax.device_put(prompt_PxD, partitioning.replicated(model.mesh))
     extra = prompts.placed(settings.run, placed, said.get("in_front"))
     return model, model.params, extra

@@ -7,6 +7,7 @@ The second takes the prompt of the bank that is nearest to this task's own after
 steps, such as early/checkpoints/100.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,26 +30,22 @@ class Source(NamedTuple):
 
 
 def said(settings: Settings) -> dict[str, Any]:
-    """What a run says of the prompt that it found to start from; see `described`.
+    """What a run says of the prompt that it starts from: its path and SHA-256.
 
     Raises:
-      UserError: as `source`.
+      UserError: as `source`; or the prompt cannot be read.
     """
     found = source(settings)
-    if found is None or settings.run.prompt_init == "file":
+    if found is None:
         return {}
+    digest = hashlib.sha256(exchange.load_prompt(found.path).tobytes()).hexdigest()
     path = str(found.path.absolute())
-    return {"started_from": path, "similarity": found.similarity}
+    of_start = {"started_from": path, "start_fingerprint": digest}
+    return of_start | {"similarity": found.similarity}
 
 
-def described(run: Run, description: Mapping[str, Any]) -> Path | None:
-    """The prompt that a run starts from, without another search for it.
-
-    Args:
-      description: of the run, with what it `said`.
-    """
-    if run.prompt_init == "file":
-        return Path(run.prompt_file)
+def described(description: Mapping[str, Any]) -> Path | None:
+    """The prompt that a run starts from, by what it `said`."""
     found = description.get("started_from")
     return found and Path(found)
 
@@ -104,11 +101,19 @@ def load(
 def _bank(folder: Path) -> dict[str, Path]:
     """The runs and the prompt files in a folder, by name."""
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = {
-        path.name if path.is_dir() else path.stem: path
+    named = [
+        (path.name if path.is_dir() else path.stem, path)
         for path in inside
         if (path / exchange.PROMPT).is_file() or path.suffix in SUFFIXES
-    }
+    ]
+    found = dict(named)
+    if len(found) < len(named):
+        names = [name for name, _ in named]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(
+            f"transfer.bank is {str(folder)!r}, where two prompts are named {twice}: "
+            "rename one"
+        )
     if not found:
         raise UserError(
             f"transfer.bank is {str(folder)!r}, which holds no finished run with a "

@@ -263,7 +263,7 @@ def _members(
     examples = functools.partial(parts.may_be_shown, *data.splits, eos_id)
     for settings, path, description in zip(sweep, folders, said, strict=True):
         run = settings.run
-        source = transfer.described(run, description)
+        source = transfer.described(description)
         array = source and transfer.load(source, run, description, model)
         start = functools.partial(parts.start, settings, task, model, array, examples)
         trained, method = start(), methods.of(settings)
@@ -284,7 +284,7 @@ def _members(
         where = path / "checkpoints"
         states = checkpoints.manager(where, checkpoints.kept_steps(where, run))
         started = states.latest_step() is not None
-        parts.keep(path, settings, description, check=started)
+        parts.keep(path, settings, description, started, results.FILES)
         events = parts.events(path) if run.tensorboard else None
         members.append(Member(run, path, start, own, rate, events, states, state))
     return members

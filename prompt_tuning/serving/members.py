@@ -5,6 +5,7 @@ few rows fill, takes B at a time. Each member says what it says when it is evalu
 alone.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 from prompt_tuning import exchange
 from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
-from prompt_tuning.runs import parts, trained
+from prompt_tuning.runs import parts, results, trained
 from prompt_tuning.serving import bank, batches, programs, prompts
 from prompt_tuning.settings import Run, Settings
 from prompt_tuning.training.task import Split, label_ids
@@ -46,19 +47,36 @@ def expand(paths: Sequence[str]) -> list[str]:
     """The paths, and for a folder of runs, such as a sweep's, those in it.
 
     Raises:
-      UserError: a path stands twice.
+      UserError: a prompt is given twice; one of the runs has none.
     """
     found: list[str] = []
     for path in map(Path, paths):
         runs = []
         if path.is_dir() and not exchange.read_description(path):
-            inside = (file.parent for file in path.glob(f"*/{exchange.PROMPT}"))
-            runs = sorted(str(folder) for folder in inside)
-        found += runs or [str(path)]
-    twice = sorted({path for path in found if found.count(path) > 1})
-    if twice:
-        raise UserError(f"{twice[0]} is given twice; give each prompt once")
+            runs = sorted(one for one in path.iterdir() if _is_run(one))
+            without = [one for one in runs if not (one / exchange.PROMPT).is_file()]
+            if without:
+                raise UserError(
+                    f"{without[0]} has no prompt: finish its run, or give the runs of "
+                    f"{path} that are to vote one by one"
+                )
+        found += map(str, runs or [path])
+    files: set[str] = set()
+    for path in found:
+        file = os.path.realpath(_file(Path(path)))
+        if file in files:
+            raise UserError(f"{path} is given twice; give each prompt once")
+        files.add(file)
     return found
+
+
+def _is_run(path: Path) -> bool:
+    return results.is_run(path) or (path / exchange.PROMPT).is_file()
+
+
+def _file(path: Path) -> Path:
+    file = path / exchange.PROMPT
+    return file if file.is_file() else path
 
 
 # What the members of an ensemble share, by what they say, and how it is called.

@@ -81,7 +81,8 @@ def read(path: str | os.PathLike, frozen: Frozen, **said: Any) -> tuple[Any, Fac
         vocabulary=frozen.vocabulary,
     )
     prompt_PxD = exchange.load_prompt(source.path)
-    _check_shape(source, prompt_PxD, frozen)
+    width = prompt_PxD.shape[1]
+    exchange.check_width(source.path, width, name=frozen.name, width=frozen.width)
     return prompt_PxD, _facts(source, run, prompt_PxD, said)
 
 
@@ -102,23 +103,6 @@ def _check_method(source: trained.Source, settings: Settings) -> None:
             f"{source.path} is of METHOD={method}, which trains {what}: it cannot "
             "share a frozen model with prompts; answer with it alone, "
             f"`predict --gin.MODEL_DIR={source.path}`"
-        )
-
-
-def _check_shape(
-    source: trained.Source, prompt_PxD: np.ndarray, frozen: Frozen
-) -> None:
-    length, width = prompt_PxD.shape
-    if width != frozen.width:
-        raise UserError(
-            f"the prompt {source.path} is {width} wide, but {frozen.name} needs "
-            f"{frozen.width}: give the frozen model that the prompt was trained on, or "
-            "another prompt"
-        )
-    if source.said.get("length") not in (None, length):
-        raise UserError(
-            f"{source.path} says that its length is {source.said['length']}, but it "
-            f"holds {length} vectors: copy both again from where they came from"
         )
 
 

@@ -11,34 +11,49 @@ from prompt_tuning.serving.model import Model
 CHUNK = 8  # batches whose rows are sorted by length together, after the first
 
 
-def answered(model: Model, rows: Iterable[Row], batch_size: int) -> Iterator[list[Any]]:
+OURS = "prediction", "probabilities", "error"  # fields of an answer, not of a row
+
+
+def answered(
+    model: Model, rows: Iterable[Row], batch_size: int, named: bool
+) -> Iterator[list[Any]]:
     """Yields the answers to some rows at a time, the first ones early.
 
     Each is a dict of the row's own fields and "prediction", also "probabilities" (of
     the prompt's labels) where the prompt's DECODING is labels; or "line" and "error".
+    Fields of these names that a row brings, such as an answer of before, are left out.
+
+    Args:
+      named: prompts have names, and a row's "task" is one of them; otherwise it is a
+        field like any other.
 
     Raises:
       UserError: no row can be answered.
     """
-    coming = resolved(rows, _resolver(model))
+    coming = resolved(rows, _resolver(model, named))
     sizes = itertools.chain([1], itertools.repeat(CHUNK))
     while chunk := list(itertools.islice(coming, batch_size * next(sizes))):
         good = [row for row in chunk if not row.error]
         said = iter(_predictions(model, good))
         yield [
-            {"line": row.line, **row.fields, "error": row.error}
+            {"line": row.line, **_own(row), "error": row.error}
             if row.error
-            else {**row.fields, "inputs": row.text, **next(said)}
+            else {**_own(row), "inputs": row.text, **next(said)}
             for row in chunk
         ]
 
 
-def _resolver(model: Model) -> Callable[[Row], tuple[str, str]]:
+def _own(row: Row) -> dict[str, Any]:
+    return {name: x for name, x in row.fields.items() if name not in OURS}
+
+
+def _resolver(model: Model, named: bool) -> Callable[[Row], tuple[str, str]]:
     """Gives a row's text and the name of its prompt: its task, or the only one."""
     names = model.names
+    only = names[0] if len(names) == 1 else None
 
     def resolve(row: Row) -> tuple[str, str]:
-        name: Any = names[0] if len(names) == 1 else row.fields.get("task")
+        name: Any = row.fields.get("task", only) if named or only is None else only
         if name not in names:
             raise UserError(
                 f"{row.where} has the task {str(name)[:80]!r}; it must be one of "

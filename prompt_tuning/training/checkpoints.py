@@ -179,7 +179,7 @@ def restore_last(
     if aside:
         raise UserError(
             f"no state in {directory} can be read: {', '.join(sorted(aside))}. Restore "
-            f"them from a copy, or remove {directory} to start this run anew"
+            f"them from a copy, or remove {directory.parent} to start this run anew"
         )
     return None
 

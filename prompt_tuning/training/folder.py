@@ -148,6 +148,21 @@ def keep_settings(path: Path, settings: Settings, check: bool) -> None:
         temporary.write_text(config.text(settings), encoding="utf-8")
 
 
+def check_empty(path: Path, results: Sequence[str]) -> None:
+    """Raises UserError if a run would start where another one's results are.
+
+    Args:
+      results: names of the files that the run makes at its end.
+    """
+    there = [name for name in results if (path / name).exists()]
+    if there:
+        raise UserError(
+            f"{path} holds the results of a run ({', '.join(there)}), but no "
+            "checkpoint to go on from: give another MODEL_DIR, or remove these files "
+            "to start there anew"
+        )
+
+
 def check_settings(path: Path, settings: Settings) -> None:
     """Raises UserError unless the settings go on with those in the file `path`."""
     changed = [
@@ -188,7 +203,7 @@ MADE_OF = {
     "frozen_checksum": "frozen model",
     "vocabulary_fingerprint": "vocabulary",
     "label_words": "label words",
-    "started_from": "prompt to start from",
+    "start_fingerprint": "prompt to start from",
     "data_fingerprint": "training data",
     "eval_data_fingerprint": "validation data",
 }

@@ -2,9 +2,11 @@
 
 import argparse
 
+import pytest
 import small
 
 from prompt_tuning.commands import common
+from prompt_tuning.errors import UserError
 from prompt_tuning.frozen.vocabulary import load_vocabulary
 from prompt_tuning.runs import parts
 
@@ -21,6 +23,9 @@ def test_data_folders_are_flags_of_their_own():
     assert (found.run.data_dir, found.run.tfds_data_dir) == ("/d", "/t")
     assert found.run.seed == 3
     assert common.settings(arguments("DATA_DIR=/d")).run.data_dir == "/d"
+    for name in ("DATA_DIR", "Run.data_dir"):
+        with pytest.raises(UserError, match=r"--data_dir and --gin\.DATA_DIR are"):
+            common.settings(arguments(f"{name}=/d", data_dir="/e"))
 
 
 def test_what_a_run_was_made_with_holds_until_a_flag_says_otherwise(run):
@@ -29,6 +34,16 @@ def test_what_a_run_was_made_with_holds_until_a_flag_says_otherwise(run):
     assert source.path == run and source.said["label_words"] == list(small.LABELS)
     assert settings.run.prompt_length == 4 and settings.run.batch_size == 8
     assert settings.run.decoding == "labels" and settings.model["emb_dim"] == 16
+
+
+def test_a_prompt_brings_the_settings_of_its_own_run(run, tmp_path):
+    other = tmp_path / "config.gin"
+    other.write_text("BATCH_SIZE = 9\n")
+    for path in (run, run / "prompt.npy", run / "checkpoints" / "8"):
+        for more in ([], [f"MODEL_DIR={tmp_path}"]):
+            settings, _ = common.settings_of_trained(arguments(*more), str(path))
+            assert settings.run.batch_size == 8
+            assert settings.run.model_dir == (str(tmp_path) if more else "")
 
 
 def test_another_prompt_is_believed_before_the_run(run, tmp_path):

@@ -27,5 +27,12 @@ def test_texts_are_printed(capsys):
     assert cli.main(["tasks", *flags]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and all(line.count("\t") == 1 for line in lines)
+    for flags, problem in (
+        (["--check", "--render=pocket_kind"], "--render and --check are both given"),
+        (["--check", "--limit=2"], "--limit is for --render=TASK"),
+        (["--split=test"], "--split is for --render=TASK"),
+    ):
+        assert cli.main(["tasks", *flags]) == 2
+        assert problem in capsys.readouterr().err
     assert cli.main(["tasks", "--render=pocket_kin"]) == 2
     assert "near it: pocket_kind" in capsys.readouterr().err

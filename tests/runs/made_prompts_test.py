@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -45,6 +46,21 @@ def test_a_run_is_found_again_with_nothing_but_its_folder(folder, tmp_path, caps
     shapes = {small.prompt(folder.parent / f"seed_{seed}").shape for seed in (0, 1)}
     assert shapes == {(said["length"], 16)}
     small.check_found_again(folder, tmp_path, capsys)
+
+
+def test_a_state_is_not_made_a_prompt_of_with_another_model(
+    folder, frozen, tmp_path, capsys
+):
+    said = json.loads((folder / "prompt.json").read_text())
+    other = small.save_frozen(tmp_path / "other.safetensors", seed=5)
+    shutil.copytree(folder, tmp_path / "run")
+    config = tmp_path / "run" / "config.gin"
+    config.write_text(config.read_text().replace(str(frozen), str(other)))
+    flags = f"--gin.MODEL_DIR={tmp_path / 'run'}", f"--output={tmp_path / 'p.npy'}"
+    made_of_rows = said["method"] != "residual"
+    assert small.command("export", *flags) == (2 if made_of_rows else 0)
+    told = "was trained on" in capsys.readouterr().err
+    assert told == made_of_rows == (not (tmp_path / "p.npy").exists())
 
 
 def test_a_state_folds_to_the_prompt_that_was_shipped(folder, tmp_path):

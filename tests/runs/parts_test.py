@@ -16,6 +16,8 @@ from prompt_tuning.frozen import weights
 from prompt_tuning.runs import parts
 from prompt_tuning.t5 import placing
 from prompt_tuning.t5.extra import Extra
+from prompt_tuning.training import batching
+from prompt_tuning.training.task import Split
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -42,6 +44,25 @@ def test_weights_are_kept_with_the_vocabulary_in_use(tmp_path, frozen):
     assert parts.build(settings, frozen=False).vocabulary.file == str(path)
     settings = small.settings(INITIAL_CHECKPOINT_PATH=frozen, VOCABULARY="byt5")
     assert parts.build(settings, frozen=False).vocabulary.file is None
+
+
+def test_answers_that_nobody_knows_have_the_room_that_is_known_of_them():
+    """ReCoRD's test split has a placeholder of two tokens, and answers of many."""
+    lengths, rows = {"inputs": 9, "targets": 2}, [np.array([5, 1])]
+    counts = {"inputs": 0, "targets": 0}, {"record": 1}, {"record": 1.0}
+    examples = batching.Examples("test", rows, rows, lengths, *counts)
+    known = Split(examples, score=list)
+    split = dataclasses.replace(known, unlabelled=["record"])
+    labels = dataclasses.replace(split, label_words={"record": ["yes", "no"]})
+    run = small.settings(EVAL_SPLIT="test").run
+    room = parts.with_room(split, run, 12).examples
+    assert room.lengths == {"inputs": 9, "targets": 12} and examples.lengths == lengths
+    wish = small.settings(TASK_FEATURE_LENGTHS={"targets": 20}).run
+    assert parts.with_room(split, wish, 12).examples.lengths["targets"] == 20
+    for one in (known, labels):
+        assert parts.with_room(one, run, None) is one
+    with pytest.raises(UserError, match="'test' of record has no answers, and nothing"):
+        parts.with_room(split, run, None)
 
 
 def test_the_frozen_models_file_says_its_shape(frozen):

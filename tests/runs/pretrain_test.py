@@ -90,9 +90,33 @@ def test_a_run_goes_on_with_the_same_settings_only(run, tmp_path, monkeypatch, c
         assert main(tmp_path, **{name: new}) == 2
         assert f"{name} is {new} and was {old}" in capsys.readouterr().err
     assert log(tmp_path) == before
+    for kept in ([0], [-1], [10_000]):
+        assert main(tmp_path, **{"pretrain.kept": kept}) == 2
+        assert f"pretrain.kept has {kept[0]}, but LM adap" in capsys.readouterr().err
     assert main(tmp_path) == 0  # the second stage may be longer than it was to be
     assert made(tmp_path) == made(run)
     assert f"frozen model: {tmp_path / 'frozen.safetensors'}" in capsys.readouterr().out
+
+
+def test_with_a_cooldown_the_number_of_steps_stays(tmp_path, capsys):
+    flags = {"pretrain.span_corruption_steps": 2, "pretrain.kept": []}
+    flags |= {"inverse_square_root.cooldown_steps": 2, "pretrain.prefix_lm_steps": 2}
+    assert main(tmp_path, **flags) == 0
+    capsys.readouterr()
+    assert main(tmp_path, **flags | {"pretrain.prefix_lm_steps": 4}) == 2
+    assert "prefix_lm_steps is 4 and was 2, but the learn" in capsys.readouterr().err
+    assert main(tmp_path, **flags) == 0
+
+
+def test_parts_of_a_batch_change_nothing_but_rounding(tmp_path):
+    flags = {"pretrain.span_corruption_steps": 2, "pretrain.prefix_lm_steps": 1}
+    flags |= {"pretrain.kept": [], "BATCH_SIZE": 16}
+    found = []
+    for parts in (1, 2):
+        path = tmp_path / str(parts)
+        assert main(path, **flags, NUM_MICROBATCHES=parts) == 0
+        found.append([line["loss"] for line in log(path)])
+    np.testing.assert_allclose(*found, rtol=1e-4)
 
 
 def test_a_model_is_adapted_from_its_weights(run, tmp_path, capsys):

@@ -4,7 +4,7 @@ import pytest
 
 from prompt_tuning import config
 from prompt_tuning.errors import UserError
-from prompt_tuning.runs.sweep import sweep, together
+from prompt_tuning.runs.sweep import check_read, sweep, together
 
 
 def base(more, *given):
@@ -108,6 +108,11 @@ def test_a_swept_value_is_checked_like_any_other():
         (["SEED=0,1", "Run.seed=2,3"], "twice"),
         (["SEED=0,1,0"], "one run twice, 'runs/x/seed_0' and"),
         (["SEED=1,1"], "one run twice, 'runs/x/seed_1' and"),
+        (
+            ["METHOD=lora", "PROMPT_LENGTH=1,5"],
+            "one run twice.* that this METHOD reads",
+        ),
+        (["METHOD=prefix_tuning", "PROMPT_PLACE=prefix,suffix"], "one run twice"),
         (["schedule.learning_rate=0.3,0.30,3e-1"], "_0.3' and '.*_0.30': give each"),
         (["PROMPT_FILE=a/b.npy,a_b.npy"], "one folder, 'runs/x/prompt_file_a_b.npy'"),
         (["PROMPT_FILE=a.npy,A.npy"], "one folder"),
@@ -129,3 +134,24 @@ def test_a_swept_value_is_checked_like_any_other():
 def test_no_run_is_trained_twice_and_no_folder_shared(sweeps, problem):
     with pytest.raises(UserError, match=problem):
         sweep(base, sweeps)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("PROMPT_FILE='p.npy'", "PROMPT_FILE is 'p.npy', but PROMPT_INIT is 'class_la"),
+        ("PROMPT_STRING='a b'", "does nothing: give --gin.PROMPT_INIT=string, say, or"),
+        ("schedule.decay_factor=0.5", "but schedule.steps_per_decay is 0, with which"),
+        ("schedule.steps_per_decay=9", "schedule.decay_factor is 1.0"),
+    ],
+)
+def test_what_does_nothing_in_any_run_is_refused(given, problem):
+    def load(*bindings):
+        return config.load([], [*bindings])
+
+    with pytest.raises(UserError, match=problem):
+        check_read([load(), load(given)])
+    needed = ["PROMPT_INIT=file", "PROMPT_FILE='p.npy'"]
+    needed += ["schedule.decay_factor=0.5", "schedule.steps_per_decay=9"]
+    needed += ["PROMPT_STRING='a b'"]
+    check_read([load(given), load(*needed), load(*needed, "PROMPT_INIT=string")])

@@ -1,6 +1,7 @@
 """SPoT: which prompt a run starts from."""
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -40,6 +41,10 @@ def bank(tmp_path):
     return folder
 
 
+def digest(prompt_PxD):
+    return hashlib.sha256(prompt_PxD.astype("<f4").tobytes()).hexdigest()
+
+
 def test_the_similarity_is_the_mean_cosine_of_all_pairs():
     one, other = RNG.normal(size=(4, 8)), RNG.normal(size=(6, 8)) + 0.5
     found = transfer.similarity(one, other)
@@ -56,7 +61,11 @@ def test_the_nearest_of_a_bank_is_taken(bank, tmp_path):
     expected = {p: similarity(np.load(p), probe) for p in bank.glob("*.npy")}
     assert found.similarity == pytest.approx(max(expected.values()))
     said = transfer.said(settings(**options))
-    assert said == {"started_from": str(bank / "c.npy"), "similarity": found.similarity}
+    assert said == {
+        "started_from": str(bank / "c.npy"),
+        "start_fingerprint": digest(np.load(bank / "c.npy")),
+        "similarity": found.similarity,
+    }
 
 
 def test_one_is_taken_by_its_name_or_its_task(bank):
@@ -107,8 +116,13 @@ def test_a_run_starts_from_the_prompt_of_another_task(frozen, tmp_path, capsys):
     file = {"PROMPT_INIT": "file", "PROMPT_FILE": source}
     other = small.trained(tmp_path / "other", frozen, **file)
     np.testing.assert_array_equal(small.prompt(folder), small.prompt(other))
-    # Another prompt of that name: the run would not have started there.
-    source.rename(bank / "moved")
-    again = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": folder, "TRAIN_STEPS": 9}
-    assert small.main("train", **start, **again) == 2
-    assert "the prompt to start from changed since" in capsys.readouterr().err
+    for name in (folder, other):
+        described = json.loads((name / "prompt.json").read_text())
+        assert described["start_fingerprint"] == digest(small.prompt(source))
+        assert described["started_from"] == str(source)
+    # Another prompt in that place: the runs would not have started there.
+    np.save(source / "prompt.npy", small.prompt(source) + 1)
+    for name, of_start in ((folder, start), (other, file)):
+        again = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": name, "TRAIN_STEPS": 9}
+        assert small.main("train", **of_start, **again) == 2
+        assert "the prompt to start from changed since" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -360,6 +361,20 @@ def test_other_settings_in_a_used_folder_are_named_and_nothing_is_lost(
     assert "train_steps" not in err
     after = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path != run}
     assert after == {path: before[path] for path in after} and len(after) == len(before)
+
+
+def test_where_anothers_results_are_no_run_starts(run, tmp_path, frozen, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    shutil.rmtree(folder / "checkpoints")
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    flags = {"INITIAL_CHECKPOINT_PATH": frozen, "MODEL_DIR": folder}
+    for changes in ({}, {"PROMPT_LENGTH": 5}):
+        assert small.main("train", **flags, **changes) == 2
+        told = capsys.readouterr().err
+        assert "the results of a run (metrics.json, prompt.npy), but no che" in told
+    after = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert after == before
 
 
 def test_event_files_are_written_when_asked_for(tmp_path, frozen):

@@ -145,6 +145,21 @@ def test_a_sweeps_folder_stands_for_its_runs(tmp_path):
     assert members.expand([runs[1], "other.npy"]) == [runs[1], "other.npy"]
     with pytest.raises(UserError, match="sweep/a is given twice"):
         members.expand([str(tmp_path / "sweep"), runs[0]])
+    (tmp_path / "link").symlink_to(tmp_path / "sweep" / "a")
+    for same in (f"{runs[0]}/prompt.npy", str(tmp_path / "link")):
+        with pytest.raises(UserError, match=f"{same} is given twice"):
+            members.expand([runs[0], same])
+
+
+def test_a_run_of_a_sweep_that_has_no_prompt_is_not_passed_over(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.gin").touch()
+        (tmp_path / name / "eval.jsonl").touch()
+    np.save(tmp_path / "a" / "prompt.npy", tiny.prompt())
+    with pytest.raises(UserError, match="b has no prompt: finish its run, or give"):
+        members.expand([str(tmp_path)])
+    assert members.expand([str(tmp_path / "a")]) == [str(tmp_path / "a")]
 
 
 def test_a_place_that_is_asked_for_holds_where_a_prompt_says_none(frozen, tmp_path):

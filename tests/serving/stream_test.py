@@ -26,7 +26,7 @@ def row(number, **fields):
 
 
 def answered(model, rows):
-    return [one for some in stream.answered(model, rows, 8) for one in some]
+    return [one for some in stream.answered(model, rows, 8, named=True) for one in some]
 
 
 def test_each_row_has_the_answer_of_its_own_task_or_its_error(model):
@@ -59,6 +59,25 @@ def test_each_row_has_the_answer_of_its_own_task_or_its_error(model):
     }
 
 
+def test_a_prompt_by_name_is_asked_for_by_its_name_alone():
+    model = serve.model()
+    serve.put(model, "kind", 20)
+    rows = [row(1, inputs="a"), row(2, task="kind", inputs="a"), row(3, task="x")]
+    found = answered(model, rows)
+    assert ["error" in one for one in found] == [False, False, True]
+    assert "line 3 has the task 'x'; it must be one of 'kind'" in found[2]["error"]
+    (other,) = next(stream.answered(model, [row(1, task="x", inputs="a")], 8, False))
+    assert other == found[0] | {"task": "x"}, "a column of the user's"
+
+
+def test_what_an_earlier_answer_said_is_not_taken_for_this_one(model):
+    before = {"prediction": "old", "probabilities": {}, "error": "old"}
+    rows = [row(1, task="kind", inputs="a", **before), row(2, inputs="a", **before)]
+    good, bad = answered(model, rows)
+    assert "error" not in good and good["prediction"] in good["probabilities"]
+    assert bad.keys() == {"line", "inputs", "error"} and 'no "task"' in bad["error"]
+
+
 def test_the_first_answers_come_before_the_other_rows_are_read(model):
     read = []
 
@@ -67,7 +86,7 @@ def test_the_first_answers_come_before_the_other_rows_are_read(model):
             read.append(number)
             yield row(number, task="kind", inputs=f"robin {number}")
 
-    coming = stream.answered(model, rows(), 8)
+    coming = stream.answered(model, rows(), 8, named=True)
     first = next(coming)
     assert len(first) == 8 == len(read)
     second = next(coming)
@@ -79,10 +98,3 @@ def test_where_nothing_can_be_answered_it_is_an_error(model):
     with pytest.raises(UserError, match='line 1 has no "task"'):
         answered(model, [row(1, inputs="a"), row(2, inputs="b")])
     assert answered(model, []) == []
-
-
-def test_the_only_prompt_answers_whatever_the_task_is_called():
-    model = serve.model()
-    serve.put(model, "one", 7, target_length=3)
-    (found,) = answered(model, [row(1, task="other", inputs="a")])
-    assert found["task"] == "other" and "prediction" in found
