@@ -44,9 +44,9 @@ def run(folder: Path, model: str, task: str, method: str, steps: int) -> dict:
         "MODEL_DIR": folder,
         "INITIAL_CHECKPOINT_PATH": model,
         "MIXTURE_OR_TASK_NAME": f"pocket_{task}",
+        **METHODS[method],
         "TRAIN_STEPS": steps,
         "EVAL_PERIOD": max(1, steps // 8),
-        **METHODS[method],
         **scales.POCKET.tasks.own.get(f"pocket_{task}", {}),
     }
     if not (folder / "metrics.json").exists():

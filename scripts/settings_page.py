@@ -27,7 +27,7 @@ Code has the defaults, which are the paper's where the paper says any. A gin fil
 what differs, and a flag changes one setting of a command:
 
 ```sh
-prompt-tuning train --gin_file=gin/runs/prompt_tune.gin --gin.MODEL_DIR=runs/mine \\
+prompt-tuning train --gin_file=gin/runs/prompt_tune.gin --gin.MODEL_DIR=runs/slower \\
     --gin.schedule.learning_rate=0.1 --gin.TASK_FEATURE_LENGTHS="{'inputs': 64}"
 ```
 

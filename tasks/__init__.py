@@ -68,7 +68,7 @@ def accuracy(targets: Sequence, predictions: Sequence) -> dict[str, float]:
 
 
 def pocket_model() -> str:
-    """The path of the package's own SentencePiece model, with 1,948 pieces."""
+    """The path of the package's own SentencePiece model, with 2,716 pieces."""
     package = importlib.util.find_spec("prompt_tuning")
     assert package and package.submodule_search_locations
     folder = package.submodule_search_locations[0]

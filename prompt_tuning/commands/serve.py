@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     except ImportError as error:
         raise UserError(
             f"the server needs {error.name}, which is not installed: "
-            "pip install 'prompt-tuning[serve]'"
+            "pip install '.[serve]' in a checkout"
         ) from None
     key, folder = api_key(args), _folder(args.load_from)
     with listening.bound(args.host, args.port) as sock:  # a taken port shows at once

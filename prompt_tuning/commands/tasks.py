@@ -14,7 +14,7 @@ prompt-tuning tasks
 prompt-tuning tasks --render=pocket_kind --split=validation --limit=5
 
 # the official files of SuperGLUE and others, checked row by row
-prompt-tuning tasks --check --data_dir=superglue
+prompt-tuning tasks --check --data_dir=official_files
 """
 
 

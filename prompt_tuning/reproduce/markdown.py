@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from prompt_tuning.reproduce import told
 from prompt_tuning.reproduce.findings import Answer
-from prompt_tuning.reproduce.report import Report, Section
+from prompt_tuning.reproduce.report import Report, Section, asked
 from prompt_tuning.reproduce.told import Grid, Line
 
 _SPECIAL = str.maketrans({"|": r"\|", "<": "&lt;", ">": "&gt;", "\n": " ", "*": r"\*"})
@@ -21,12 +21,7 @@ def write(report: Report, pictures: Mapping[tuple[str, str], str]) -> str:
         report.about,
         *([_models(report)] if report.models else []),
         told.about_runs(*report.made.runs),
-        "## What held",
-        told.about_findings(report.on_test, report.on_development),
-        _findings(report),
-        "### By how much",
-        told.INTERVALS,
-        *_parts(report),
+        *_held(report),
         "## Selecting on the split that one reports",
         told.about_selecting(report.selecting),
         *(part for one in report.sections for part in _section(one, pictures)),
@@ -56,22 +51,33 @@ def _table(header: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def _findings(report: Report) -> str:
-    pairs = zip(report.on_test, report.on_development, strict=True)
+def _held(report: Report) -> Iterator[str]:
+    """The findings about the report's tables, if there are any."""
+    found = asked(report)
+    if found:
+        _, *splits = zip(*found, strict=True)
+        yield "## What held"
+        yield told.about_findings(*splits, of=len(report.on_test))
+        yield _findings(found)
+        yield "### By how much"
+        yield told.INTERVALS
+        yield from _parts(found)
+
+
+def _findings(found: Sequence[tuple[int, Answer, Answer]]) -> str:
     rows = (
         (
             f"{i}. {_plain(test.claim)} ({test.where})",
             told.verdict(test.verdict),
             told.verdict(development.verdict),
         )
-        for i, (test, development) in enumerate(pairs, 1)
+        for i, test, development in found
     )
     return _table(("finding of the paper", told.ON_TEST, told.ON_DEVELOPMENT), rows)
 
 
-def _parts(report: Report) -> Iterator[str]:
-    pairs = zip(report.on_test, report.on_development, strict=True)
-    for i, (test, development) in enumerate(pairs, 1):
+def _parts(found: Sequence[tuple[int, Answer, Answer]]) -> Iterator[str]:
+    for i, test, development in found:
         yield f"**{i}. {_plain(test.claim)}**"
         yield _table(
             ("contrast", "asked", told.ON_TEST, told.ON_DEVELOPMENT),

@@ -12,7 +12,7 @@ from pathlib import Path
 from prompt_tuning import outputs
 from prompt_tuning.reproduce import findings, markdown, pictures, report, told
 from prompt_tuning.reproduce.findings import Answer, Part
-from prompt_tuning.reproduce.report import Report, Section
+from prompt_tuning.reproduce.report import Report, Section, asked
 from prompt_tuning.reproduce.table import Table
 from prompt_tuning.reproduce.told import Grid, Line
 
@@ -120,7 +120,8 @@ def _introduction(made: Report) -> Iterator[str]:
 
 
 def _contents(made: Report) -> Iterator[str]:
-    places = [("held", _HELD), ("selecting", _SELECTING)]
+    places = [("held", _HELD)] if asked(made) else []
+    places += [("selecting", _SELECTING)]
     places += [(one.name, f"{one.title} ({one.where})") for one in made.sections]
     for name, words in [*places, ("made", _MADE)]:
         yield tag("li", text("a", words, href=f"#{name}"))
@@ -137,9 +138,13 @@ def _facts(made: Report) -> str:
 
 
 def _held(made: Report) -> Iterator[str]:
+    """The findings about the report's tables, if there are any."""
+    found = asked(made)
+    if not found:
+        return
+    _, *splits = zip(*found, strict=True)
     yield text("h2", _HELD, id="held")
-    yield text("p", told.about_findings(made.on_test, made.on_development))
-    pairs = list(zip(made.on_test, made.on_development, strict=True))
+    yield text("p", told.about_findings(*splits, of=len(made.on_test)))
     header = ("finding of the paper", told.ON_TEST, told.ON_DEVELOPMENT)
     rows = [
         tag(
@@ -147,12 +152,12 @@ def _held(made: Report) -> Iterator[str]:
             text("th", f"{i}. {test.claim} ({test.where})", scope="row"),
             *(_verdict(answer.verdict) for answer in (test, development)),
         )
-        for i, (test, development) in enumerate(pairs, 1)
+        for i, test, development in found
     ]
     yield _table(header, rows, "held")
     yield text("h3", "By how much")
     yield text("p", told.INTERVALS)
-    yield from (_answer(i, *pair) for i, pair in enumerate(pairs, 1))
+    yield from (_answer(*one) for one in found)
 
 
 _CLASSES = {findings.HOLDS: "yes", findings.FAILS: "no", findings.UNSAID: "open"}

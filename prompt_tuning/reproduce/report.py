@@ -102,6 +102,15 @@ def build(scale: str, sections: Sequence[Section], command: str) -> Report:
     )
 
 
+def asked(report: Report) -> list[tuple[int, findings.Answer, findings.Answer]]:
+    """The findings about the report's tables: number, and the answer of each split."""
+    names = {section.name for section in report.sections}
+    pairs = zip(report.on_test, report.on_development, strict=True)
+    return [
+        (i, *pair) for i, pair in enumerate(pairs, 1) if pair[0].experiment in names
+    ]
+
+
 def models(sections: Sequence[Section]) -> dict[str, float]:
     """The frozen models that pictures have on their axis, by size."""
     at = {

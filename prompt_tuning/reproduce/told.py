@@ -244,12 +244,15 @@ def _bound(value: float) -> str:
 
 
 def about_findings(
-    on_test: Sequence[findings.Answer], on_development: Sequence[findings.Answer]
+    on_test: Sequence[findings.Answer],
+    on_development: Sequence[findings.Answer],
+    of: int,
 ) -> str:
-    """How many of them hold."""
+    """How many of them hold, of so many that there are."""
+    count = f"{of}" if len(on_test) == of else f"{len(on_test)} of the {of}"
     return (
-        f"The paper's {len(on_test)} findings, asked of each split by itself. "
-        f"{ON_TEST.capitalize()}: {_counts(on_test)}. "
+        f"The paper's findings that are about the tables here, {count}, asked of each "
+        f"split by itself. {ON_TEST.capitalize()}: {_counts(on_test)}. "
         f"{ON_DEVELOPMENT.capitalize()}: {_counts(on_development)}."
     )
 

@@ -21,7 +21,7 @@ def writer(folder: Path) -> Callable[[int, Mapping[str, float | None]], None]:
     except ModuleNotFoundError as error:
         raise UserError(
             f"TENSORBOARD is True, which needs the package {error.name}: "
-            "pip install 'prompt-tuning[tensorboard]', or leave TENSORBOARD out"
+            "pip install '.[tensorboard]' in a checkout, or leave TENSORBOARD out"
         ) from None
     files = metric_writers.SummaryWriter(str(folder))
 

@@ -2,7 +2,7 @@
 
     python scripts/bench/loop.py [--turns=10]
 
-It times `prompt-tuning --help`, and `train` of pocket_kind on the embedded model from
+It times `prompt-tuning --help`, and `train` of pocket_cb on the embedded model from
 the command to the log line of the first step, with an empty compilation cache and then
 with the cache of the run before; the figures are medians. Then, in one such run of 400
 steps, it compares each step's end with the time when the next step was given to the

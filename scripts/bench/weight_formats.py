@@ -1,9 +1,9 @@
-"""Measures what storing the frozen model in fewer bits costs: logits and accuracy.
+"""Measures what storing the frozen model in fewer bits costs: logits and score.
 
-    python scripts/bench/weight_formats.py --prompt=runs/pocket_kind/prompt.npy
+    python scripts/bench/weight_formats.py --prompt=runs/cb_prompt/prompt.npy
 
 For logits: the largest and the mean difference from float32, with random weights in T5
-1.1 Base's shape (seed 0), in standard deviations of the logits. For accuracy: that of
+1.1 Base's shape (seed 0), in standard deviations of the logits. For the score: that of
 the prompt that `make run` trained, with the frozen model in each format.
 """
 
@@ -21,6 +21,7 @@ from prompt_tuning.frozen import formats, weights
 from prompt_tuning.runs import parameters, parts, trained
 from prompt_tuning.t5 import network, placing
 from prompt_tuning.t5.extra import Extra
+from prompt_tuning.training.task import development_score
 
 EXAMPLES, INPUTS, TARGETS, PROMPT = 2, 128, 16, 100
 # (param_dtype, dtype); the others are compared with the first.
@@ -59,18 +60,18 @@ def logits() -> Iterator[np.ndarray]:
         yield np.asarray(jax.jit(model.apply)({"params": placed}, batch, extra))
 
 
-def accuracies(prompt: Path) -> Iterator[float]:
-    """Yields the accuracy on pocket_kind's validation split in percent, by format."""
+def scores(prompt: Path) -> Iterator[float]:
+    """Yields the prompt's score on its task's validation split, by format."""
     for param_dtype, dtype in KEPT:
         kept = [f"T5Config.param_dtype={param_dtype}", f"T5Config.dtype={dtype}"]
-        settings = config.load(["gin/runs/prompt_tune.gin"], kept)
-        run = settings.run
         source = trained.find("", str(prompt))
+        settings = config.changed(trained.base_settings("", source), kept)
+        run = settings.run
         model, params, extra = trained.load(settings, source)
         task = parts.open_task(run, model.vocabulary)
         measure = parts.make_measure(run, model, task.load(run.eval_split))
         (metrics, _), _ = measure(params, extra)
-        yield metrics[task.name]["accuracy"]
+        yield development_score(metrics)
 
 
 def main() -> None:
@@ -79,20 +80,20 @@ def main() -> None:
     prompt = parser.parse_args().prompt
     print(
         f"T5 1.1 Base, random weights: {EXAMPLES} examples, inputs {INPUTS}, targets "
-        f"{TARGETS}, prompt {PROMPT}; pocket_kind with {prompt}; jax {jax.__version__} "
+        f"{TARGETS}, prompt {PROMPT}; scores of {prompt}; jax {jax.__version__} "
         f"on {jax.devices()[0].device_kind}\n"
     )
-    header = "weights   activations  largest error  mean error  pocket_kind, %"
+    header = "weights   activations  largest error  mean error  score, %"
     print(f"{header}\n{'-' * len(header)}")
     exact = None
-    for (param_dtype, dtype), values, accuracy in zip(
-        KEPT, logits(), accuracies(prompt), strict=True
+    for (param_dtype, dtype), values, score in zip(
+        KEPT, logits(), scores(prompt), strict=True
     ):
         exact = values if exact is None else exact
         error = np.abs(values - exact) / exact.std()
         print(
             f"{param_dtype:<10}{dtype:<11}{error.max():>15.4f}{error.mean():>12.5f}"
-            f"{accuracy:>16.1f}",
+            f"{score:>10.1f}",
             flush=True,
         )
 

@@ -122,7 +122,7 @@ def test_the_macros_are_the_run_in_every_scope(parse):
         model_dir="/x",
         prompt_length=7,
         class_labels=("a", "b"),
-        task_feature_lengths={"inputs": 41, "targets": 2},
+        task_feature_lengths={"inputs": 34, "targets": 2},
     )
     assert made == Settings(run, model={"dropout_rate": 0.1})
 

@@ -274,6 +274,10 @@ def test_a_json_of_a_newer_version_is_told(tmp_path):
             "a Switch Transformer (model_type switch_transformers), whose MLPs are",
         ),
         ({"model_type": "t5gemma"}, "a T5Gemma (model_type t5gemma), whose layers"),
+        (
+            {"eos_token_id": 2},
+            "a model whose eos_token_id is 2, not T5's 1, such as Co",
+        ),
         ({"model_type": "gpt2"}, "a model that is no T5 (model_type gpt2)"),
         ({"architectures": ["T5EncoderModel"]}, "a T5EncoderModel, which is not enc"),
         ({"architectures": ["MT5ForQuestionAnswering"]}, "a MT5ForQuestionAnswering"),

@@ -42,3 +42,14 @@ def test_words_are_no_markup():
     made = report.build("paper", [Section("x", "x", "x", table, runs)], "c")
     text = markdown.write(made, {})
     assert r"| a\|b |" in text and "&lt;c&gt;" in text and r"\*c\*" in text
+
+
+def test_only_findings_about_the_tables_are_told():
+    text = written()
+    assert "here, 2 of the 12, asked" in text, "two are about prompt length"
+    assert "3. More than one token" in text and "4. Beyond 20 tokens" in text
+    assert "was not run" not in text and "1. As models grow" not in text
+    runs = planted_outcomes.GRID
+    other = Section("methods", "x", "x", build("t", "c", runs), runs)
+    text = markdown.write(report.build("pocket", [other], "c"), {})
+    assert "What held" not in text and "## Selecting on" in text

@@ -121,7 +121,12 @@ def test_how_many_findings_hold():
         findings.Answer("", "", "", (Part("", 0, math.inf, Estimate(x, x, x)),))
         for x in (1.0, -1.0)
     )
-    said = told.about_findings([holds, fails, fails], [holds, holds, fails])
+    each = [holds, fails, fails], [holds, holds, fails]
+    said = told.about_findings(*each, of=3)
+    assert said.startswith(
+        "The paper's findings that are about the tables here, 3, ask"
+    )
+    assert ", 3 of the 12, asked" in told.about_findings(*each, of=12)
     assert "Untouched test: holds 1, does not hold 2, cannot be said 0." in said
     assert "Development: holds 2, does not hold 1, cannot be said 0." in said
 

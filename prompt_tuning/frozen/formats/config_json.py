@@ -115,6 +115,7 @@ def described(folder: Path) -> dict[str, Said]:
 
 # T5's ids, and what its decoder is given first.
 IDS = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+_OURS = {name: IDS[name] for name in ("pad_token_id", "eos_token_id")}
 
 
 def written(config: T5Config, dtype: str) -> dict[str, Any]:
@@ -201,9 +202,14 @@ def _checked_kind(folder: Path, there: Mapping[str, Any]) -> str:
         found = (
             f"a {min(others)}, which is not encoder, decoder and language-model head"
         )
+    elif others := [n for n, i in _OURS.items() if there.get(n, i) not in (i, None)]:
+        found = (
+            f"a model whose {others[0]} is {there[others[0]]}, not T5's "
+            f"{_OURS[others[0]]}, such as CodeT5: its vocabulary is of another kind"
+        )
     if not found:
         return kind
     raise UserError(
-        f"{folder} holds {found}; give a T5, T5 1.1, Flan-T5, mT5, UL2, ByT5 or CodeT5 "
-        "(a T5ForConditionalGeneration)"
+        f"{folder} holds {found}; give a T5, T5 1.1, Flan-T5, mT5, UL2 or ByT5 (a "
+        "T5ForConditionalGeneration)"
     )
