@@ -141,7 +141,8 @@ def facts() -> dict[str, Any]:
     commit = subprocess.run(command, capture_output=True, text=True, check=False)
     kind = f"{jax.device_count()} {device.device_kind}"
     if device.platform == "cpu":
-        kind = f"{len(os.sched_getaffinity(0))} CPU cores"
+        count = len(os.sched_getaffinity(0))
+        kind = f"{count} CPU core{'s' * (count != 1)}"
     return {
         "hardware": kind,
         "versions": {
