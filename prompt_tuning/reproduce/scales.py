@@ -97,7 +97,7 @@ POCKET = Scale(
         source="pocket_mrpc",
         own={"pocket_squad": _NO_WORDS},
         designed=_designed(_POCKET_DESIGNED, free=["pocket_wsc"]),
-        compared=("pocket_kind",),  # each of the four would take some nine hours
+        compared=("pocket_kind",),  # another takes as long again
     ),
     settings={
         "PROMPT_LENGTH": 20,

@@ -277,11 +277,13 @@ def _caption(scale: Scale) -> str:
         "can be made so small or so large. The frozen model is the "
         "LM-adapted one, for methods that train it too; steps and batches are the same "
         f"for all. Of the learning rates {rates} each row has the one with the best "
-        "mean on development. Models that are not there are left out"
+        "mean on development. Models that are not there, or not begun, are left out"
     )
 
 
 def _table(scale: Scale, outcomes: Sequence[Outcome]) -> Table:
+    begun = {one.cell.row for one in outcomes if one.state != states.MISSING}
+    outcomes = [one for one in outcomes if one.cell.row in begun]
     chosen = choose(outcomes)
     facts = _facts(outcomes, chosen)
     at = {row: one.mean for (row, column), one in facts.items() if column == COUNT}

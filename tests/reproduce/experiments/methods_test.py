@@ -156,6 +156,13 @@ def test_a_rate_that_is_not_done_yet_is_told_as_missing():
     assert found.selected[ROW, "score"].missing == 2
 
 
+def test_a_model_with_nothing_done_has_no_rows():
+    cell = PLANTED[-1].cell._replace(row="pocket_micro")
+    more = PLANTED[-1]._replace(cell=cell)
+    found = experiments.EXPERIMENTS["methods"].table(POCKET, [*PLANTED, more])
+    assert all(row.startswith(NANO.name) for row in found.rows)
+
+
 def test_the_page_writes_scores_with_their_spread_and_counts_plainly(table):
     (development, test) = told.grids(table)
     lines = {c: [x.text for x in development.cells[ROW, c]] for c in table.columns}
