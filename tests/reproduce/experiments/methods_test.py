@@ -79,7 +79,7 @@ def test_each_size_has_each_rate_task_and_seed():
     assert len(cells) == rates * each
     of_nano = [c for c in cells if c.row == NANO.name]
     prompt = [c for c in of_nano if c.column == "prompt at 0.3"]
-    assert len(prompt) == 2 * 3  # tasks, seeds
+    assert len(prompt) == each
     run = grid.settings_of(POCKET, prompt[0])
     assert run.schedule.learning_rate == 0.3 and run.run.method == "prompt"
     whole = next(c for c in of_nano if c.column.startswith("whole"))
