@@ -113,6 +113,8 @@ def test_prompts_at_different_steps_are_not_tuned_together(swept, tmp_path):
     for name in FOLDERS[:2]:
         shutil.copytree(swept / name, tmp_path / name)
     shutil.rmtree(tmp_path / FOLDERS[0] / "checkpoints")
+    for name in ("metrics.json", "prompt.npy"):
+        (tmp_path / FOLDERS[0] / name).unlink()
     both = [
         config.changed(
             kept_settings(tmp_path / name / "config.gin"),
