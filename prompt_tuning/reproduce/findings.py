@@ -188,9 +188,10 @@ def _lacking(
         if one.deviation is None:
             return f"{', '.join(place)}: a single run has no spread"
         if one.failed or one.missing:
-            lacking = len(one.failed), one.missing
-            told = "{} failed, {} missing".format(*lacking)
-            return f"{', '.join(place)}: {told}, and the others may not be like them"
+            return (
+                f"{', '.join(place)}: {len(one.failed)} failed, {one.missing} missing, "
+                "and the others may not be like them"
+            )
     return "the table has no such row"
 
 

@@ -102,14 +102,16 @@ def _stages(
     _, inputs, targets = shape
     corruption = functools.partial(objectives.span_corruption, vocab_size=vocab_size)
     continuation = functools.partial(objectives.prefix_lm, input_length=inputs)
-    of_both = (
-        (documents, corruption, objectives.raw_length(inputs, targets), *shape, seed),
-        (documents, continuation, inputs + targets - 2, *shape, seed),
-    )
+
+    def of(
+        objective: objectives.Objective, longest: int, start: int
+    ) -> Iterator[batching.Batch]:
+        return objectives.batches(documents, objective, longest, *shape, seed, start)
+
     if start_step < switch:
-        batches = objectives.batches(*of_both[0], start_step)
-        yield from itertools.islice(batches, switch - start_step)
-    yield from objectives.batches(*of_both[1], max(start_step, switch))
+        corrupted = of(corruption, objectives.raw_length(inputs, targets), start_step)
+        yield from itertools.islice(corrupted, switch - start_step)
+    yield from of(continuation, inputs + targets - 2, max(start_step, switch))
 
 
 # A corpus
