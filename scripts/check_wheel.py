@@ -6,6 +6,7 @@ so TensorFlow is not installed twice. prompt_tuning, its tasks, gin files and po
 come from the wheel alone; the working directory is empty.
 """
 
+import fnmatch
 import importlib
 import os
 import pkgutil
@@ -25,6 +26,8 @@ PACKAGED = {
     "tasks": "prompt_tuning/tasks",
     "gin": "prompt_tuning/gin",
 }
+LEFT_OUT = "prompt_tuning/pocket/pocket_mini_lm[15]0.*"  # as in setup.py
+LARGEST = 60_000_000  # bytes of the wheel
 
 # What runs when it is imported, and what needs T5X.
 NOT_IMPORTED = ("prompt_tuning.__main__", "prompt_tuning.engines.t5x")
@@ -56,13 +59,14 @@ def build(scratch: Path) -> Path:
 
 
 def check_contents(wheel: Path) -> None:
-    """Exits unless the wheel holds exactly the files of the packaged folders."""
+    """Exits unless the wheel holds exactly the files that it should, and is small."""
     expected = {
         f"{inside}/{path.relative_to(ROOT / folder).as_posix()}"
         for folder, inside in PACKAGED.items()
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    expected = {name for name in expected if not fnmatch.fnmatch(name, LEFT_OUT)}
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if ".dist-info/" not in name}
     if found != expected:
@@ -70,7 +74,10 @@ def check_contents(wheel: Path) -> None:
             f"{wheel.name} lacks {sorted(expected - found)} and should not hold "
             f"{sorted(found - expected)}; see packages and package_data in setup.py"
         )
-    print(f"{wheel.name} holds {len(found)} files, {wheel.stat().st_size:,} bytes")
+    size = wheel.stat().st_size
+    print(f"{wheel.name} holds {len(found)} files, {size:,} bytes")
+    if size > LARGEST:
+        sys.exit(f"{wheel.name} is larger than {LARGEST:,} bytes")
 
 
 def install(wheel: Path, scratch: Path) -> Path:
@@ -145,7 +152,7 @@ def check_pocket() -> None:
     pocket = Path(prompt_tuning.__file__).parent / "pocket"
     pieces = sentencepiece.SentencePieceProcessor(str(pocket / "spiece.model"))
     print(f"loaded a vocabulary of {pieces.get_piece_size()} pieces")
-    models = sorted(pocket.glob("*.safetensors"))
+    models = sorted(pocket.rglob("*.safetensors"))
     if not models:
         sys.exit(f"{pocket} holds no frozen model")
     for path in models:

@@ -1,23 +1,27 @@
 """Measures what frozen models of English text give on official files.
 
-    PYTHONPATH=. python scripts/english_table.py runs/english/frozen.safetensors \
-        runs/english/span_corruption.safetensors --data_dir=D --work=runs/table
+    PYTHONPATH=. python scripts/english_table.py pocket_english pocket_english_lm0 \
+        --data_dir=D --work=runs/table
 
 For each task and model: the majority, prompts and model tuning, of three seeds each, at
-the best evaluation. What is tuned on SQuAD is then asked of SQuADShifts' reviews. Every
-number is a line of JSON; what is in the work folder is not run again.
+the best evaluation. What is tuned on SQuAD is then asked of SQuADShifts' reviews. What
+is in the work folder is not run again.
 """
 
 import argparse
 import contextlib
 import io
+import itertools
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prompt_tuning import cli, outputs
 from prompt_tuning.reproduce import scales
+from prompt_tuning.runs import results
+from prompt_tuning.training.task import development_score
 
 SQUAD, SHIFTED = "mrqa_squad_dev", "squadshifts_amazon"
 TASKS = ("sst2", "mrpc", "qqp_dev", "rte", "cb", "boolq_dev", SQUAD)
@@ -44,11 +48,11 @@ def tuned(folder: Path, data: str, seeds: Sequence[int], **settings: Any) -> lis
         *(f"--gin.{name}={value}" for name, value in settings.items()),
         f"--sweep=SEED={','.join(map(str, seeds))}",
     )
-    return [path.parent for path in sorted(folder.rglob("metrics.json"))]
+    return [*results.below(folder)]
 
 
-def shifted(run: Path, data: str) -> dict[str, Any]:
-    """What a run that is tuned on SQuAD answers elsewhere; kept beside it."""
+def shifted(run: Path, data: str) -> float:
+    """The score elsewhere of a run that is tuned on SQuAD; kept beside it."""
     kept = run / f"{SHIFTED}.json"
     if not kept.exists():
         said = io.StringIO()
@@ -59,13 +63,27 @@ def shifted(run: Path, data: str) -> dict[str, Any]:
             )
         text = said.getvalue()
         outputs.write_json(kept, json.loads(text[text.index("{") :]))
-    return json.loads(kept.read_text())
+    return development_score(json.loads(kept.read_text())["metrics"])
+
+
+def row(*cells: str) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def told(scores: Sequence[float]) -> str:
+    """The mean and the standard deviation over the seeds."""
+    spread = f" ±{statistics.stdev(scores):.1f}" if scores[1:] else ""
+    return f"{statistics.mean(scores):.1f}{spread}"
 
 
 def main() -> None:
-    """Runs what is missing, and prints a line for each run as it is done."""
+    """Runs what is missing, and prints a row for each model and method as it is done.
+
+    A score is the mean of a task's metrics, in percent.
+    """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("models", nargs="+", help="files of frozen models")
+    parser.add_argument("models", nargs="+", help="names or files of frozen models")
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
@@ -73,24 +91,33 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1_000)
     parser.add_argument("--work", type=Path, default=Path("runs/english_table"))
     args = parser.parse_args()
-    for task in args.tasks:
-        for model in args.models:
-            for method in args.methods:
-                settings = {
-                    **METHODS[method],
-                    "INITIAL_CHECKPOINT_PATH": model,
-                    "MIXTURE_OR_TASK_NAME": task,
-                    "TRAIN_STEPS": args.steps,
-                    "EVAL_PERIOD": max(1, args.steps // 4),
-                }
-                folder = args.work / Path(model).stem / task / method
-                for run in tuned(folder, args.data_dir, args.seeds, **settings):
-                    found = {"task": task, "model": model, "method": method}
-                    found |= {"run": run.name}
-                    found |= json.loads((run / "metrics.json").read_text())
-                    if task == SQUAD:
-                        found[SHIFTED] = shifted(run, args.data_dir)["metrics"]
-                    print(json.dumps(found), flush=True)
+    table = [row("task", "model", "method", "majority class", "score")]
+    for task, model, method in itertools.product(args.tasks, args.models, args.methods):
+        settings = {
+            **METHODS[method],
+            "INITIAL_CHECKPOINT_PATH": model,
+            "MIXTURE_OR_TASK_NAME": task,
+            "TRAIN_STEPS": args.steps,
+            "EVAL_PERIOD": max(1, args.steps // 4),
+        }
+        folder = args.work / Path(model).stem / task / f"{method}_{args.steps}"
+        runs = tuned(folder, args.data_dir, args.seeds, **settings)
+        found = [results.read(run) for run in runs]
+        majority = found[0].majority
+        table += [
+            row(
+                task,
+                Path(model).stem,
+                method,
+                "-" if majority is None else f"{majority:.1f}",
+                told([one.score for one in found if one.score is not None]),
+            )
+        ]
+        if task == SQUAD:
+            there = [shifted(run, args.data_dir) for run in runs]
+            table += [row(SHIFTED, Path(model).stem, method, "-", told(there))]
+        print(table[-1], flush=True)
+    print("\n".join(table))
 
 
 if __name__ == "__main__":

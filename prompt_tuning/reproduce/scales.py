@@ -233,9 +233,17 @@ PAPER = Scale(
 
 # english: a model of our own on the official files (--data_dir)
 
+_ENGLISH = "pocket_english"
+
 ENGLISH = PAPER._replace(
     name="english",
-    models=(_pocket("pocket_english"),),
+    models=(
+        Model(
+            _ENGLISH,
+            {"INITIAL_CHECKPOINT_PATH": _ENGLISH},
+            {0: f"{_ENGLISH}_lm0", 100: _ENGLISH},
+        ),
+    ),
     tasks=_PAPER_TASKS._replace(own={"squad": _NO_WORDS}),
     settings={
         "TRAIN_STEPS": 1_000,

@@ -37,6 +37,7 @@ from prompt_tuning.training import (
 from prompt_tuning.training import task as tasks
 
 FROZEN = "frozen"  # the weights at the end
+MEASURED = 8  # batches of held-out text that the loss is the mean of
 
 
 def pretrain(settings: Settings) -> Path:
@@ -203,7 +204,7 @@ def _at_period(
         if number in kept:
             done = {"span_corruption": corrupted, "prefix_lm": number - corrupted}
             save(f"{kept[number]}.safetensors", params, **done)
-        loss = measure_loss(params, number)
+        loss = measure_loss(params, _measured_from(number, corrupted))
         checkpoints.save_state(states, current[0], number, score=-loss)
         skill = {name: f"{value:.1f}" for name, value in measure_skill(params).items()}
         return {"held_out": f"{loss:.3f}"} | skill
@@ -273,12 +274,18 @@ def _on_this_host(
         yield {name: value[rows][:, None] for name, value in batch.items()}
 
 
+def _measured_from(number: int, corrupted: int) -> int:
+    """The first of MEASURED batches, all with the objective of step `number`."""
+    return number if number > corrupted else max(0, min(number, corrupted - MEASURED))
+
+
 def _held_out_loss(
     model: network.Transformer, held_out: pretrain_text.Batches
 ) -> Callable[[Any, int], float]:
-    """Makes (params, step) -> mean loss in nats per target token, without z-loss.
+    """Makes (params, i) -> mean loss in nats per target token, without z-loss.
 
-    The loss is that of 8 batches of held-out text, with the objective of that step.
+    The loss is that of MEASURED batches of held-out text, from number i on, each with
+    the objective of its step.
     """
 
     @jax.jit
@@ -292,6 +299,7 @@ def _held_out_loss(
 
     def mean(params: Any, number: int) -> float:
         batches = held_out(number)
-        return float(np.mean([loss(params, next(batches)).item() for _ in range(8)]))
+        each = [loss(params, next(batches)).item() for _ in range(MEASURED)]
+        return float(np.mean(each))
 
     return mean

@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import json
 import weakref
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,8 @@ from safetensors import numpy as safetensors
 
 from prompt_tuning import exchange, partitioning
 from prompt_tuning.errors import UserError
-from prompt_tuning.frozen import formats, weights
+from prompt_tuning.frozen import description, formats, weights
+from prompt_tuning.frozen.vocabulary import load_vocabulary
 from prompt_tuning.t5 import network
 
 VOCABULARY = weights.POCKET / weights.VOCABULARY
@@ -268,3 +270,12 @@ def test_the_vocabulary_is_the_one_beside_the_weights(tmp_path):
     for name in (tmp_path, tmp_path / "model.safetensors"):
         assert weights.find_vocabulary(str(name)) == tmp_path / "spiece.model"
     assert weights.find_vocabulary("gs://bucket/checkpoint_1") is None
+
+
+@pytest.mark.parametrize("name", formats.packaged())
+def test_an_embedded_model_fits_the_vocabulary_beside_it(name):
+    rows = description.config(name, {}).vocab_size
+    path = weights.find_vocabulary(name)
+    assert path is not None and path.parent == Path(formats.find(name)).parent
+    vocabulary = load_vocabulary(str(path))
+    assert 0 <= rows - vocabulary.vocab_size < 128

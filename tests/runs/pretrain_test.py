@@ -216,3 +216,12 @@ def test_the_held_out_loss_is_per_target_token():
     loss = pretrain._held_out_loss(tiny.MODEL, held_out)(params, 7)
     assert starts == [7]
     np.testing.assert_allclose(loss, np.log(tiny.CONFIG.vocab_size), rtol=1e-5)
+
+
+def test_the_held_out_loss_of_a_stage_is_not_of_the_next():
+    corrupted = 100
+    for number in (1, 60, 95, 100, 101, 300):
+        first = pretrain._measured_from(number, corrupted)
+        measured = {i < corrupted for i in range(first, first + pretrain.MEASURED)}
+        assert measured == {number <= corrupted}, number
+    assert pretrain._measured_from(2, 2) == 0  # there are no more batches of it

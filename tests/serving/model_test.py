@@ -145,3 +145,30 @@ def test_a_run_is_added_with_what_it_says(run, frozen):
     texts = [row["inputs"] for row in rows]
     assert model.predict(texts, "kind") == [row["prediction"] for row in rows]
     assert set(model.predict(texts, "labels")) <= set(facts.label_words)
+
+
+# Each is cut where the answer begins; none is from a book.
+ENGLISH = """
+The old man sat by the fire and told | us how he had lost his ship in the storm.
+She opened the door of the house, and | there stood her brother with his hat in hand.
+In the morning they went to the river, for | they wished to see the boats go by.
+It was late in the evening when the king | returned to the city with all his men.
+I do not know, said the doctor, but I | shall be very glad to help you if I can.
+The price of bread is high this year, because | there was so little rain in the summer.
+He had never been so happy in his life, and | he thought that he would never be again.
+The children ran across the field, and | their mother called after them.
+"""
+
+
+def test_the_model_of_english_tells_a_sentence_from_its_words_reversed():
+    model = prompt_tuning.load("pocket_english")
+    model.put("none", np.zeros((0, 256)), serve.facts(0))
+    pairs = [line.split(" | ") for line in ENGLISH.strip().splitlines()]
+    ends = [(end, " ".join(reversed(end.split()))) for _, end in pairs]
+    found = model.score([start for start, _ in pairs], ends, "none")
+    assert (found[:, 0] > found[:, 1] + np.log(1_000)).all(), found
+    # Before LM adaptation a T5 answers with sentinels (paper section 3.2).
+    corrupted = prompt_tuning.load("pocket_english_lm0")
+    corrupted.put("none", np.zeros((0, 256)), serve.facts(0))
+    assert all("<extra_id_0>" in a for a in corrupted.predict([*ends[0]], "none"))
+    assert not any("<extra_id_" in a for a in model.predict([*ends[0]], "none"))

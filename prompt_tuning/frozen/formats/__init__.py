@@ -45,13 +45,17 @@ POCKET = Path(__file__).parents[2] / "pocket"
 
 def find(name: str) -> str:
     """The path of a frozen model: `name` is a path, or a model in the package."""
-    shipped = POCKET / f"{name}.safetensors"
-    return str(shipped) if shipped.exists() else name
+    return str(_shipped().get(name, name))
 
 
 def packaged() -> list[str]:
     """The names of the models in the package."""
-    return sorted(path.stem for path in POCKET.glob("*.safetensors"))
+    return sorted(_shipped())
+
+
+def _shipped() -> dict[str, Path]:
+    """The files in the package by name. Each folder has models of one vocabulary."""
+    return {path.stem: path for path in POCKET.rglob("*.safetensors")}
 
 
 def open_checkpoint(name: str) -> dict[str, Tensor]:
