@@ -150,8 +150,9 @@ def check_pocket() -> None:
     import prompt_tuning
 
     pocket = Path(prompt_tuning.__file__).parent / "pocket"
-    pieces = sentencepiece.SentencePieceProcessor(str(pocket / "spiece.model"))
-    print(f"loaded a vocabulary of {pieces.get_piece_size()} pieces")
+    for path in sorted(pocket.rglob("spiece.model")):
+        pieces = sentencepiece.SentencePieceProcessor(str(path))
+        print(f"loaded a vocabulary of {pieces.get_piece_size()} pieces")
     models = sorted(pocket.rglob("*.safetensors"))
     if not models:
         sys.exit(f"{pocket} holds no frozen model")

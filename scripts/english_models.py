@@ -8,14 +8,15 @@ span corruption (_lm0) and at the end, in int8.
 """
 
 import argparse
+import functools
 from pathlib import Path
 
 import english_vocabulary
-from pocket_models import store
+import pocket_models
 
-from prompt_tuning import cli, outputs
 from prompt_tuning.frozen import weights
 
+NAME = "pocket_english"
 POINTS = {"span_corruption": "_lm0", "frozen": ""}  # as in pocket_models
 
 
@@ -26,28 +27,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/english"))
     parser.add_argument("--output", type=Path, default=weights.POCKET / "english")
     args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
     args.output.mkdir(parents=True, exist_ok=True)
+    folder = args.work / "model"
     vocabulary = args.work / "vocabulary" / weights.VOCABULARY
-    if not vocabulary.exists():
-        vocabulary.parent.mkdir(exist_ok=True)
-        with outputs.atomic(vocabulary) as temporary:
-            temporary.write_bytes(english_vocabulary.train(args.corpus))
-    code = cli.main(
-        [
-            "pretrain",
-            "--gin_file=gin/models/pocket_english.gin",
-            "--gin_file=gin/runs/pretrain_english.gin",
-            f"--gin.MODEL_DIR={args.work / 'model'}",
-            f"--gin.pretrain.corpus={args.corpus}",
-            f"--gin.VOCABULARY={vocabulary}",
-        ]
-    )
-    if code:
-        raise SystemExit(code)
+    train = functools.partial(english_vocabulary.train, args.corpus)
+    pocket_models.write_vocabulary(vocabulary, train)
+    corpus = f"--gin.pretrain.corpus={args.corpus}"
+    pocket_models.pretrain(NAME, "pretrain_english", folder, vocabulary, corpus)
     for point, suffix in POINTS.items():
-        output = args.output / f"pocket_english{suffix}.safetensors"
-        store(args.work / "model" / f"{point}.safetensors", output, vocabulary)
+        output = args.output / f"{NAME}{suffix}.safetensors"
+        pocket_models.store(folder / f"{point}.safetensors", output, vocabulary)
 
 
 if __name__ == "__main__":

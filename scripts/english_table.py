@@ -13,14 +13,13 @@ import contextlib
 import io
 import itertools
 import json
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prompt_tuning import cli, outputs
 from prompt_tuning.reproduce import scales
-from prompt_tuning.runs import results
+from prompt_tuning.runs import compare, report, results
 from prompt_tuning.training.task import development_score
 
 SQUAD, SHIFTED = "mrqa_squad_dev", "squadshifts_amazon"
@@ -66,19 +65,14 @@ def shifted(run: Path, data: str) -> float:
     return development_score(json.loads(kept.read_text())["metrics"])
 
 
-def row(*cells: str) -> str:
-    """A row of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
-
-
 def told(scores: Sequence[float]) -> str:
-    """The mean and the standard deviation over the seeds."""
-    spread = f" ±{statistics.stdev(scores):.1f}" if scores[1:] else ""
-    return f"{statistics.mean(scores):.1f}{spread}"
+    """Their mean and sample deviation."""
+    found = compare.spread(scores)
+    return found.told() if found else "-"
 
 
 def main() -> None:
-    """Runs what is missing, and prints a row for each model and method as it is done.
+    """Runs what is missing, then prints a table of all.
 
     A score is the mean of a task's metrics, in percent.
     """
@@ -91,7 +85,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1_000)
     parser.add_argument("--work", type=Path, default=Path("runs/english_table"))
     args = parser.parse_args()
-    table = [row("task", "model", "method", "majority class", "score")]
+    table = [("task", "model", "method", "majority class", "score")]
     for task, model, method in itertools.product(args.tasks, args.models, args.methods):
         settings = {
             **METHODS[method],
@@ -104,20 +98,13 @@ def main() -> None:
         runs = tuned(folder, args.data_dir, args.seeds, **settings)
         found = [results.read(run) for run in runs]
         majority = found[0].majority
-        table += [
-            row(
-                task,
-                Path(model).stem,
-                method,
-                "-" if majority is None else f"{majority:.1f}",
-                told([one.score for one in found if one.score is not None]),
-            )
-        ]
+        most = "-" if majority is None else f"{majority:.1f}"
+        scores = [one.score for one in found if one.score is not None]
+        table.append((task, Path(model).stem, method, most, told(scores)))
         if task == SQUAD:
             there = [shifted(run, args.data_dir) for run in runs]
-            table += [row(SHIFTED, Path(model).stem, method, "-", told(there))]
-        print(table[-1], flush=True)
-    print("\n".join(table))
+            table.append((SHIFTED, Path(model).stem, method, "-", told(there)))
+    print(report.lay_out(table, words=3))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ span corruption (_lm0), after 10 and 50% of LM adaptation, and at the end, in in
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pocket_vocabulary
@@ -28,15 +29,28 @@ POINTS = {
 }
 
 
-def pretrain(size: str, work: Path, vocabulary: Path) -> None:
-    """Pre-trains a size, from its last state if there is one."""
+def write_vocabulary(path: Path, train: Callable[[], bytes]) -> None:
+    """Trains a vocabulary, unless it is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with outputs.atomic(path) as temporary:
+            temporary.write_bytes(train())
+
+
+def pretrain(name: str, recipe: str, work: Path, vocabulary: Path, *more: str) -> None:
+    """Pre-trains a model, from its last state if there is one.
+
+    Args:
+      name, recipe: of its gin file, and of the run's.
+    """
     code = cli.main(
         [
             "pretrain",
-            f"--gin_file=gin/models/pocket_{size}.gin",
-            "--gin_file=gin/runs/pretrain.gin",
-            f"--gin.MODEL_DIR={work / size}",
+            f"--gin_file=gin/models/{name}.gin",
+            f"--gin_file=gin/runs/{recipe}.gin",
+            f"--gin.MODEL_DIR={work}",
             f"--gin.VOCABULARY={vocabulary}",
+            *more,
         ]
     )
     if code:
@@ -61,19 +75,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/pocket"))
     parser.add_argument("--output", type=Path, default=weights.POCKET)
     args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
     args.output.mkdir(parents=True, exist_ok=True)
     vocabulary = args.work / weights.VOCABULARY
-    if not vocabulary.exists():
-        with outputs.atomic(vocabulary) as temporary:
-            temporary.write_bytes(pocket_vocabulary.train())
+    write_vocabulary(vocabulary, pocket_vocabulary.train)
     for size in args.sizes:
-        pretrain(size, args.work, vocabulary)
+        name, folder = f"pocket_{size}", args.work / size
+        pretrain(name, "pretrain", folder, vocabulary)
         for point, suffix in POINTS.items():
-            source = args.work / size / f"{point}.safetensors"
-            store(
-                source, args.output / f"pocket_{size}{suffix}.safetensors", vocabulary
-            )
+            output = args.output / f"{name}{suffix}.safetensors"
+            store(folder / f"{point}.safetensors", output, vocabulary)
 
 
 if __name__ == "__main__":

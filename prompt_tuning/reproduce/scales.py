@@ -38,8 +38,9 @@ def _designed(
 # pocket: the embedded family
 
 
-def _pocket(name: str) -> Model:
-    stages = {0: f"{name}_lm0", 10: f"{name}_lm10", 50: f"{name}_lm50", 100: name}
+def _embedded(name: str, percents: Iterable[int] = (0, 10, 50)) -> Model:
+    """A model in the package, also kept after these percents of LM adaptation."""
+    stages = {percent: f"{name}_lm{percent}" for percent in percents} | {100: name}
     return Model(name, {"INITIAL_CHECKPOINT_PATH": name}, stages)
 
 
@@ -76,7 +77,7 @@ _POCKET_DESCRIBED = {
 POCKET = Scale(
     name="pocket",
     # Not pocket_mini: its cells would take longer than all of these together.
-    models=tuple(map(_pocket, ("pocket_pico", "pocket_nano", "pocket_micro"))),
+    models=tuple(map(_embedded, ("pocket_pico", "pocket_nano", "pocket_micro"))),
     tasks=Tasks(
         suite=_POCKET_SUITE,
         sentinel=_names(_POCKET_SUITE, "{}_sentinel"),
@@ -233,17 +234,9 @@ PAPER = Scale(
 
 # english: a model of our own on the official files (--data_dir)
 
-_ENGLISH = "pocket_english"
-
 ENGLISH = PAPER._replace(
     name="english",
-    models=(
-        Model(
-            _ENGLISH,
-            {"INITIAL_CHECKPOINT_PATH": _ENGLISH},
-            {0: f"{_ENGLISH}_lm0", 100: _ENGLISH},
-        ),
-    ),
+    models=(_embedded("pocket_english", percents=(0,)),),
     tasks=_PAPER_TASKS._replace(own={"squad": _NO_WORDS}),
     settings={
         "TRAIN_STEPS": 1_000,
