@@ -60,7 +60,7 @@ def finish(one, development, test=None, **more):
     metrics = {task: {"accuracy": development}}
     curve = (0, 0.0), (2, development)
     planted.run(one.folder, metrics, curve=curve, steps=2)
-    folder.keep_settings(one.folder / "config.gin", one.settings, check=False)
+    folder.keep_settings(one.folder / "config.gin", one.settings)
     if test is not None:
         asked = {"test": {task: {"accuracy": test}}}
         (one.folder / asking.ASKED).write_text(json.dumps(asked))
@@ -107,7 +107,7 @@ def test_a_run_is_done_once_it_was_asked_all(scale, planned):
 def test_a_run_that_is_begun_or_at_work_says_how_far_it_is(scale, planned):
     one = planned[5]
     planted.run(one.folder, curve=((0, 1.0), (1, 2.0)))
-    folder.keep_settings(one.folder / "config.gin", one.settings, check=False)
+    folder.keep_settings(one.folder / "config.gin", one.settings)
     assert cells.state(one) == (cells.MISSING, "begun: step 1 of 2")
     with folder.locked(one.folder):
         state, reason = cells.state(one)

@@ -188,12 +188,15 @@ def keep(
       UserError: they do not match, or another run's results are there; nothing is
         written then.
     """
+    kept = path / "config.gin"
     if not started:
         folder.check_empty(path, results)
-    folder.keep_settings(path / "config.gin", settings, check=started)
-    if started:
+    else:
+        if kept.exists():
+            folder.check_settings(kept, settings)
         old = exchange.read_description(path / exchange.DESCRIPTION)
         folder.check_unchanged(path, old, said)
+    folder.keep_settings(kept, settings)
     outputs.write_json(path / exchange.DESCRIPTION, said)
 
 

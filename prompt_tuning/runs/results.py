@@ -192,7 +192,7 @@ def keep_failure(settings: Settings, reason: str) -> None:
     """
     path = folder.make_model_dir(settings.run)
     if not (path / SETTINGS).is_file():
-        folder.keep_settings(path / SETTINGS, _as_kept(settings), check=False)
+        folder.keep_settings(path / SETTINGS, _as_kept(settings))
     outputs.write_json(path / FAILURE, {"reason": plain(reason)})
 
 

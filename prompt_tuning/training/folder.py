@@ -135,15 +135,8 @@ def _flock(file: TextIO, pid: int) -> bool:
 # Its settings, and what else must not change
 
 
-def keep_settings(path: Path, settings: Settings, check: bool) -> None:
-    """Writes the settings to `path`; with `check`, they must match those there.
-
-    Raises:
-      UserError: the file there has other settings, or cannot be read; it is not
-        changed.
-    """
-    if check and path.exists():
-        check_settings(path, settings)
+def keep_settings(path: Path, settings: Settings) -> None:
+    """Writes the settings to `path`."""
     with outputs.atomic(path) as temporary:
         temporary.write_text(config.text(settings), encoding="utf-8")
 

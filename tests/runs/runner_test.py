@@ -40,7 +40,7 @@ def calls(monkeypatch):
 def finish(one):
     """Leaves what a finished run leaves."""
     path = folder.make_model_dir(one.run)
-    folder.keep_settings(path / "config.gin", one, check=False)
+    folder.keep_settings(path / "config.gin", one)
     kept = {"best_step": 8, "steps": 8, "trained": {"metrics": {"t": {"m": 50.0}}}}
     (path / "metrics.json").write_text(json.dumps(kept))
     (path / "eval.jsonl").write_text('{"step": 8, "score": 50.0}\n')
