@@ -4,8 +4,8 @@
         --data_dir=D --work=runs/table
 
 For each task and model: the majority, prompts and model tuning, of three seeds each, at
-the best evaluation. What is tuned on SQuAD is then asked of SQuADShifts' reviews. What
-is in the work folder is not run again.
+the best evaluation. Prompts are scored by label words too, and what is tuned on SQuAD
+is asked of SQuADShifts' reviews. What is in the work folder is not run again.
 """
 
 import argparse
@@ -50,19 +50,26 @@ def tuned(folder: Path, data: str, seeds: Sequence[int], **settings: Any) -> lis
     return [*results.below(folder)]
 
 
-def shifted(run: Path, data: str) -> float:
-    """The score elsewhere of a run that is tuned on SQuAD; kept beside it."""
-    kept = run / f"{SHIFTED}.json"
+def asked(run: Path, data: str, name: str, *flags: str) -> float:
+    """The score of a finished run as `evaluate` gives it; kept beside it as `name`."""
+    kept = run / f"asked_{name}.json"
     if not kept.exists():
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            call(
-                *("evaluate", f"--prompt={run}", "--split=test", f"--data_dir={data}"),
-                f"--gin.MIXTURE_OR_TASK_NAME={SHIFTED}",
-            )
+            call("evaluate", f"--prompt={run}", f"--data_dir={data}", *flags)
         text = said.getvalue()
         outputs.write_json(kept, json.loads(text[text.index("{") :]))
     return development_score(json.loads(kept.read_text())["metrics"])
+
+
+def further(task: str, method: str) -> list[tuple[str, str, list[str]]]:
+    """What finished runs are asked besides: (task, method's name, flags)."""
+    if task == SQUAD:
+        flags = ["--split=test", f"--gin.MIXTURE_OR_TASK_NAME={SHIFTED}"]
+        return [(SHIFTED, method, flags)]
+    if method == "prompt":  # it may tell labels apart that it cannot spell
+        return [(task, "prompt, labels scored", ["--gin.DECODING=labels"])]
+    return []
 
 
 def told(scores: Sequence[float]) -> str:
@@ -82,7 +89,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
-    parser.add_argument("--steps", type=int, default=1_000)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--work", type=Path, default=Path("runs/english_table"))
     args = parser.parse_args()
     table = [("task", "model", "method", "majority class", "score")]
@@ -94,16 +101,18 @@ def main() -> None:
             "TRAIN_STEPS": args.steps,
             "EVAL_PERIOD": max(1, args.steps // 4),
         }
-        folder = args.work / Path(model).stem / task / f"{method}_{args.steps}"
+        name = Path(model).stem
+        folder = args.work / name / task / f"{method}_{args.steps}"
         runs = tuned(folder, args.data_dir, args.seeds, **settings)
         found = [results.read(run) for run in runs]
         majority = found[0].majority
         most = "-" if majority is None else f"{majority:.1f}"
         scores = [one.score for one in found if one.score is not None]
-        table.append((task, Path(model).stem, method, most, told(scores)))
-        if task == SQUAD:
-            there = [shifted(run, args.data_dir) for run in runs]
-            table.append((SHIFTED, Path(model).stem, method, "-", told(there)))
+        table.append((task, name, method, most, told(scores)))
+        for asked_of, called, flags in further(task, method):
+            scores = [asked(run, args.data_dir, asked_of, *flags) for run in runs]
+            most = most if asked_of == task else "-"
+            table.append((asked_of, name, called, most, told(scores)))
     print(report.lay_out(table, words=3))
 
 
