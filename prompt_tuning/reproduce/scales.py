@@ -243,7 +243,6 @@ ENGLISH = PAPER._replace(
         "EVAL_PERIOD": 100,
         "TASK_FEATURE_LENGTHS": {"inputs": 256, "targets": 16},
         "T5Config.dtype": "auto",
-        "schedule.learning_rate": 10.0,  # as gin/runs/english_tasks.gin
     },
     whole={**_WHOLE, "schedule.learning_rate": 0.01},
     mixed={},
