@@ -9,8 +9,7 @@ is asked of SQuADShifts' reviews. What is in the work folder is not run again.
 """
 
 import argparse
-import contextlib
-import io
+import dataclasses
 import itertools
 import json
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from typing import Any
 
 from prompt_tuning import cli, outputs
 from prompt_tuning.reproduce import scales
-from prompt_tuning.runs import compare, report, results
+from prompt_tuning.runs import compare, evaluation, report, results, trained
 from prompt_tuning.training.task import development_score
 
 SQUAD, SHIFTED = "mrqa_squad_dev", "squadshifts_amazon"
@@ -50,25 +49,31 @@ def tuned(folder: Path, data: str, seeds: Sequence[int], **settings: Any) -> lis
     return [*results.below(folder)]
 
 
-def asked(run: Path, data: str, name: str, *flags: str) -> float:
-    """The score of a finished run as `evaluate` gives it; kept beside it as `name`."""
-    kept = run / f"asked_{name}.json"
-    if not kept.exists():
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
-            call("evaluate", f"--prompt={run}", f"--data_dir={data}", *flags)
-        text = said.getvalue()
-        outputs.write_json(kept, json.loads(text[text.index("{") :]))
-    return development_score(json.loads(kept.read_text())["metrics"])
+def asked(runs: Sequence[Path], name: str, **changes: Any) -> list[float]:
+    """The scores of finished runs with changed settings; kept beside them as `name`."""
+    kept = [run / f"asked_{name}.json" for run in runs]
+    if not all(path.exists() for path in kept):
+        group = [_changed(run, model_dir="", **changes) for run in runs]
+        for path, said in zip(kept, evaluation.evaluate(group), strict=True):
+            outputs.write_json(path, said)
+    return [development_score(json.loads(p.read_text())["metrics"]) for p in kept]
 
 
-def further(task: str, method: str) -> list[tuple[str, str, list[str]]]:
-    """What finished runs are asked besides: (task, method's name, flags)."""
+def _changed(path: Path, **changes: Any) -> evaluation.Trained:
+    """What a run has trained, and its settings with other values in Run."""
+    source = trained.find("", str(path))
+    settings = trained.base_settings(str(path), source)
+    run = dataclasses.replace(settings.run, **changes)
+    changed = dataclasses.replace(settings, run=run)
+    return changed, source._replace(mesh=settings.mesh)
+
+
+def further(task: str, method: str) -> list[tuple[str, str, dict[str, str]]]:
+    """What finished runs are asked besides: (task, method's name, settings)."""
     if task == SQUAD:
-        flags = ["--split=test", f"--gin.MIXTURE_OR_TASK_NAME={SHIFTED}"]
-        return [(SHIFTED, method, flags)]
+        return [(SHIFTED, method, {"eval_split": "test"})]
     if method == "prompt":  # it may tell labels apart that it cannot spell
-        return [(task, "prompt, labels scored", ["--gin.DECODING=labels"])]
+        return [(task, "prompt, labels scored", {"decoding": "labels"})]
     return []
 
 
@@ -109,8 +114,9 @@ def main() -> None:
         most = "-" if majority is None else f"{majority:.1f}"
         scores = [one.score for one in found if one.score is not None]
         table.append((task, name, method, most, told(scores)))
-        for asked_of, called, flags in further(task, method):
-            scores = [asked(run, args.data_dir, asked_of, *flags) for run in runs]
+        for asked_of, called, changes in further(task, method):
+            where = {"mixture_or_task_name": asked_of, "data_dir": args.data_dir}
+            scores = asked(runs, asked_of, **where, **changes)
             most = most if asked_of == task else "-"
             table.append((asked_of, name, called, most, told(scores)))
     print(report.lay_out(table, words=3))

@@ -1,6 +1,7 @@
 """What settings build."""
 
 import dataclasses
+import json
 import re
 
 import jax
@@ -261,3 +262,15 @@ def test_the_checksum_is_of_every_value_in_its_place(tmp_path, frozen):
 
     split = model(**{"param_shardings.fully_sharded": True})
     assert parts.checksum(split) == parts.checksum(jax.device_get(split))
+
+
+def test_a_run_whose_settings_were_lost_gets_them_again(tmp_path):
+    settings = config.load([], ["SEED=3"])
+    said = {"data_fingerprint": "a"}
+    for started in (False, True):
+        parts.keep(tmp_path, settings, said, started, results=())
+        (tmp_path / "config.gin").unlink()
+    with pytest.raises(UserError, match="the training data changed"):
+        parts.keep(tmp_path, settings, {"data_fingerprint": "b"}, True, results=())
+    assert not (tmp_path / "config.gin").exists()
+    assert json.loads((tmp_path / "description.json").read_text()) == said
