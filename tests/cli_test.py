@@ -17,7 +17,6 @@ from prompt_tuning.runs import trained, tune
 from prompt_tuning.t5.network import Transformer
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")

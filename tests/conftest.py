@@ -1,7 +1,10 @@
 """Eight virtual CPU devices and strict shapes, set before anything imports JAX."""
 
 import os
+import tempfile
 from pathlib import Path
+
+import pytest
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
@@ -11,10 +14,12 @@ os.environ["XLA_FLAGS"] = (
     # Compiling is most of the tests' time, and fusing most of compiling.
     + " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 )
+# Most runs have the same shapes: what one process compiled, the others and what they
+# start need not. JAX looks for the cache once, when it first compiles.
+_COMPILED = tempfile.TemporaryDirectory(prefix="compiled-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _COMPILED.name)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow's start-up lines
-
-import jax
-import pytest
 
 
 @pytest.fixture(scope="session")
@@ -24,23 +29,6 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("there is no ../shared beside this checkout")
     return folder
-
-
-@pytest.fixture(scope="module")
-def compiled_once(tmp_path_factory):
-    """Caches what XLA compiles, as most runs in a module have the same shapes."""
-    folder = tmp_path_factory.getbasetemp() / "compiled"
-    options = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ SAID = {
     "own_table": ("are wrong", "prompt.npy"),
     "tune_and_read": ("best at step 2", "prompt.npy"),
 }
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def run(name, folder, **more):

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pytest
 import small
 from safetensors.numpy import load_file
 
@@ -33,7 +32,6 @@ def test_the_same_weights_in_half_the_bytes_and_the_vocabulary(
     assert made["config"]["emb_dim"] == 16, "as the file said; no flag did"
 
 
-@pytest.mark.usefixtures("compiled_once")
 def test_a_runs_model_goes_to_transformers(run, frozen, tmp_path, capsys):
     """Of a prompt's run the frozen one, of METHOD=whole the one that it tuned."""
     flags = "--format=hf", f"--gin.MODEL_DIR={run}", f"--output={tmp_path / 'a'}"

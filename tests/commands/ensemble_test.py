@@ -2,10 +2,7 @@
 
 import json
 
-import pytest
 import small
-
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def test_runs_answer_together_as_the_first_was_made(run, frozen, tmp_path, capsys):

@@ -4,10 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 import small
-
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def test_evaluate_repeats_the_runs_own_numbers(run, capsys):

@@ -8,8 +8,6 @@ import small
 from safetensors.numpy import load_file
 from small import prompt
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 @pytest.mark.parametrize("ending", [".npy", ".safetensors"])
 def test_export_writes_the_prompt_and_what_made_it(run, tmp_path, ending, capsys):

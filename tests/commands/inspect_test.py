@@ -12,8 +12,6 @@ import without
 from prompt_tuning import cli
 from prompt_tuning.reading import places, report
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 def told(capsys, *arguments):
     assert cli.main(["inspect", *map(str, arguments), "--json"]) == 0

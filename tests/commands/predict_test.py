@@ -14,8 +14,6 @@ from without import without_tensorflow
 
 from prompt_tuning import cli, exchange
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 def predict(text, monkeypatch, capsys, *arguments, **settings):
     """What `predict` writes for `text` on standard input."""

@@ -18,8 +18,6 @@ from prompt_tuning.reproduce import experiments, pictures, scales
 from prompt_tuning.runs import figures
 from prompt_tuning.training import checkpoints, plan
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 @pytest.fixture(scope="module")
 def scale(tmp_path_factory):

@@ -34,8 +34,6 @@ UNREAD = dict.fromkeys(
     ("MODEL_DIR", "CHECKPOINT_PATH", "EVAL_OUTPUT_DIR", "INFER_OUTPUT_DIR"), "/unread"
 )
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 @pytest.fixture(autouse=True)
 def no_settings():

@@ -42,8 +42,6 @@ MODEL = network.Transformer(CONFIG)
 VOCABULARY = {"VOCABULARY": str(weights.POCKET / weights.VOCABULARY)}
 LENGTHS = {"inputs": 6, "targets": 3}
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 @pytest.fixture(autouse=True)
 def no_settings():

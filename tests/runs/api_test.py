@@ -7,8 +7,6 @@ import prompt_tuning
 from prompt_tuning.errors import UserError
 from prompt_tuning.runs import figures, results
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):

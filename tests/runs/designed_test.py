@@ -14,8 +14,6 @@ from prompt_tuning.frozen.weights import fingerprint
 from prompt_tuning.runs import compare, dry_run, results, tune
 from prompt_tuning.serving import prompts
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 DESIGN = {
     "METHOD": "prompt_design",
     "DECODING": "labels",

@@ -10,8 +10,6 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.frozen import weights
 from prompt_tuning.runs import dry_run
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 def told(capsys, *runs):
     dry_run.show([small.settings(**settings) for settings in runs])

@@ -16,8 +16,6 @@ from small import environment, outcome, prompt, steps, trained
 
 from prompt_tuning.training import checkpoints, loop, progress
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 @pytest.fixture
 def half(tmp_path, frozen):

@@ -13,8 +13,6 @@ from prompt_tuning.frozen import weights
 from prompt_tuning.frozen.vocabulary import load_vocabulary
 from prompt_tuning.serving import prompts
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 TEMPLATE = {"p_tuning.template": "[P*2] the bird {inputs} [P]", "p_tuning.hidden": 3}
 OPTIONS = {
     "residual": {"residual.bottleneck": 5},

@@ -16,8 +16,6 @@ from prompt_tuning.runs import dry_run
 from prompt_tuning.serving import prompts
 from prompt_tuning.training import plan
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 OPTIONS = {
     "lora": {"lora.rank": 3},
     "ia3": {},

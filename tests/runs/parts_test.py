@@ -20,8 +20,6 @@ from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import batching
 from prompt_tuning.training.task import Split
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 def test_the_vocabulary_is_as_set_or_beside_the_weights_or_t5s(tmp_path, frozen):
     def name(**changes):

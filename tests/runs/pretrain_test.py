@@ -16,8 +16,6 @@ from prompt_tuning import partitioning
 from prompt_tuning.runs import pretrain
 from prompt_tuning.training import progress
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 # No period ends where the objective changes.
 FLAGS = {
     "MIXTURE_OR_TASK_NAME": "small_text",

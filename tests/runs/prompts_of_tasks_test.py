@@ -12,8 +12,6 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.runs import dry_run, trained
 from prompt_tuning.training import plan
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 NAMES = "small_kind", "small_mood"
 SETTINGS = {
     "METHOD": "multitask",

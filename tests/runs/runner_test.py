@@ -13,7 +13,6 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.runs import results, runner, tune
 from prompt_tuning.training import folder
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 LENGTHS = ("--sweep=PROMPT_LENGTH=2,3", "--sweep=SEED=0,1")
 NAMES = [f"prompt_length_{length}-seed_{seed}" for length in (2, 3) for seed in (0, 1)]
 

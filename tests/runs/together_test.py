@@ -14,8 +14,6 @@ from prompt_tuning.runs import tune
 from prompt_tuning.training import checkpoints
 from prompt_tuning.training.folder import kept_settings
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 SWEEP = "--sweep=SEED=0,1", "--sweep=schedule.learning_rate=0.3,0.1"
 FOLDERS = [f"seed_{s}-learning_rate_{r}" for s in (0, 1) for r in (0.3, 0.1)]
 

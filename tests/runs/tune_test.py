@@ -20,9 +20,6 @@ from tensorboard.util import tensor_util
 from prompt_tuning.training import progress
 from prompt_tuning.training import task as tasks
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
-
 # What a run leaves
 
 

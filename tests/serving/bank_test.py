@@ -9,7 +9,6 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.serving import bank
 from prompt_tuning.t5.extra import END
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 WIDTH = 4
 ROW = 4 * bank.LENGTH * WIDTH  # bytes
 

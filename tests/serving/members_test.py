@@ -12,8 +12,6 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.runs import parts
 from prompt_tuning.serving import members
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 TEXTS = "my_texts"  # the module of the task of texts below
 
 

@@ -16,7 +16,6 @@ from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import batching
 from prompt_tuning.training.task import encode_rows
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 TEXTS = ["the robin sang", "a hammer", "food in the barn", "is it"]
 
 

@@ -12,7 +12,6 @@ from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import predictor
 from prompt_tuning.training.task import encode_rows, label_ids
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 LENGTHS = (1, 20, 100, 150)
 PLACES = {"prefix": placing.prefix, "suffix": placing.suffix}
 LABELS = ("food", "bird", "a big tool")

@@ -9,8 +9,6 @@ from prompt_tuning.errors import UserError
 from prompt_tuning.serving import stream
 from prompt_tuning.serving.inputs import Row
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 @pytest.fixture(scope="module")
 def model():

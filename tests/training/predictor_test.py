@@ -14,8 +14,6 @@ from prompt_tuning.t5 import decoding, network, placing
 from prompt_tuning.t5.extra import Extra
 from prompt_tuning.training import batching, predictor
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 VOCABULARY = load_vocabulary(str(weights.POCKET / weights.VOCABULARY))
 MODEL = network.Transformer(
     dataclasses.replace(tiny.CONFIG, vocab_size=VOCABULARY.vocab_size)

@@ -140,7 +140,7 @@ def train(folder, frozen):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, frozen, compiled_once):
+def trained(tmp_path_factory, frozen):
     folder = tmp_path_factory.mktemp("texts")
     assert cli.main(["train", *train(folder, frozen)]) == 0
     return folder
