@@ -30,7 +30,7 @@ run: $(VENV)/run.done
 	$(MODEL_TUNING)
 	$(COMPARISON)
 
-# Two processes, each on one file at a time, so that it compiles a model only once.
+# Two processes, each on one file at a time, so that what its tests share is made once.
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
