@@ -46,7 +46,7 @@ def tuned(folder: Path, data: str, seeds: Sequence[int], **settings: Any) -> lis
         *(f"--gin.{name}={value}" for name, value in settings.items()),
         f"--sweep=SEED={','.join(map(str, seeds))}",
     )
-    return [*results.below(folder)]
+    return [folder / f"seed_{seed}" for seed in seeds]  # others may lie there too
 
 
 def asked(runs: Sequence[Path], name: str, **changes: Any) -> list[float]:
